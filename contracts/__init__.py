@@ -1,0 +1,1 @@
+"""What all parties agree on: messages, task specs, adapters, arithmetic and settlement."""

@@ -1,0 +1,178 @@
+"""What an adapter is: the names, shapes and dtypes of its tensors, and its one canonical file.
+
+The canonical file is a safetensors file with the tensors ordered by name, no metadata and a compact
+JSON header padded with spaces to 8 bytes, so that equal adapters have equal bytes and one SHA-256
+digest. The safetensors library orders tensors by dtype first, hence the header is written here and
+only read with the library (format: https://github.com/huggingface/safetensors#format).
+
+Nothing here touches a disk: callers pass bytes.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from safetensors import SafetensorError
+
+from contracts.digests import sha256_digest
+from contracts.errors import (
+    DigestMismatch,
+    NotCanonical,
+    NotFinite,
+    NotSafetensors,
+    TensorMissing,
+    TensorUnexpected,
+    WrongDtype,
+    WrongShape,
+)
+
+FloatArray = NDArray[np.float32] | NDArray[np.float16]
+Tensors = Mapping[str, FloatArray]
+"""Tensor name → float32 or float16 array."""
+
+DtypeName = Literal["F32", "F16"]
+
+_NUMPY_DTYPE: dict[DtypeName, np.dtype[np.float32] | np.dtype[np.float16]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+}
+_HEADER_ALIGNMENT_BYTES = 8
+_LENGTH_BYTES = 8
+
+TensorName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]{1,256}$")]
+Dimension = Annotated[int, Field(ge=1, le=1 << 24)]
+
+
+class TensorSpec(BaseModel):
+    """Name, dtype and shape of one tensor."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: TensorName
+    dtype: DtypeName
+    shape: Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=4)]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the tensor's values take in the file."""
+        return math.prod(self.shape) * _NUMPY_DTYPE[self.dtype].itemsize
+
+
+class Manifest(BaseModel):
+    """The tensors an adapter of one task has, ordered by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tensors: Annotated[tuple[TensorSpec, ...], Field(min_length=1, max_length=8192)]
+
+    @model_validator(mode="after")
+    def _ordered_and_unique(self) -> Self:
+        names = [tensor.name for tensor in self.tensors]
+        if names != sorted(set(names)):
+            raise ValueError("the tensors of a manifest are ordered by name, each name once")
+        return self
+
+    @classmethod
+    def of(cls, tensors: Tensors) -> Self:
+        """The manifest that ``tensors`` fulfil.
+
+        Raises:
+            WrongDtype: a tensor is neither float32 nor float16.
+        """
+        return cls(
+            tensors=tuple(
+                TensorSpec(name=name, dtype=_dtype_name(name, tensors[name]), shape=tensors[name].shape)
+                for name in sorted(tensors)
+            )
+        )
+
+    @property
+    def file_bytes(self) -> int:
+        """Exact size of an adapter's canonical file."""
+        return _LENGTH_BYTES + len(self._header()) + sum(t.size_bytes for t in self.tensors)
+
+    def check(self, tensors: Tensors) -> None:
+        """Refuse tensors that are not exactly what the manifest says, or not finite.
+
+        Raises:
+            TensorMissing, TensorUnexpected, WrongShape, WrongDtype, NotFinite.
+        """
+        expected = {tensor.name: tensor for tensor in self.tensors}
+        for name in sorted(expected.keys() - tensors.keys()):
+            raise TensorMissing(f"tensor {name} is missing")
+        for name in sorted(tensors.keys() - expected.keys()):
+            raise TensorUnexpected(f"tensor {name[:80]!r} is not in the manifest")
+        for name, spec in expected.items():
+            array = tensors[name]
+            if array.dtype != _NUMPY_DTYPE[spec.dtype]:
+                raise WrongDtype(f"tensor {name} is {array.dtype}, the manifest says {spec.dtype}")
+            if array.shape != spec.shape:
+                raise WrongShape(f"tensor {name} has shape {array.shape}, the manifest says {spec.shape}")
+            if not np.isfinite(array).all():
+                raise NotFinite(f"tensor {name} holds NaN or an infinity")
+
+    def encode(self, tensors: Tensors) -> bytes:
+        """The canonical file of an adapter that fulfils the manifest.
+
+        Raises:
+            InvalidAdapter: as ``check``.
+        """
+        self.check(tensors)
+        header = self._header()
+        parts = [len(header).to_bytes(_LENGTH_BYTES, "little"), header]
+        parts += [np.ascontiguousarray(tensors[spec.name]).tobytes() for spec in self.tensors]
+        return b"".join(parts)
+
+    def decode(self, data: bytes, *, digest: str | None = None) -> dict[str, FloatArray]:
+        """The tensors in a canonical file, checked against the manifest and, if given, the digest.
+
+        Raises:
+            DigestMismatch: the bytes have another SHA-256.
+            NotSafetensors: the bytes are no safetensors file.
+            NotCanonical: the header is not the canonical one.
+            InvalidAdapter: as ``check``.
+        """
+        if digest is not None and sha256_digest(data) != digest:
+            raise DigestMismatch(f"the adapter's bytes do not have the digest {digest}")
+        try:
+            tensors = safetensors.numpy.load(data)
+        except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
+            raise NotSafetensors(f"the adapter is not a safetensors file: {error}") from error
+        self.check(tensors)
+        header = self._header()
+        if data[:_LENGTH_BYTES] != len(header).to_bytes(_LENGTH_BYTES, "little") or (
+            data[_LENGTH_BYTES : _LENGTH_BYTES + len(header)] != header
+        ):
+            raise NotCanonical("the adapter's tensors are right but its file is not in canonical form")
+        return tensors
+
+    def _header(self) -> bytes:
+        entries: dict[str, object] = {}
+        offset = 0
+        for spec in self.tensors:
+            end = offset + spec.size_bytes
+            entries[spec.name] = {
+                "dtype": spec.dtype,
+                "shape": list(spec.shape),
+                "data_offsets": [offset, end],
+            }
+            offset = end
+        header = json.dumps(entries, separators=(",", ":"), ensure_ascii=True).encode()
+        return header + b" " * (-len(header) % _HEADER_ALIGNMENT_BYTES)
+
+
+def adapter_digest(data: bytes) -> str:
+    """Digest of an adapter: SHA-256 of its canonical file."""
+    return sha256_digest(data)
+
+
+def _dtype_name(name: str, array: FloatArray) -> DtypeName:
+    for dtype_name, dtype in _NUMPY_DTYPE.items():
+        if array.dtype == dtype:
+            return dtype_name
+    raise WrongDtype(f"tensor {name} is {array.dtype}; adapters are float32 or float16")

@@ -1,0 +1,241 @@
+"""The protocol's typed messages: the same EIP-712 structs as in ``evm/src/Messages.sol``.
+
+Field order and types here ARE the wire format; a test holds them to the type hashes in Solidity.
+Amounts of time are unix seconds, scores are millionths of a nat (micronats) per target token.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from eth_abi.abi import encode
+from eth_account import Account
+from eth_account.messages import SignableMessage, encode_typed_data
+from eth_utils.address import is_address, to_checksum_address
+from eth_utils.crypto import keccak
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from contracts.digests import Digest
+from contracts.errors import InvalidMessage
+
+SCORE_LIMIT_MICRONATS = 8_000_000
+"""Scores are clipped to ±8 nats."""
+INVALID_SCORE = -(2**31)
+"""Sentinel: I hold bytes that match the digest, and they break the manifest."""
+UNAVAILABLE_SCORE = INVALID_SCORE + 1
+"""Sentinel: I could not get bytes that match the digest."""
+MAX_PROPOSERS = 16
+
+
+def _checksum_address(text: str) -> str:
+    if not is_address(text):
+        raise ValueError("not an EVM address")
+    return to_checksum_address(text)
+
+
+def _score_in_range(score: int) -> int:
+    if score not in (INVALID_SCORE, UNAVAILABLE_SCORE) and abs(score) > SCORE_LIMIT_MICRONATS:
+        raise ValueError(f"a score lies within ±{SCORE_LIMIT_MICRONATS} micronats or is a sentinel")
+    return score
+
+
+Address = Annotated[str, AfterValidator(_checksum_address)]
+Score = Annotated[int, AfterValidator(_score_in_range)]
+TaskNumber = Annotated[int, Field(ge=1, lt=1 << 64)]
+RoundNumber = Annotated[int, Field(ge=1, lt=1 << 32)]
+Context = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-f]{32}$")]
+UnixSeconds = Annotated[int, Field(ge=0, lt=1 << 64)]
+Signature = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-f]{2}){65,1024}$")]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The EIP-712 domain: name ``Collegium``, version ``1``, one chain, one rounds contract."""
+
+    chain_id: int
+    rounds_contract: str
+
+    def typed_data(self) -> dict[str, object]:
+        """The domain as EIP-712 JSON."""
+        return {
+            "name": "Collegium",
+            "version": "1",
+            "chainId": self.chain_id,
+            "verifyingContract": self.rounds_contract,
+        }
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def parse(cls, fields: object) -> Self:
+        """The message in ``fields`` (JSON-like).
+
+        Raises:
+            InvalidMessage: a field is missing, unknown or out of range; the message names it.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise InvalidMessage(f"{cls.__name__.lower()}.{where}: {first['msg']}") from error
+
+
+class _SignedMessage(_Message):
+    """A message that a node's signing key signs (EIP-712)."""
+
+    FIELDS: ClassVar[tuple[tuple[str, str, str], ...]]
+    """(python name, Solidity type, Solidity name), in the struct's order."""
+
+    node: Address
+
+    def signable(self, domain: Domain) -> SignableMessage:
+        """The EIP-712 message to sign."""
+        values: dict[str, Any] = {
+            solidity_name: getattr(self, name) for name, _, solidity_name in self.FIELDS
+        }
+        struct = type(self).__name__
+        return encode_typed_data(
+            domain_data=domain.typed_data(),
+            message_types={struct: [{"name": s, "type": t} for _, t, s in self.FIELDS]},
+            message_data=values,
+        )
+
+    def sign(self, domain: Domain, private_key: str | bytes) -> str:
+        """The 65-byte signature of this message, as 0x text."""
+        return "0x" + bytes(Account.sign_message(self.signable(domain), private_key).signature).hex()
+
+    def require_signer(self, domain: Domain, signature: str, signer: str) -> None:
+        """Refuse a signature that ``signer`` did not make for this message in this domain.
+
+        Raises:
+            InvalidMessage: malformed signature, or another signer.
+        """
+        try:
+            recovered = Account.recover_message(self.signable(domain), signature=signature)
+        except Exception as error:  # eth-keys raises several unrelated types for malformed bytes
+            raise InvalidMessage(f"the signature cannot be read: {error}") from error
+        if recovered.lower() != signer.lower():
+            raise InvalidMessage(f"the signature is not by {signer}, the signing key of {self.node}")
+
+
+class Approval(_SignedMessage):
+    """A node approves a task: its spec and its own policy, until an expiry."""
+
+    FIELDS = (
+        ("node", "address", "node"),
+        ("task", "uint64", "task"),
+        ("spec_digest", "bytes32", "specDigest"),
+        ("policy_digest", "bytes32", "policyDigest"),
+        ("nonce", "uint64", "nonce"),
+        ("expiry_unix_s", "uint64", "expiry"),
+    )
+
+    task: TaskNumber
+    spec_digest: Digest
+    policy_digest: Digest
+    nonce: Annotated[int, Field(ge=0, lt=1 << 64)]
+    expiry_unix_s: UnixSeconds
+
+
+class Proposal(_SignedMessage):
+    """A proposer's adapter for a round, by digest."""
+
+    FIELDS = (
+        ("node", "address", "node"),
+        ("task", "uint64", "task"),
+        ("round", "uint32", "round"),
+        ("context", "bytes16", "context"),
+        ("parent_digest", "bytes32", "parentDigest"),
+        ("adapter_digest", "bytes32", "adapterDigest"),
+        ("report_digest", "bytes32", "reportDigest"),
+    )
+
+    task: TaskNumber
+    round: RoundNumber
+    context: Context
+    parent_digest: Digest
+    adapter_digest: Digest
+    report_digest: Digest
+
+
+class Commit(_SignedMessage):
+    """A voter binds itself to scores that it does not show yet."""
+
+    FIELDS = (
+        ("node", "address", "node"),
+        ("task", "uint64", "task"),
+        ("round", "uint32", "round"),
+        ("context", "bytes16", "context"),
+        ("commitment", "bytes32", "commitment"),
+    )
+
+    task: TaskNumber
+    round: RoundNumber
+    context: Context
+    commitment: Digest
+
+
+class Reveal(_Message):
+    """The scores behind a commitment, one per proposal in the proposals' order; the commitment is its proof."""
+
+    node: Address
+    task: TaskNumber
+    round: RoundNumber
+    context: Context
+    scores_micronats: Annotated[tuple[Score, ...], Field(max_length=MAX_PROPOSERS)]
+    salt: Digest
+
+    @property
+    def commitment(self) -> str:
+        """keccak256(abi.encode(task, round, context, node, EIP-712 hash of scores, salt)).
+
+        EIP-712 hashes an array as the keccak256 of its elements, each encoded to 32 bytes.
+        """
+        scores = b"".join(encode(["int32"], [score]) for score in self.scores_micronats)
+        encoded = encode(
+            ["uint64", "uint32", "bytes16", "address", "bytes32", "bytes32"],
+            [
+                self.task,
+                self.round,
+                bytes.fromhex(self.context[2:]),
+                self.node,
+                keccak(scores),
+                bytes.fromhex(self.salt[2:]),
+            ],
+        )
+        return "0x" + keccak(encoded).hex()
+
+    def commit(self) -> Commit:
+        """The commit that this reveal opens."""
+        return Commit(
+            node=self.node,
+            task=self.task,
+            round=self.round,
+            context=self.context,
+            commitment=self.commitment,
+        )
+
+
+class Attestation(_SignedMessage):
+    """A voter's word on the aggregate: its digest, and loss(parent) − loss(aggregate) on its records."""
+
+    FIELDS = (
+        ("node", "address", "node"),
+        ("task", "uint64", "task"),
+        ("round", "uint32", "round"),
+        ("context", "bytes16", "context"),
+        ("aggregate_digest", "bytes32", "aggregateDigest"),
+        ("score_micronats", "int32", "score"),
+    )
+
+    task: TaskNumber
+    round: RoundNumber
+    context: Context
+    aggregate_digest: Digest
+    score_micronats: Annotated[int, Field(ge=-SCORE_LIMIT_MICRONATS, le=SCORE_LIMIT_MICRONATS)]
+
+
+MessageKind = Literal["approval", "proposal", "commit", "reveal", "attestation"]
+"""The names that the REST API, the outbox and the node's record use for message kinds."""

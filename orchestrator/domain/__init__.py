@@ -1,0 +1,1 @@
+"""The pure core of the control plane: no I/O, no clock, no randomness."""
