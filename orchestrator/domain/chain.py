@@ -357,6 +357,10 @@ class CallRefused(ChainError):
         self.reason = reason
 
 
+class NonceUsed(ChainError):
+    """Another transaction was mined with this one's nonce: sign the call again with the next nonce."""
+
+
 class ChainReader(Protocol):
     """Reads blocks, events and the few facts that are not in an event."""
 
@@ -394,7 +398,11 @@ class TransactionLane(Protocol):
         """
 
     def broadcast(self, transaction: SignedTransaction) -> None:
-        """Hand a signed transaction to the chain; handing it twice is harmless."""
+        """Hand a signed transaction to the chain; handing it twice is harmless.
+
+        Raises:
+            NonceUsed: it can never be mined, because another transaction took its nonce.
+        """
 
     def receipt(self, transaction_hash: str) -> Receipt | None:
         """The receipt, or None while the transaction is not mined."""

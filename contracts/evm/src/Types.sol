@@ -1,6 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+// A score: the sender holds bytes that match the digest, and they break the manifest.
+int32 constant INVALID_SCORE = type(int32).min;
+// A score: the sender could not get bytes that match the digest.
+int32 constant UNAVAILABLE_SCORE = type(int32).min + 1;
+// Scores are clipped to ±8 nats.
+int32 constant SCORE_LIMIT_MICRONATS = 8_000_000;
+// Bounds, so that no loop runs out of gas.
+uint256 constant MAX_PROPOSERS = 16;
+uint256 constant MAX_VOTERS = 64;
+uint256 constant MAX_ELIGIBLE = 256;
+uint256 constant BASIS_POINTS = 10_000;
+
 /// The states of a round; see the protocol's state diagram. None: the round was never requested.
 enum Phase {
     None,
@@ -14,7 +26,17 @@ enum Phase {
     Aborted
 }
 
-/// What the council fixes for a task at its creation. Durations in seconds, shares in basis points.
+/// What is known of a seed: Pending until its block is sealed, Lost when it can no longer be read.
+enum SeedStatus {
+    Pending,
+    Ready,
+    Lost
+}
+
+/// What the council fixes for a task at its creation. Durations in seconds, shares in basis points. `proposers` and
+/// `voters` are drawn in each round; `min…` are quorums; the attesting stake must be MORE than `attestationQuorumBps` of
+/// the drawn voters' stake; `proposerShareBps` is the proposers' part of a round's reward; `closenessRangeMicronats` is
+/// how far from the median a score still earns; `stakeCap` bounds a node's weight.
 struct TaskConfig {
     bytes32 specDigest;
     bytes32 genesisDigest;
@@ -32,7 +54,7 @@ struct TaskConfig {
     uint32 committingSeconds;
     uint32 revealingSeconds;
     uint32 attestingSeconds;
-    uint128 stakeCap;
+    uint96 stakeCap;
 }
 
 struct NodeView {
@@ -41,7 +63,6 @@ struct NodeView {
     uint64 group;
     bool admitted;
     uint256 stake;
-    uint256 claimable;
 }
 
 struct TaskView {

@@ -24,10 +24,14 @@ interface IRegistry {
     function withdraw(uint256 amount) external;
 
     function nodeOf(address node) external view returns (NodeView memory);
+    /// 0 for an account that was never admitted.
     function signerOf(address node) external view returns (address);
     function groupOf(address node) external view returns (uint64);
     function stakeOf(address node) external view returns (uint256);
     /// All nodes ever admitted, in the order of admission.
     function nodes() external view returns (address[] memory);
+    /// The ERC-20 that stakes are in. It must move exactly the amounts it is asked to.
     function token() external view returns (address);
+    /// The sum of all stakes: what this contract owes.
+    function totalStake() external view returns (uint256);
 }

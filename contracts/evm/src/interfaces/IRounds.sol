@@ -2,9 +2,30 @@
 pragma solidity ^0.8.30;
 
 import {Phase, RoundView, TaskView} from "../Types.sol";
-import {Approval, Proposal, Commit, Reveal, Attestation} from "../Messages.sol";
+import {Approval, Attestation, Commit, Proposal, Reveal} from "../Messages.sol";
 
 /// The rounds: phases, messages, tally. Every message may be sent by anyone who holds it.
+///
+/// A phase's messages are accepted up to and including its deadline. `advance` moves the round on when all expected
+/// messages are in or the deadline has passed:
+///
+/// - Requested: when the seed is known → Training; seed lost → Aborted.
+/// - Training: all drawn proposers → Committing; fewer than `minProposals` → Aborted.
+/// - Committing: all drawn voters → Revealing; fewer than `minReveals` commits → Aborted.
+/// - Revealing: all who committed → Attesting; fewer than `minReveals` → Aborted; nothing accepted → Rejected.
+/// - Attesting: all drawn voters → Final if more than the quorum's share of the drawn voters' stake names one digest and
+///   the weighted median of the scores stated with it is at least 0; otherwise Rejected.
+///
+/// Messages carry the round's `context`, 16 bytes: the head of keccak256(abi.encode(…)) of
+///
+/// - Training: uint256 chain id, address of this contract, uint64 task, uint32 round, bytes32 parent digest, bytes32
+///   seed, address[] proposers, address[] voters, both in the order of the draw;
+/// - Committing and Revealing: bytes16 context of Training, address[] nodes, bytes32[] adapter digests of the proposals,
+///   ascending by node;
+/// - Attesting: bytes16 context of Committing, bool[] accepted, int32[] medians (0 where there is none), in the same
+///   order.
+///
+/// It is 0 while Requested, and a closed round keeps its last one.
 interface IRounds {
     event Approved(uint64 indexed task, address indexed node, bytes32 policyDigest);
     /// The stakes are already capped; `eligible` ascends.
@@ -18,10 +39,8 @@ interface IRounds {
         uint256[] stakes
     );
     event Drawn(uint64 indexed task, uint32 indexed round, bytes32 seed, address[] proposers, address[] voters);
-    /// `deadline` is 0 where the phase has none.
-    event PhaseChanged(
-        uint64 indexed task, uint32 indexed round, Phase phase, bytes16 context, uint64 deadline
-    );
+    /// At every change after Requested, closing ones included. `deadline` is 0 where the phase has none.
+    event PhaseChanged(uint64 indexed task, uint32 indexed round, Phase phase, bytes16 context, uint64 deadline);
     event Proposed(
         uint64 indexed task, uint32 indexed round, address indexed node, bytes32 adapterDigest, bytes32 reportDigest
     );
@@ -42,22 +61,37 @@ interface IRounds {
     /// `parentDigest` is what the next round starts from.
     event RoundClosed(uint64 indexed task, uint32 indexed round, Phase phase, bytes32 parentDigest);
 
+    /// Puts `approval.node` among the task's eligible nodes; `expiry` ends the life of the signature, not of the approval.
     function approve(Approval calldata approval, bytes calldata signature) external;
 
-    /// Opens the task's next round: freezes the eligible nodes and their stakes; anyone. Needs the last round closed.
+    /// Opens the task's next round: freezes the eligible nodes and their stakes, and takes the round's reward out of the
+    /// pool; anyone. Needs the last round closed.
     function requestRound(uint64 task) external returns (uint32 round);
+
     /// Moves the open round on if its phase is complete or past its deadline; anyone. Reverts `NotDue` otherwise.
     function advance(uint64 task) external returns (Phase phase);
 
+    /// Records a drawn proposer's adapter, by digest.
     function propose(Proposal calldata proposal, bytes calldata signature) external;
-    function commit(Commit calldata commit_, bytes calldata signature) external;
-    function reveal(Reveal calldata reveal_) external;
+
+    /// Binds a drawn voter to scores that it does not show yet.
+    function commit(Commit calldata message, bytes calldata signature) external;
+
+    /// Shows the scores behind a commitment: one per proposal, in the proposals' order, each within ±8 nats or a
+    /// sentinel. What it says about its own group's proposals is ignored.
+    function reveal(Reveal calldata message) external;
+
+    /// Records a drawn voter's word on the aggregate.
     function attest(Attestation calldata attestation, bytes calldata signature) external;
 
     /// Whether `advance(task)` would move the open round now.
     function isDue(uint64 task) external view returns (bool);
     function taskOf(uint64 task) external view returns (TaskView memory);
+    /// An empty view (phase None) for a round that was never requested.
     function roundOf(uint64 task, uint32 round) external view returns (RoundView memory);
     /// The next unused approval nonce of a node.
     function nonceOf(address node) external view returns (uint64);
+    function registry() external view returns (address);
+    function tasks() external view returns (address);
+    function randomness() external view returns (address);
 }

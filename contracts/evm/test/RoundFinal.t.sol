@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Phase, RoundView} from "../src/Types.sol";
+import {Consortium} from "./helpers/Consortium.sol";
+import {vm} from "./helpers/Vm.sol";
+
+/// Whole rounds, start to end.
+contract RoundFinalTest is Consortium {
+    function test_ThreeRoundsBecomeFinal() public {
+        uint64 task = demo();
+        for (uint32 number = 1; number <= 3; ++number) {
+            openCommitting(task);
+            vote(task, allScores(task, 50_000));
+            RoundView memory round = attestAll(task, 10_000);
+
+            vm.assertEq(uint256(round.phase), uint256(Phase.Final));
+            vm.assertEq(round.aggregateDigest, AGGREGATE);
+            vm.assertEq(rounds.taskOf(task).parentDigest, AGGREGATE);
+            vm.assertEq(rounds.taskOf(task).roundsClosed, number);
+            vm.assertEq(round.parentDigest, number == 1 ? GENESIS : AGGREGATE);
+            vm.assertEq(round.proposals.length, 3);
+            vm.assertTrue(round.proposals[2].accepted);
+            vm.assertTrue(round.votes[3].revealed);
+            vm.assertTrue(round.attestations[3].attested);
+        }
+        vm.assertLe(tasks.poolOf(task), 3 * 20);
+    }
+}

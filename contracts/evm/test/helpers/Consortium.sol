@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {BlockhashRandomness} from "../../src/BlockhashRandomness.sol";
+import {IRegistry} from "../../src/interfaces/IRegistry.sol";
+import {IRandomness} from "../../src/interfaces/IRandomness.sol";
+import {ITasks} from "../../src/interfaces/ITasks.sol";
+import {Approval, Attestation, Commit, Proposal, Reveal} from "../../src/Messages.sol";
+import {Registry} from "../../src/Registry.sol";
+import {Rounds} from "../../src/Rounds.sol";
+import {Tasks} from "../../src/Tasks.sol";
+import {TestToken} from "../../src/token/TestToken.sol";
+import {Phase, ProposalView, RoundView, TaskConfig} from "../../src/Types.sol";
+import {vm} from "./Vm.sol";
+
+/// A deployed consortium with admitted, staked nodes, and each step of a round as one call.
+abstract contract Consortium {
+    uint256 internal constant TOKEN = 1e18;
+    bytes32 internal constant SPEC = keccak256("spec");
+    bytes32 internal constant GENESIS = keccak256("genesis");
+    bytes32 internal constant AGGREGATE = keccak256("aggregate");
+    bytes32 internal constant SALT = keccak256("salt");
+
+    address internal council = address(0xC0);
+    TestToken internal token;
+    Registry internal registry;
+    Tasks internal tasks;
+    Rounds internal rounds;
+
+    address[] internal admitted;
+    mapping(address node => uint256) internal keyOf;
+
+    function setUp() public virtual {
+        vm.roll(1000);
+        vm.warp(1_800_000_000);
+        token = new TestToken(council);
+        registry = new Registry(address(token), council);
+        address futureRounds = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 2);
+        BlockhashRandomness randomness = new BlockhashRandomness();
+        tasks = new Tasks(address(token), council, futureRounds);
+        rounds = new Rounds(IRegistry(registry), ITasks(tasks), IRandomness(randomness));
+        mint(address(this), 1e12 * TOKEN);
+        token.approve(address(registry), type(uint256).max);
+        token.approve(address(tasks), type(uint256).max);
+    }
+
+    // ------------------------------------------------------------------------------------------------ set-up steps
+
+    function mint(address to, uint256 amount) internal {
+        vm.prank(council);
+        token.mint(to, amount);
+    }
+
+    /// Admits a node with a key of its own, in a group of its own, and stakes for it.
+    function admitNode(uint256 number, uint256 stake) internal returns (address) {
+        return admitNode(number, stake, uint64(number));
+    }
+
+    function admitNode(uint256 number, uint256 stake, uint64 group) internal returns (address node) {
+        node = address(uint160(uint256(keccak256(abi.encode("node", number)))));
+        keyOf[node] = number;
+        vm.prank(council);
+        registry.admit(node, vm.addr(number), group);
+        if (stake != 0) registry.deposit(node, stake);
+        admitted.push(node);
+    }
+
+    /// Four nodes with 100, 200, 300 and 400 tokens at stake.
+    function admitFour() internal {
+        for (uint256 i = 1; i <= 4; ++i) {
+            admitNode(i, i * 100 * TOKEN);
+        }
+    }
+
+    function demoConfig() internal pure returns (TaskConfig memory) {
+        return TaskConfig({
+            specDigest: SPEC,
+            genesisDigest: GENESIS,
+            rounds: 3,
+            proposers: 3,
+            voters: 4,
+            minProposals: 2,
+            minReveals: 3,
+            minScorers: 2,
+            attestationQuorumBps: 5000,
+            proposerShareBps: 6000,
+            acceptanceThresholdMicronats: -250_000,
+            closenessRangeMicronats: 1_000_000,
+            trainingSeconds: 400,
+            committingSeconds: 300,
+            revealingSeconds: 100,
+            attestingSeconds: 200,
+            stakeCap: uint96(1000 * TOKEN)
+        });
+    }
+
+    function createTask(TaskConfig memory config, uint256 pool) internal returns (uint64 task) {
+        vm.prank(council);
+        task = tasks.createTask(config);
+        if (pool != 0) tasks.fund(task, pool);
+    }
+
+    /// Four nodes, one funded demo task that all approve.
+    function demo() internal returns (uint64 task) {
+        admitFour();
+        task = createTask(demoConfig(), 3000 * TOKEN);
+        approveAll(task);
+    }
+
+    function approveAll(uint64 task) internal {
+        for (uint256 i; i < admitted.length; ++i) {
+            approve(task, admitted[i]);
+        }
+    }
+
+    function approve(uint64 task, address node) internal {
+        Approval memory approval = approvalOf(task, node);
+        rounds.approve(approval, sign(node, hashOf(approval)));
+    }
+
+    function approvalOf(uint64 task, address node) internal view returns (Approval memory) {
+        return Approval({
+            node: node,
+            task: task,
+            specDigest: SPEC,
+            policyDigest: keccak256("policy"),
+            nonce: rounds.nonceOf(node),
+            expiry: uint64(block.timestamp + 1 hours)
+        });
+    }
+
+    // ------------------------------------------------------------------------------------------------ round steps
+
+    function viewOf(uint64 task) internal view returns (RoundView memory) {
+        return rounds.roundOf(task, rounds.taskOf(task).roundsRequested);
+    }
+
+    /// Requests a round and draws it with `seed`.
+    function openTraining(uint64 task, bytes32 seed) internal returns (RoundView memory) {
+        rounds.requestRound(task);
+        uint256 seedBlock = viewOf(task).seedBlock;
+        vm.roll(seedBlock + 1);
+        vm.setBlockhash(seedBlock, seed);
+        rounds.advance(task);
+        return viewOf(task);
+    }
+
+    function openTraining(uint64 task) internal returns (RoundView memory) {
+        return openTraining(task, keccak256("seed"));
+    }
+
+    function adapterOf(address node) internal pure returns (bytes32) {
+        return keccak256(abi.encode("adapter", node));
+    }
+
+    function proposalOf(uint64 task, address node) internal view returns (Proposal memory) {
+        RoundView memory round = viewOf(task);
+        return Proposal({
+            node: node,
+            task: task,
+            round: rounds.taskOf(task).roundsRequested,
+            context: round.context,
+            parentDigest: round.parentDigest,
+            adapterDigest: adapterOf(node),
+            reportDigest: keccak256("report")
+        });
+    }
+
+    function propose(Proposal memory proposal) internal {
+        rounds.propose(proposal, sign(proposal.node, hashOf(proposal)));
+    }
+
+    /// All drawn proposers propose; the round moves on.
+    function openCommitting(uint64 task) internal returns (RoundView memory) {
+        address[] memory proposers = openTraining(task).proposers;
+        for (uint256 i; i < proposers.length; ++i) {
+            propose(proposalOf(task, proposers[i]));
+        }
+        rounds.advance(task);
+        return viewOf(task);
+    }
+
+    function revealOf(uint64 task, address node, int32[] memory scores) internal view returns (Reveal memory) {
+        return Reveal({
+            node: node,
+            task: task,
+            round: rounds.taskOf(task).roundsRequested,
+            context: viewOf(task).context,
+            scores: scores,
+            salt: SALT
+        });
+    }
+
+    function commitTo(Reveal memory reveal) internal pure returns (Commit memory) {
+        bytes memory scores;
+        for (uint256 i; i < reveal.scores.length; ++i) {
+            scores = bytes.concat(scores, abi.encode(reveal.scores[i]));
+        }
+        return Commit({
+            node: reveal.node,
+            task: reveal.task,
+            round: reveal.round,
+            context: reveal.context,
+            commitment: keccak256(
+                abi.encode(reveal.task, reveal.round, reveal.context, reveal.node, keccak256(scores), reveal.salt)
+            )
+        });
+    }
+
+    function commit(Commit memory message) internal {
+        rounds.commit(message, sign(message.node, hashOf(message)));
+    }
+
+    /// Every voter commits to `scores[v]`, reveals them, and the round moves on. An empty array is a silent voter.
+    function vote(uint64 task, int32[][] memory scores) internal returns (RoundView memory) {
+        commitAll(task, scores);
+        address[] memory voters = viewOf(task).voters;
+        for (uint256 v; v < voters.length; ++v) {
+            if (scores[v].length != 0) rounds.reveal(revealOf(task, voters[v], scores[v]));
+        }
+        rounds.advance(task);
+        return viewOf(task);
+    }
+
+    /// Every voter commits to `scores[v]` (unless empty), and the round moves on.
+    function commitAll(uint64 task, int32[][] memory scores) internal {
+        address[] memory voters = viewOf(task).voters;
+        for (uint256 v; v < voters.length; ++v) {
+            if (scores[v].length != 0) commit(commitTo(revealOf(task, voters[v], scores[v])));
+        }
+        if (!rounds.isDue(task)) passDeadline(task);
+        rounds.advance(task);
+    }
+
+    function attestationOf(uint64 task, address node, bytes32 digest, int32 score)
+        internal
+        view
+        returns (Attestation memory)
+    {
+        return Attestation({
+            node: node,
+            task: task,
+            round: rounds.taskOf(task).roundsRequested,
+            context: viewOf(task).context,
+            aggregateDigest: digest,
+            score: score
+        });
+    }
+
+    function attest(Attestation memory attestation) internal {
+        rounds.attest(attestation, sign(attestation.node, hashOf(attestation)));
+    }
+
+    /// Every voter attests to the same aggregate, and the round closes.
+    function attestAll(uint64 task, int32 score) internal returns (RoundView memory) {
+        address[] memory voters = viewOf(task).voters;
+        for (uint256 v; v < voters.length; ++v) {
+            attest(attestationOf(task, voters[v], AGGREGATE, score));
+        }
+        rounds.advance(task);
+        return viewOf(task);
+    }
+
+    function passDeadline(uint64 task) internal {
+        vm.warp(viewOf(task).deadline + 1);
+    }
+
+    /// The same scores of every drawn voter on every proposal.
+    function allScores(uint64 task, int32 score) internal view returns (int32[][] memory scores) {
+        RoundView memory round = viewOf(task);
+        scores = new int32[][](round.voters.length);
+        for (uint256 v; v < scores.length; ++v) {
+            scores[v] = new int32[](round.proposals.length);
+            for (uint256 p; p < scores[v].length; ++p) {
+                scores[v][p] = score;
+            }
+        }
+    }
+
+    // --------------------------------------------------------------------------- EIP-712, written out a second time
+
+    function sign(address node, bytes32 structHash) internal view returns (bytes memory) {
+        return signWith(keyOf[node], structHash, address(rounds), block.chainid);
+    }
+
+    function signWith(uint256 key, bytes32 structHash, address verifyingContract, uint256 chainId)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        bytes32 domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256("Collegium"),
+                keccak256("1"),
+                chainId,
+                verifyingContract
+            )
+        );
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, keccak256(abi.encodePacked("\x19\x01", domain, structHash)));
+        return abi.encodePacked(r, s, v);
+    }
+
+    function hashOf(Approval memory message) internal pure returns (bytes32) {
+        return keccak256(
+            bytes.concat(
+                keccak256(
+                    "Approval(address node,uint64 task,bytes32 specDigest,bytes32 policyDigest,uint64 nonce,uint64 expiry)"
+                ),
+                abi.encode(message)
+            )
+        );
+    }
+
+    function hashOf(Proposal memory message) internal pure returns (bytes32) {
+        return keccak256(
+            bytes.concat(
+                keccak256(
+                    "Proposal(address node,uint64 task,uint32 round,bytes16 context,bytes32 parentDigest,bytes32 adapterDigest,bytes32 reportDigest)"
+                ),
+                abi.encode(message)
+            )
+        );
+    }
+
+    function hashOf(Commit memory message) internal pure returns (bytes32) {
+        return keccak256(
+            bytes.concat(
+                keccak256("Commit(address node,uint64 task,uint32 round,bytes16 context,bytes32 commitment)"),
+                abi.encode(message)
+            )
+        );
+    }
+
+    function hashOf(Attestation memory message) internal pure returns (bytes32) {
+        return keccak256(
+            bytes.concat(
+                keccak256(
+                    "Attestation(address node,uint64 task,uint32 round,bytes16 context,bytes32 aggregateDigest,int32 score)"
+                ),
+                abi.encode(message)
+            )
+        );
+    }
+}

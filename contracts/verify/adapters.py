@@ -1,0 +1,139 @@
+"""Checks of artifacts: the task spec, proposed adapters, reports, and the aggregate they make."""
+
+from collections.abc import Sequence
+
+from contracts.aggregation import Contribution, aggregate
+from contracts.digests import sha256_digest
+from contracts.errors import InvalidAdapter, InvalidTaskSpec, NotFinite
+from contracts.manifest import adapter_digest
+from contracts.task import MAX_SPEC_BYTES, TaskSpec
+from contracts.verify.artifact_source import ArtifactSource
+from contracts.verify.comparison import Comparison, disagreement
+
+_MOST_REPORT_BYTES = 16 << 20
+
+
+class ArtifactChecks:
+    """Reads artifacts of one task and compares them with their digests and the task's manifest."""
+
+    def __init__(self, source: ArtifactSource, compare: Comparison, spec_digest: str) -> None:
+        """Read the task spec.
+
+        Raises:
+            Disagreement: it is missing, has another digest, or is no task spec.
+        """
+        self._source = source
+        self._compare = compare
+        data = self._required("the task spec", spec_digest, MAX_SPEC_BYTES)
+        try:
+            self.spec = TaskSpec.parse(data)
+        except InvalidTaskSpec as error:
+            raise disagreement("the task spec", expected="a valid spec", found=f"broken: {error}") from error
+        compare.same("the task spec's canonical form", expected=spec_digest, found=self.spec.digest)
+
+    def genesis(self, digest: str) -> None:
+        """Check the adapter that the first round starts from.
+
+        Raises:
+            Disagreement: the chain and the spec name different ones, or the artifact is wrong.
+        """
+        self._compare.same("the genesis digest", expected=self.spec.genesis_digest, found=digest)
+        self._adapter("the genesis adapter", digest, None, None)
+
+    def proposal(self, round_number: int, node: str, digest: str, *, accepted: bool) -> Contribution | None:
+        """Check a proposed adapter; an accepted one is returned for the aggregate.
+
+        A refused adapter may be missing or break the manifest: that may be why it was refused.
+
+        Raises:
+            Disagreement: stored bytes have another digest, or an accepted adapter is not usable.
+        """
+        if accepted:
+            return self._adapter("the accepted adapter", digest, round_number, node)
+        data = self._source.read(digest, most_bytes=self.spec.manifest.file_bytes)
+        if data is None or len(data) > self.spec.manifest.file_bytes:
+            self._compare.note(f"round {round_number}: the refused adapter of {node} is missing or too large")
+            return None
+        self._same_digest("the refused adapter", digest, data, round_number, node)
+        return None
+
+    def report(self, round_number: int, node: str, digest: str) -> None:
+        """Check a proposal's report, if it is there; a network may keep it to itself.
+
+        Raises:
+            Disagreement: stored bytes have another digest.
+        """
+        data = self._source.read(digest, most_bytes=_MOST_REPORT_BYTES)
+        if data is None or len(data) > _MOST_REPORT_BYTES:
+            self._compare.note(f"round {round_number}: the report of {node} is not among the artifacts")
+            return
+        self._same_digest("the report", digest, data, round_number, node)
+
+    def aggregate_digest(self, round_number: int, contributions: Sequence[Contribution]) -> str:
+        """The digest of the aggregate of the accepted adapters, by the task's rule.
+
+        Raises:
+            Disagreement: the rule gives no usable aggregate.
+        """
+        try:
+            tensors = aggregate(self.spec.aggregation, contributions)
+        except NotFinite as error:
+            raise disagreement(
+                "the aggregate", expected="finite", found=str(error), round_number=round_number
+            ) from error
+        return adapter_digest(self.spec.manifest.encode(tensors))
+
+    def aggregate_artifact(self, round_number: int, digest: str) -> None:
+        """Check the stored aggregate: it is the next parent.
+
+        Raises:
+            Disagreement: it is missing, has another digest, or breaks the manifest.
+        """
+        self._adapter("the aggregate's artifact", digest, round_number, None)
+
+    def _adapter(self, what: str, digest: str, round_number: int | None, node: str | None) -> Contribution:
+        data = self._required(what, digest, self.spec.manifest.file_bytes, round_number, node)
+        try:
+            tensors = self.spec.manifest.decode(data)
+        except InvalidAdapter as error:
+            raise disagreement(
+                what,
+                expected="an adapter by the task's manifest",
+                found=f"broken: {error}",
+                round_number=round_number,
+                node=node,
+            ) from error
+        return Contribution(node=node or "", digest=digest, tensors=tensors)
+
+    def _required(
+        self,
+        what: str,
+        digest: str,
+        most_bytes: int,
+        round_number: int | None = None,
+        node: str | None = None,
+    ) -> bytes:
+        data = self._source.read(digest, most_bytes=most_bytes)
+        if data is None:
+            raise disagreement(what, expected=digest, found="missing", round_number=round_number, node=node)
+        if len(data) > most_bytes:
+            raise disagreement(
+                what,
+                expected=f"at most {most_bytes} bytes",
+                found="larger",
+                round_number=round_number,
+                node=node,
+            )
+        self._same_digest(what, digest, data, round_number, node)
+        return data
+
+    def _same_digest(
+        self, what: str, digest: str, data: bytes, round_number: int | None, node: str | None
+    ) -> None:
+        self._compare.same(
+            f"the digest of {what}",
+            expected=digest,
+            found=sha256_digest(data),
+            round_number=round_number,
+            node=node,
+        )

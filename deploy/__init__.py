@@ -1,0 +1,1 @@
+"""How Collegium is run: the one-machine launcher."""

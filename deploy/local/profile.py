@@ -1,0 +1,73 @@
+"""What a local run is made of: the demo's real model and data, or the tiny ones of the end-to-end test."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+TOKEN = 10**18
+"""Base units of one token."""
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One kind of run; ``task_config`` holds the fields of the chain's TaskConfig without the digests."""
+
+    name: Literal["demo", "tiny"]
+    draft: Path
+    task_config: Mapping[str, int]
+    pool: int
+    """Base units that the council pays into the task's pool."""
+    stake: int
+    """Base units that each node stakes."""
+    wait_for_round_s: float
+    """How long a whole round may take before the launcher gives up."""
+
+
+_SHARED_TERMS = {
+    "rounds": 3,
+    "proposers": 3,
+    "voters": 4,
+    "min_proposals": 2,
+    "min_reveals": 3,
+    "min_scorers": 2,
+    "attestation_quorum_bps": 5_000,
+    "proposer_share_bps": 6_000,
+    "acceptance_threshold_micronats": -250_000,
+    "closeness_range_micronats": 1_000_000,
+    "stake_cap": 1_000_000 * TOKEN,
+}
+
+DEMO = Profile(
+    name="demo",
+    draft=_HERE / "icd10_task.json",
+    task_config=MappingProxyType(
+        _SHARED_TERMS
+        | {"training_s": 900, "committing_s": 900, "revealing_s": 180, "attesting_s": 300}
+    ),
+    pool=3_000 * TOKEN,
+    stake=1_000 * TOKEN,
+    wait_for_round_s=2_300,
+)
+
+TINY = Profile(
+    name="tiny",
+    draft=_HERE / "tiny_task.json",
+    task_config=MappingProxyType(
+        _SHARED_TERMS | {"training_s": 120, "committing_s": 120, "revealing_s": 60, "attesting_s": 120}
+    ),
+    pool=300 * TOKEN,
+    stake=10 * TOKEN,
+    wait_for_round_s=420,
+)
+
+PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for profile in (DEMO, TINY)})
+
+NETWORK_NAMES = ("aurora", "borealis", "cascade", "delta")
+"""The hospital networks of a local run."""
+HOSPITALS_PER_NETWORK = 2
+POISONED_NETWORK = NETWORK_NAMES[-1]
+"""The network that attacks in a poisoned run."""

@@ -1,0 +1,168 @@
+"""The daemons of a local run: what each is started with, and how one knows that it is ready."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from deploy.local.hub import Hub
+from deploy.local.layout import Layout
+from deploy.local.ports import accepts_connections, free_ports
+from deploy.local.supervisor import Supervisor
+
+BIN = Path(sys.executable).parent
+EVM_BIN = Path(__file__).parents[2] / "contracts" / "evm" / "node_modules" / ".bin"
+READY_TIMEOUT_S = 60.0
+SECONDS_PER_BLOCK = 1
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The loopback ports of a run."""
+
+    chain: int
+    orchestrator: int
+    superlink: int
+
+    @classmethod
+    def free(cls) -> "Ports":
+        """Ports that nothing listens on now."""
+        return cls(*free_ports(3))
+
+    @property
+    def rpc_url(self) -> str:
+        return f"http://127.0.0.1:{self.chain}"
+
+    @property
+    def orchestrator_url(self) -> str:
+        return f"http://127.0.0.1:{self.orchestrator}"
+
+
+def start_chain(supervisor: Supervisor, layout: Layout, ports: Ports) -> None:
+    """Anvil with a block a second, its state saved every second."""
+    supervisor.start(
+        "chain",
+        [
+            EVM_BIN / "anvil",
+            *("--host", "127.0.0.1", "--port", str(ports.chain)),
+            *("--block-time", str(SECONDS_PER_BLOCK)),
+            *("--state", layout.chain_state, "--state-interval", "1"),
+            *("--accounts", "1"),
+        ],
+        ready=lambda: _answers_rpc(ports.rpc_url),
+        timeout_s=READY_TIMEOUT_S,
+    )
+
+
+def start_orchestrator(supervisor: Supervisor, layout: Layout, ports: Ports, hub: Hub) -> None:
+    """The API with the dashboard, and the worker; database and contracts must be there."""
+    environment = orchestrator_environment(layout, ports)
+    supervisor.start(
+        "orchestrator",
+        [BIN / "collegium", "serve"],
+        environment=environment,
+        ready=lambda: accepts_connections(ports.orchestrator),
+        timeout_s=READY_TIMEOUT_S,
+    )
+    supervisor.launch("worker", [BIN / "collegium", "worker"], environment=environment)
+    supervisor.wait_for(hub.is_ready, "the orchestrator to be ready", READY_TIMEOUT_S)
+
+
+def start_superlink(supervisor: Supervisor, layout: Layout, ports: Ports) -> None:
+    """Flower's relay; the conductor of each round runs as its child and inherits this environment."""
+    write_flower_connection(layout, ports)
+    supervisor.start(
+        "superlink",
+        [
+            BIN / "flower-superlink",
+            *("--insecure", "--disable-runtime-dependency-installation"),
+            *("--host", "127.0.0.1", "--port", str(ports.superlink)),
+        ],
+        environment={
+            "FLWR_HOME": str(layout.flower / "superlink"),
+            "COLLEGIUM_ORCHESTRATOR_URL": ports.orchestrator_url,
+            "COLLEGIUM_CONDUCTOR_TOKEN_FILE": str(layout.tokens / "conductor"),
+            "COLLEGIUM_DEPLOYMENT_FILE": str(layout.deployment),
+            "COLLEGIUM_CONDUCTOR_JOURNAL": str(layout.conductor_journal),
+        },
+        ready=lambda: accepts_connections(ports.superlink),
+        timeout_s=READY_TIMEOUT_S,
+    )
+
+
+def start_supernodes(
+    supervisor: Supervisor, layout: Layout, ports: Ports, network_names: Sequence[str]
+) -> None:
+    """One SuperNode for each network, each with its own folder, key and port."""
+    node_ports = free_ports(len(network_names))
+    for name, port in zip(network_names, node_ports, strict=True):
+        supervisor.launch(
+            f"supernode-{name}",
+            [
+                *(BIN / "collegium", "node", "start"),
+                *("--config", layout.network(name) / "node.json"),
+                *("--superlink", f"127.0.0.1:{ports.superlink}", "--port", str(port)),
+            ],
+        )
+    supervisor.wait_for(
+        lambda: all(accepts_connections(port) for port in node_ports),
+        "the SuperNodes to be ready",
+        READY_TIMEOUT_S,
+    )
+
+
+def common_environment() -> dict[str, str]:
+    """What every process of a local run inherits: nothing phones home, nothing asks a model hub."""
+    return dict(os.environ) | {
+        "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+
+
+def write_flower_connection(layout: Layout, ports: Ports) -> None:
+    """Tell ``flwr run`` where the SuperLink is."""
+    folder = layout.flower / "client"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.toml").write_text(
+        "[superlink]\n"
+        'default = "collegium"\n\n'
+        "[superlink.collegium]\n"
+        f'address = "127.0.0.1:{ports.superlink}"\n'
+        "insecure = true\n"
+    )
+
+
+def orchestrator_environment(layout: Layout, ports: Ports) -> dict[str, str]:
+    """The settings of the orchestrator's processes and commands."""
+    return {
+        "COLLEGIUM_DATABASE_URL": f"sqlite:///{layout.database}",
+        "COLLEGIUM_ARTIFACT_FOLDER": str(layout.artifacts),
+        "COLLEGIUM_RPC_URL": ports.rpc_url,
+        "COLLEGIUM_DEPLOYMENT_FILE": str(layout.deployment),
+        "COLLEGIUM_RELAYER_KEY_FILE": str(layout.keys / "relayer"),
+        "COLLEGIUM_COUNCIL_KEY_FILE": str(layout.keys / "council"),
+        "COLLEGIUM_TOKEN_FOLDER": str(layout.tokens),
+        "COLLEGIUM_FLOWER_HOME": str(layout.flower / "client"),
+        "COLLEGIUM_FLOWER_CONNECTION": "collegium",
+        "COLLEGIUM_HOST": "127.0.0.1",
+        "COLLEGIUM_PORT": str(ports.orchestrator),
+        "COLLEGIUM_URL": ports.orchestrator_url,
+        "COLLEGIUM_TOKEN_FILE": str(layout.tokens / "admin"),
+    }
+
+
+def _answers_rpc(url: str) -> bool:
+    request = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
+    try:
+        return httpx.post(url, json=request, timeout=5.0).is_success
+    except httpx.TransportError:
+        return False

@@ -1,0 +1,121 @@
+"""Follows the rounds of a task and shows them: phases, and how far the hospitals' long jobs are."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from deploy.local.hub import Hub
+from deploy.local.layout import Layout
+from deploy.local.supervisor import Supervisor
+
+CLOSED_PHASES = ("final", "rejected", "aborted")
+_PROGRESS_MILESTONE = 0.5
+
+
+@dataclass(frozen=True)
+class InnerProgress:
+    """How far one network's inner job is."""
+
+    network: str
+    stage: str
+    done: int
+    total: int
+    unit: str
+
+
+@dataclass
+class RoundWatcher:
+    """Shows the open round: live on a terminal, as plain lines elsewhere."""
+
+    hub: Hub
+    layout: Layout
+    supervisor: Supervisor
+    console: Console
+    _said: set[object] = field(default_factory=set)
+
+    def follow(
+        self, task: int, round_number: int, timeout_s: float, also: Callable[[], None]
+    ) -> Mapping[str, Any]:
+        """Wait until a round is closed; give its resource. ``also`` is called with each look.
+
+        Raises:
+            LauncherError: a daemon died, or the round was not closed in time.
+        """
+        path = f"/v1/tasks/{task}/rounds/{round_number}"
+        latest: dict[str, Any] = {}
+
+        with Live(console=self.console, transient=True, auto_refresh=False) as live:
+
+            def closed() -> bool:
+                latest.update(self.hub.find(path) or {})
+                if latest:
+                    self._show(latest, live)
+                also()
+                return latest.get("phase") in CLOSED_PHASES
+
+            self.supervisor.wait_for(closed, f"round {round_number} to close", timeout_s)
+        return latest
+
+    def _show(self, resource: Mapping[str, Any], live: Live) -> None:
+        number, phase = resource["round"], resource["phase"]
+        if self._first_time((number, phase)):
+            self.console.print(f"round {number}: [bold]{phase}[/bold]{_what_happened(resource)}")
+        progress = inner_progress(self.layout)
+        if self.console.is_terminal:
+            live.update(_progress_table(progress), refresh=True)
+            return
+        for job in progress:
+            share = job.done / job.total if job.total else 0.0
+            reached = share // _PROGRESS_MILESTONE * _PROGRESS_MILESTONE
+            if reached and self._first_time((number, phase, job.network, job.stage, reached)):
+                self.console.print(f"  {job.network}: {job.stage} {job.done} of {job.total} {job.unit}")
+
+    def _first_time(self, what: object) -> bool:
+        first = what not in self._said
+        self._said.add(what)
+        return first
+
+
+def inner_progress(layout: Layout) -> list[InnerProgress]:
+    """The newest inner job of every network that is at work."""
+    jobs = []
+    for folder in sorted(layout.network("").iterdir()):
+        files = [(file.stat().st_mtime, file) for file in _progress_files(folder)]
+        if files:
+            job = json.loads(max(files)[1].read_text())
+            jobs.append(InnerProgress(folder.name, job["stage"], job["done"], job["total"], job["unit"]))
+    return jobs
+
+
+def _progress_files(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("progress.json") if file.is_file()]
+
+
+def _what_happened(resource: Mapping[str, Any]) -> str:
+    match resource["phase"]:
+        case "training":
+            return f" by {len(resource['proposers'])} proposers until all have proposed"
+        case "committing":
+            return f": {len(resource['proposals'])} proposals to score"
+        case "attesting":
+            accepted = sum(bool(proposal["accepted"]) for proposal in resource["proposals"])
+            return f": {accepted} of {len(resource['proposals'])} proposals accepted"
+        case "final":
+            return f": next parent {resource['aggregate_digest'][:18]}…"
+    return ""
+
+
+def _progress_table(progress: list[InnerProgress]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for job in progress:
+        filled = round(20 * job.done / job.total) if job.total else 0
+        table.add_row(
+            f"  {job.network}", job.stage, "━" * filled + "╌" * (20 - filled), f"{job.done}/{job.total} {job.unit}"
+        )
+    return table

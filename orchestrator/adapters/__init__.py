@@ -1,0 +1,1 @@
+"""One folder per outside thing; each implements ports that the domain declares."""

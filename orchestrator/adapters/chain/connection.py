@@ -1,0 +1,112 @@
+"""One RPC endpoint and the deployment's contracts on it, with web3's errors translated."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import cast
+
+import requests
+from eth_typing import ABIError
+from eth_utils.abi import function_abi_to_4byte_selector
+from web3 import HTTPProvider, Web3
+from web3.contract import Contract
+from web3.exceptions import ContractLogicError, Web3Exception
+from web3.types import RPCEndpoint, RPCResponse
+
+from contracts import abi
+from contracts.deployment import Deployment
+from orchestrator.domain.chain import CallRefused, ChainError
+
+_SELECTOR_CHARACTERS = 10
+"""0x and four bytes."""
+_CONTRACT_NAMES: tuple[abi.ContractName, ...] = ("Registry", "Tasks", "Rounds", "TestToken")
+
+
+def open_web3(rpc_url: str, *, timeout_s: float) -> Web3:
+    """A web3 that asks once and gives up after ``timeout_s``: trying again is the caller's decision."""
+    return Web3(
+        HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None)
+    )
+
+
+class Connection:
+    """The deployment's contracts behind one RPC endpoint; opening it does no network I/O."""
+
+    def __init__(self, rpc_url: str, deployment: Deployment, *, timeout_s: float) -> None:
+        self.deployment = deployment
+        self.web3 = open_web3(rpc_url, timeout_s=timeout_s)
+        self.registry = self._contract("Registry", deployment.registry)
+        self.tasks = self._contract("Tasks", deployment.tasks)
+        self.rounds = self._contract("Rounds", deployment.rounds)
+
+    def _contract(self, name: abi.ContractName, address: str) -> Contract:
+        return self.web3.eth.contract(address=Web3.to_checksum_address(address), abi=abi.load(name).abi)
+
+    @cached_property
+    def _confirmed_chain_id(self) -> int:
+        return self.web3.eth.chain_id
+
+    def require_chain(self) -> None:
+        """Refuse an endpoint of another chain than the deployment's; asks the endpoint once.
+
+        Raises:
+            ChainError: it is another chain, or it does not answer.
+        """
+        with translated_errors():
+            found = self._confirmed_chain_id
+        if found != self.deployment.chain_id:
+            expected = self.deployment.chain_id
+            raise ChainError(f"the RPC endpoint is chain {found}, the deployment's is {expected}")
+
+    def batch(self, requests_: list[tuple[RPCEndpoint, list[object]]]) -> list[RPCResponse]:
+        """The answers to several JSON-RPC requests sent as one, in their order.
+
+        Raises:
+            ChainError: no answer, or an error in place of one of them.
+        """
+        if not requests_:
+            return []
+        provider = self.web3.provider
+        assert isinstance(provider, HTTPProvider)
+        with translated_errors():
+            answers = provider.make_batch_request([(method, params) for method, params in requests_])
+        if not isinstance(answers, list) or len(answers) != len(requests_):
+            raise ChainError("the RPC endpoint did not answer a batch of requests")
+        for answer in answers:
+            if "error" in answer:
+                raise ChainError(f"the RPC endpoint answered with an error: {answer['error']}")
+        return answers
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turn the errors of web3 and its HTTP client into the domain's.
+
+    Raises:
+        CallRefused: a contract reverted.
+        ChainError: anything else that web3 or the HTTP client raised.
+    """
+    try:
+        yield
+    except ContractLogicError as error:
+        raise CallRefused(revert_reason(error)) from error
+    except (Web3Exception, requests.RequestException) as error:
+        raise ChainError(f"the RPC endpoint failed: {error}") from error
+    except ValueError as error:  # an answer that is not JSON, or not what the method promises
+        raise ChainError(f"the RPC endpoint gave an unusable answer: {error}") from error
+
+
+def revert_reason(error: ContractLogicError) -> str:
+    """The name of the custom error that a contract reverted with, or the node's own words."""
+    data = error.data if isinstance(error.data, str) else ""
+    return _error_names().get(data[:_SELECTOR_CHARACTERS]) or error.message or "reverted without a reason"
+
+
+def _error_names() -> dict[str, str]:
+    """Selector → name of every custom error that the deployment's contracts know."""
+    return {
+        "0x" + function_abi_to_4byte_selector(cast(ABIError, entry)).hex(): entry["name"]
+        for name in _CONTRACT_NAMES
+        for entry in abi.load(name).abi
+        if entry["type"] == "error"
+    }

@@ -1,0 +1,126 @@
+"""Reads blocks, events and facts from the chain.
+
+Logs are fetched by block hash. Asked for a range, a node that lags behind (one of several behind a
+balancer, say) answers with an empty list and no error, and events would be lost in silence; asked for
+the hash of a block it does not have, it must refuse.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, cast
+
+from web3 import Web3
+from web3.exceptions import BlockNotFound
+from web3.types import LogReceipt, RPCEndpoint
+
+from orchestrator.adapters.chain.connection import Connection, translated_errors
+from orchestrator.adapters.chain.events import EventDecoder
+from orchestrator.domain.chain import Block, ChainError, IndexedEvent
+
+_BATCH_BLOCKS = 100
+"""Blocks asked for in one HTTP request."""
+
+
+class Web3ChainReader:
+    """The ``ChainReader`` port over JSON-RPC."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._decoder = EventDecoder(connection)
+        deployment = connection.deployment
+        self._addresses = [deployment.registry, deployment.tasks, deployment.rounds]
+
+    def head(self) -> Block:
+        """The newest block."""
+        return self._block("latest")
+
+    def block(self, number: int) -> Block:
+        """The block at a height."""
+        return self._block(number)
+
+    def events(self, first_block: int, last_block: int) -> Sequence[IndexedEvent]:
+        """All events of the deployment's contracts in a range of blocks, in their order.
+
+        Raises:
+            ChainError: the node lacks a block of the range, or the chain changed while it was read.
+        """
+        self._connection.require_chain()
+        found: list[IndexedEvent] = []
+        for first in range(first_block, last_block + 1, _BATCH_BLOCKS):
+            found += self._events_of_batch(first, min(first + _BATCH_BLOCKS - 1, last_block))
+        return found
+
+    def is_due(self, task: int) -> bool:
+        """Whether ``advance`` would move the task's open round in the next block."""
+        self._connection.require_chain()
+        with translated_errors():
+            return bool(self._connection.rounds.functions.isDue(task).call(block_identifier="pending"))
+
+    def nonce_of(self, node: str) -> int:
+        """The node's next unused approval nonce."""
+        self._connection.require_chain()
+        with translated_errors():
+            return int(self._connection.rounds.functions.nonceOf(Web3.to_checksum_address(node)).call())
+
+    def _block(self, identifier: Any) -> Block:
+        self._connection.require_chain()
+        try:
+            with translated_errors():
+                found = self._connection.web3.eth.get_block(identifier)
+        except ChainError as error:
+            if isinstance(error.__cause__, BlockNotFound):
+                raise ChainError(f"the RPC endpoint does not know block {identifier}") from error
+            raise
+        return Block(
+            number=found["number"],
+            hash="0x" + bytes(found["hash"]).hex(),
+            parent_hash="0x" + bytes(found["parentHash"]).hex(),
+            timestamp_unix_s=found["timestamp"],
+        )
+
+    def _events_of_batch(self, first: int, last: int) -> Iterator[IndexedEvent]:
+        headers = self._headers(first, last)
+        for above, below in pairwise(reversed(headers)):
+            if above["parentHash"] != below["hash"]:
+                raise ChainError(f"the chain changed between blocks {first} and {last} while it was read")
+        hashes = [header["hash"] for header in headers if header["transactions"]]
+        answers = self._connection.batch(
+            [
+                (RPCEndpoint("eth_getLogs"), [{"blockHash": block_hash, "address": self._addresses}])
+                for block_hash in hashes
+            ]
+        )
+        for answer in answers:
+            for log in answer["result"]:
+                with translated_errors():
+                    event = self._decoder.decode(_log_receipt(log))
+                if event is not None:
+                    yield event
+
+    def _headers(self, first: int, last: int) -> list[dict[str, Any]]:
+        answers = self._connection.batch(
+            [(RPCEndpoint("eth_getBlockByNumber"), [hex(number), False]) for number in range(first, last + 1)]
+        )
+        headers: list[dict[str, Any]] = []
+        for number, answer in zip(range(first, last + 1), answers, strict=True):
+            if answer["result"] is None:
+                raise ChainError(f"the RPC endpoint does not know block {number}")
+            headers.append(cast(dict[str, Any], answer["result"]))
+        return headers
+
+
+def _log_receipt(log: dict[str, Any]) -> LogReceipt:
+    """A raw JSON-RPC log with the types that web3's own methods give."""
+    return cast(
+        LogReceipt,
+        {
+            **log,
+            "blockNumber": int(log["blockNumber"], 16),
+            "logIndex": int(log["logIndex"], 16),
+            "transactionIndex": int(log["transactionIndex"], 16),
+            "blockHash": bytes.fromhex(log["blockHash"][2:]),
+            "transactionHash": bytes.fromhex(log["transactionHash"][2:]),
+            "topics": [bytes.fromhex(topic[2:]) for topic in log["topics"]],
+            "data": bytes.fromhex(log["data"][2:]),
+        },
+    )

@@ -1,0 +1,251 @@
+"""The hub's own records in tables: orders, names, tokens, evaluations, conductors' runs, the stream."""
+
+from typing import cast
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from orchestrator.adapters.database.models import (
+    EvaluationRow,
+    FlowerRunRow,
+    NodeNameRow,
+    StreamRow,
+    TaskOrderRow,
+    TokenRow,
+)
+from orchestrator.domain.ports import (
+    EvaluationRecord,
+    FlowerRunRecord,
+    FlowerRunStatus,
+    Role,
+    StreamEvent,
+    TaskOrder,
+    TokenRecord,
+)
+from orchestrator.domain.projection import Announcement
+
+_ERROR_LENGTH = 500
+
+
+class SqlTaskOrderRepository:
+    """``TaskOrderRepository`` over one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def by_spec(self, spec_digest: str) -> TaskOrder | None:
+        """The order of that spec."""
+        row = self._session.get(TaskOrderRow, spec_digest)
+        return None if row is None else _order(row)
+
+    def all(self) -> list[TaskOrder]:
+        """All orders, oldest first."""
+        query = select(TaskOrderRow).order_by(TaskOrderRow.created_unix_s, TaskOrderRow.spec_digest)
+        return [_order(row) for row in self._session.scalars(query)]
+
+    def add(self, order: TaskOrder) -> None:
+        """Record an order."""
+        self._session.add(
+            TaskOrderRow(
+                spec_digest=order.spec_digest,
+                name=order.name,
+                call_key=order.call_key,
+                pool=order.pool,
+                created_unix_s=order.created_unix_s,
+            )
+        )
+        self._session.flush()
+
+
+class SqlNodeNameRepository:
+    """``NodeNameRepository`` over one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def names(self) -> dict[str, str]:
+        """Name by node address."""
+        return {row.node: row.name for row in self._session.scalars(select(NodeNameRow))}
+
+    def set_name(self, node: str, name: str) -> None:
+        """Name a node."""
+        self._session.merge(NodeNameRow(node=node, name=name))
+
+
+class SqlTokenRepository:
+    """``TokenRepository`` over one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def by_hash(self, token_hash: str) -> TokenRecord | None:
+        """The token with that hash."""
+        row = self._session.scalar(select(TokenRow).where(TokenRow.token_hash == token_hash))
+        if row is None:
+            return None
+        return TokenRecord(row.id, row.name, cast(Role, row.role), row.expires_unix_s)
+
+    def add(self, name: str, role: Role, token_hash: str, expires_unix_s: int | None) -> None:
+        """Record a token."""
+        self._session.add(
+            TokenRow(name=name, role=role, token_hash=token_hash, expires_unix_s=expires_unix_s)
+        )
+        self._session.flush()
+
+    def remove(self, token_hash: str) -> None:
+        """Forget a token; nothing happens when there is none."""
+        self._session.execute(delete(TokenRow).where(TokenRow.token_hash == token_hash))
+
+    def remove_named(self, name: str) -> None:
+        """Forget all tokens of a name."""
+        self._session.execute(delete(TokenRow).where(TokenRow.name == name))
+
+
+class SqlEvaluationRepository:
+    """``EvaluationRepository`` over one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def of_task(self, task: int) -> list[EvaluationRecord]:
+        """A task's evaluations, by round and name."""
+        query = (
+            select(EvaluationRow)
+            .where(EvaluationRow.task == task)
+            .order_by(EvaluationRow.round, EvaluationRow.name)
+        )
+        return [_evaluation(row) for row in self._session.scalars(query)]
+
+    def of_round(self, task: int, round_number: int) -> list[EvaluationRecord]:
+        """A round's evaluations, by name."""
+        return [record for record in self.of_task(task) if record.round == round_number]
+
+    def save(self, record: EvaluationRecord) -> None:
+        """Insert or replace the evaluation of (task, round, name)."""
+        self._session.merge(
+            EvaluationRow(
+                task=record.task,
+                round=record.round,
+                name=record.name,
+                digest=record.digest,
+                records=record.records,
+                correct=record.correct,
+                accuracy=record.accuracy,
+                interval_low=record.interval_low,
+                interval_high=record.interval_high,
+                loss_nats=record.loss_nats,
+            )
+        )
+        self._session.flush()
+
+
+class SqlFlowerRunRepository:
+    """``FlowerRunRepository`` over one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def of_round(self, task: int, round_number: int) -> list[FlowerRunRecord]:
+        """A round's submissions, oldest first."""
+        query = (
+            select(FlowerRunRow)
+            .where(FlowerRunRow.task == task, FlowerRunRow.round == round_number)
+            .order_by(FlowerRunRow.id)
+        )
+        return [_flower_run(row) for row in self._session.scalars(query)]
+
+    def unfinished(self) -> list[FlowerRunRecord]:
+        """Submissions that are submitting or running, oldest first."""
+        query = (
+            select(FlowerRunRow)
+            .where(FlowerRunRow.status.in_(("submitting", "running")))
+            .order_by(FlowerRunRow.id)
+        )
+        return [_flower_run(row) for row in self._session.scalars(query)]
+
+    def add(self, task: int, round_number: int, now_unix_s: int) -> FlowerRunRecord:
+        """Record that a submission begins."""
+        row = FlowerRunRow(task=task, round=round_number, status="submitting", changed_unix_s=now_unix_s)
+        self._session.add(row)
+        self._session.flush()
+        return _flower_run(row)
+
+    def save(self, record: FlowerRunRecord) -> None:
+        """Store a submission's new state."""
+        row = self._session.get_one(FlowerRunRow, record.id)
+        row.run_id = record.run_id
+        row.status = record.status
+        row.changed_unix_s = record.changed_unix_s
+        row.error = None if record.error is None else record.error[:_ERROR_LENGTH]
+
+
+class SqlStreamRepository:
+    """``StreamRepository`` over one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def append(self, announcement: Announcement, now_unix_s: int) -> None:
+        """Add one line."""
+        self._session.add(
+            StreamRow(
+                created_unix_s=now_unix_s,
+                kind=announcement.kind,
+                task=announcement.task,
+                round=announcement.round,
+                node=announcement.node,
+                facts=dict(announcement.facts),
+            )
+        )
+        # Flushed at once, so that lines are numbered in the order they were added.
+        self._session.flush()
+
+    def after(self, event_id: int, limit: int) -> list[StreamEvent]:
+        """The lines after a number, oldest first."""
+        query = select(StreamRow).where(StreamRow.id > event_id).order_by(StreamRow.id).limit(limit)
+        return [_stream_event(row) for row in self._session.scalars(query)]
+
+    def newest(self, limit: int) -> list[StreamEvent]:
+        """The newest lines, newest first."""
+        query = select(StreamRow).order_by(StreamRow.id.desc()).limit(limit)
+        return [_stream_event(row) for row in self._session.scalars(query)]
+
+    def last_id(self) -> int:
+        """The newest line's number; 0 without any."""
+        return self._session.scalar(select(func.max(StreamRow.id))) or 0
+
+
+def _order(row: TaskOrderRow) -> TaskOrder:
+    return TaskOrder(row.spec_digest, row.name, row.call_key, row.pool, row.created_unix_s)
+
+
+def _evaluation(row: EvaluationRow) -> EvaluationRecord:
+    return EvaluationRecord(
+        task=row.task,
+        round=row.round,
+        name=row.name,
+        digest=row.digest,
+        records=row.records,
+        correct=row.correct,
+        accuracy=row.accuracy,
+        interval_low=row.interval_low,
+        interval_high=row.interval_high,
+        loss_nats=row.loss_nats,
+    )
+
+
+def _flower_run(row: FlowerRunRow) -> FlowerRunRecord:
+    return FlowerRunRecord(
+        id=row.id,
+        task=row.task,
+        round=row.round,
+        run_id=row.run_id,
+        status=cast(FlowerRunStatus, row.status),
+        changed_unix_s=row.changed_unix_s,
+        error=row.error,
+    )
+
+
+def _stream_event(row: StreamRow) -> StreamEvent:
+    announcement = Announcement(row.kind, row.task, row.round, row.node, row.facts)
+    return StreamEvent(row.id, row.created_unix_s, announcement)

@@ -1,0 +1,45 @@
+"""Bring a database to the schema that this version of the code needs."""
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from orchestrator.adapters.database.records import open_engine
+
+_SCRIPTS = "orchestrator:migrations"
+
+
+def migrate(database_url: str) -> str:
+    """Run the migrations that are missing; the revision that the database has then."""
+    engine = open_engine(database_url)
+    try:
+        with engine.connect() as connection:
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+            return _revision(MigrationContext.configure(connection))
+    finally:
+        engine.dispose()
+
+
+def is_migrated(database_url: str) -> bool:
+    """Whether the database has the schema of this version."""
+    engine = open_engine(database_url)
+    try:
+        with engine.connect() as connection:
+            revision = MigrationContext.configure(connection).get_current_revision()
+        return revision == ScriptDirectory.from_config(_config()).get_current_head()
+    finally:
+        engine.dispose()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", _SCRIPTS)
+    return config
+
+
+def _revision(context: MigrationContext) -> str:
+    return context.get_current_revision() or "none"

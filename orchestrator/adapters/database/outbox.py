@@ -1,0 +1,160 @@
+"""The outbox in a table; a stored status may only move on from the status that its writer saw."""
+
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from orchestrator.adapters.database.models import IntentRow
+from orchestrator.domain.chain import Call
+from orchestrator.domain.errors import Conflict
+from orchestrator.domain.outbox import Intent, IntentStatus, decode_call, encode_call, subject_of
+
+_UNSETTLED = (IntentStatus.QUEUED.value, IntentStatus.SIGNED.value, IntentStatus.SENT.value)
+_ERROR_LENGTH = 500
+
+
+class SqlOutboxRepository:
+    """``OutboxRepository`` over one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, key: str, call: Call, round_number: int | None, now_unix_s: int) -> Intent:
+        """Queue a new intent. The key must be new."""
+        subject = subject_of(call, round_number)
+        row = IntentRow(
+            key=key,
+            kind=subject.kind,
+            task=subject.task,
+            round=subject.round,
+            node=subject.node,
+            payload=encode_call(call),
+            status=IntentStatus.QUEUED.value,
+            attempts=1,
+            created_unix_s=now_unix_s,
+            changed_unix_s=now_unix_s,
+            gas_used=0,
+        )
+        self._session.add(row)
+        self._session.flush()
+        return _intent(row)
+
+    def by_key(self, key: str) -> Intent | None:
+        """The intent of that key."""
+        row = self._session.scalar(select(IntentRow).where(IntentRow.key == key))
+        return None if row is None else _intent(row)
+
+    def by_id(self, intent_id: int) -> Intent | None:
+        """The intent of that number."""
+        row = self._session.get(IntentRow, intent_id)
+        return None if row is None else _intent(row)
+
+    def unsettled(self) -> list[Intent]:
+        """Intents that are neither mined nor refused, oldest first."""
+        query = select(IntentRow).where(IntentRow.status.in_(_UNSETTLED)).order_by(IntentRow.id)
+        return [_intent(row) for row in self._session.scalars(query)]
+
+    def settled_from_block(self, block_number: int) -> list[Intent]:
+        """Intents whose transaction was mined at that block or later."""
+        query = select(IntentRow).where(IntentRow.block_number >= block_number).order_by(IntentRow.id)
+        return [_intent(row) for row in self._session.scalars(query)]
+
+    def refused(self, limit: int) -> list[Intent]:
+        """The newest refused intents."""
+        query = (
+            select(IntentRow)
+            .where(IntentRow.status == IntentStatus.REFUSED.value)
+            .order_by(IntentRow.changed_unix_s.desc(), IntentRow.id.desc())
+            .limit(limit)
+        )
+        return [_intent(row) for row in self._session.scalars(query)]
+
+    def count_unsettled(self) -> int:
+        """How many intents are neither mined nor refused."""
+        query = select(func.count()).select_from(IntentRow).where(IntentRow.status.in_(_UNSETTLED))
+        return self._session.scalar(query) or 0
+
+    def gas_of_round(self, task: int, round_number: int) -> dict[str, int]:
+        """Gas used per kind of call in a round."""
+        query = (
+            select(IntentRow.kind, func.sum(IntentRow.gas_used))
+            .where(IntentRow.task == task, IntentRow.round == round_number, IntentRow.gas_used > 0)
+            .group_by(IntentRow.kind)
+            .order_by(IntentRow.kind)
+        )
+        return {kind: int(gas) for kind, gas in self._session.execute(query)}
+
+    def highest_nonce_in_flight(self, sender: str) -> int | None:
+        """The highest nonce of the sender's signed or sent intents."""
+        in_flight = (IntentStatus.SIGNED.value, IntentStatus.SENT.value)
+        return self._session.scalar(
+            select(func.max(IntentRow.nonce)).where(
+                IntentRow.sender == sender, IntentRow.status.in_(in_flight)
+            )
+        )
+
+    def requeue(self, intent: Intent, call: Call, now_unix_s: int) -> Intent:
+        """Queue a refused intent again, with a new call."""
+        values = {
+            "payload": encode_call(call),
+            "status": IntentStatus.QUEUED.value,
+            "attempts": intent.attempts + 1,
+            "changed_unix_s": now_unix_s,
+            "sender": None,
+            "nonce": None,
+            "transaction_hash": None,
+            "raw": None,
+            "block_number": None,
+            "error": None,
+        }
+        self._change(intent.id, IntentStatus.REFUSED, values)
+        row = self._session.get_one(IntentRow, intent.id, populate_existing=True)
+        return _intent(row)
+
+    def save(self, intent: Intent, expected: IntentStatus) -> None:
+        """Store an intent's new state; Conflict when its stored status is not ``expected``."""
+        values = {
+            "status": intent.status.value,
+            "changed_unix_s": intent.changed_unix_s,
+            "sender": intent.sender,
+            "nonce": intent.nonce,
+            "transaction_hash": intent.transaction_hash,
+            "raw": intent.raw,
+            "gas_used": intent.gas_used,
+            "block_number": intent.block_number,
+            "error": None if intent.error is None else intent.error[:_ERROR_LENGTH],
+        }
+        self._change(intent.id, expected, values)
+
+    def _change(self, intent_id: int, expected: IntentStatus, values: dict[str, Any]) -> None:
+        statement = (
+            update(IntentRow)
+            .where(IntentRow.id == intent_id, IntentRow.status == expected.value)
+            .values(**values)
+        )
+        try:
+            result = cast(CursorResult[Any], self._session.execute(statement))
+        except IntegrityError as error:
+            raise Conflict(f"intent {intent_id}: another intent holds its sender's nonce") from error
+        if result.rowcount != 1:
+            raise Conflict(f"intent {intent_id} is no longer {expected.value}")
+
+
+def _intent(row: IntentRow) -> Intent:
+    return Intent(
+        id=row.id,
+        key=row.key,
+        call=decode_call(row.kind, row.payload),
+        status=IntentStatus(row.status),
+        attempts=row.attempts,
+        changed_unix_s=row.changed_unix_s,
+        sender=row.sender,
+        nonce=row.nonce,
+        transaction_hash=row.transaction_hash,
+        raw=row.raw,
+        gas_used=row.gas_used,
+        block_number=row.block_number,
+        error=row.error,
+    )

@@ -1,0 +1,322 @@
+"""The chain's state in tables: aggregates are loaded and saved whole, so that the domain sees values."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+from sqlalchemy import delete, or_, select
+from sqlalchemy.orm import Session
+
+from orchestrator.adapters.database.models import (
+    PROJECTION_TABLES,
+    ApprovalRow,
+    AttestationRow,
+    Base,
+    ChainCursorRow,
+    ChainEventRow,
+    NodeRow,
+    ProposalRow,
+    RewardRow,
+    RoundMemberRow,
+    RoundPhaseRow,
+    RoundRow,
+    TaskRow,
+    VoteRow,
+)
+from orchestrator.domain.chain import Block, ChainEvent, IndexedEvent, Phase, TaskConfig
+from orchestrator.domain.state import (
+    AttestationState,
+    NodeState,
+    PhaseStart,
+    ProposalState,
+    RewardState,
+    RoundState,
+    StakedNode,
+    TaskState,
+    VoteState,
+)
+
+_CURSOR = 1
+_CONFIG = TypeAdapter(TaskConfig)
+_EVENT_ADAPTERS: dict[type[ChainEvent], TypeAdapter[Any]] = {}
+
+Part = TypeVar(
+    "Part", RoundMemberRow, RoundPhaseRow, ProposalRow, VoteRow, AttestationRow, RewardRow
+)
+
+
+class SqlProjectionRepository:
+    """``ProjectionRepository`` over one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def last_block(self) -> Block | None:
+        """The last indexed block."""
+        row = self._session.get(ChainCursorRow, _CURSOR)
+        return None if row is None else Block(row.number, row.hash, row.parent_hash, row.timestamp_unix_s)
+
+    def set_last_block(self, block: Block) -> None:
+        """Remember how far the chain is indexed."""
+        self._session.merge(
+            ChainCursorRow(
+                id=_CURSOR,
+                number=block.number,
+                hash=block.hash,
+                parent_hash=block.parent_hash,
+                timestamp_unix_s=block.timestamp_unix_s,
+            )
+        )
+
+    def clear(self) -> None:
+        """Forget everything that came from the chain."""
+        for table in PROJECTION_TABLES:
+            self._session.execute(delete(table))
+        self._session.expire_all()
+
+    def add_events(self, events: Sequence[IndexedEvent]) -> None:
+        """Keep the events themselves."""
+        self._session.add_all(
+            ChainEventRow(
+                block_number=indexed.block_number,
+                log_index=indexed.log_index,
+                block_hash=indexed.block_hash,
+                transaction_hash=indexed.transaction_hash,
+                kind=type(indexed.event).__name__,
+                payload=_event_adapter(indexed.event).dump_python(indexed.event, mode="json"),
+            )
+            for indexed in events
+        )
+
+    def node(self, node: str) -> NodeState | None:
+        """A node by its address."""
+        row = self._session.get(NodeRow, node)
+        return None if row is None else _node_state(row)
+
+    def nodes(self) -> list[NodeState]:
+        """All nodes, by address."""
+        rows = self._session.scalars(select(NodeRow))
+        return sorted((_node_state(row) for row in rows), key=lambda state: int(state.node, 16))
+
+    def save_node(self, state: NodeState) -> None:
+        """Insert or replace a node."""
+        self._session.merge(
+            NodeRow(
+                node=state.node,
+                signer=state.signer,
+                group=state.group,
+                stake=state.stake,
+                earned=state.earned,
+                claimed=state.claimed,
+            )
+        )
+
+    def task(self, task: int) -> TaskState | None:
+        """A task by its number."""
+        row = self._session.get(TaskRow, task)
+        return None if row is None else self._task_state(row)
+
+    def tasks(self) -> list[TaskState]:
+        """All tasks, by number."""
+        rows = self._session.scalars(select(TaskRow).order_by(TaskRow.task))
+        return [self._task_state(row) for row in rows]
+
+    def tasks_of_spec(self, spec_digest: str) -> list[TaskState]:
+        """The tasks on chain with that spec, by number."""
+        query = select(TaskRow).where(TaskRow.spec_digest == spec_digest).order_by(TaskRow.task)
+        return [self._task_state(row) for row in self._session.scalars(query)]
+
+    def save_task(self, state: TaskState) -> None:
+        """Insert or replace a task."""
+        self._session.merge(
+            TaskRow(
+                task=state.task,
+                spec_digest=state.config.spec_digest,
+                genesis_digest=state.config.genesis_digest,
+                config=_CONFIG.dump_python(state.config, mode="json"),
+                parent_digest=state.parent_digest,
+                pool=state.pool,
+                rounds_requested=state.rounds_requested,
+                rounds_closed=state.rounds_closed,
+            )
+        )
+        self._session.flush()
+        for node in state.approved:
+            self._session.merge(ApprovalRow(task=state.task, node=node))
+
+    def round(self, task: int, round_number: int) -> RoundState | None:
+        """A round by task and number."""
+        row = self._session.get(RoundRow, (task, round_number))
+        return None if row is None else self._round_state(row)
+
+    def rounds(self, task: int) -> list[RoundState]:
+        """A task's rounds, by number."""
+        rows = self._session.scalars(select(RoundRow).where(RoundRow.task == task).order_by(RoundRow.round))
+        return [self._round_state(row) for row in rows]
+
+    def save_round(self, state: RoundState) -> None:
+        """Insert or replace a round."""
+        self._session.merge(
+            RoundRow(
+                task=state.task,
+                round=state.round,
+                phase=int(state.phase),
+                parent_digest=state.parent_digest,
+                aggregate_digest=state.aggregate_digest,
+                context=state.context,
+                deadline_unix_s=state.deadline_unix_s,
+                seed_block=state.seed_block,
+                seed=state.seed,
+                reward=state.reward,
+            )
+        )
+        self._session.flush()
+        for row in _parts(state):
+            self._session.merge(row)
+
+    def digest_is_public(self, digest: str) -> bool:
+        """Whether the chain names the digest in a way that makes its artifact readable by all."""
+        proposal_over = (
+            select(ProposalRow.task)
+            .join(RoundRow, (RoundRow.task == ProposalRow.task) & (RoundRow.round == ProposalRow.round))
+            .where(
+                or_(ProposalRow.adapter_digest == digest, ProposalRow.report_digest == digest),
+                RoundRow.phase > int(Phase.TRAINING),
+            )
+        )
+        named = (
+            select(TaskRow.task).where(or_(TaskRow.spec_digest == digest, TaskRow.genesis_digest == digest)),
+            proposal_over,
+            select(AttestationRow.task).where(AttestationRow.aggregate_digest == digest),
+            select(RoundRow.task).where(RoundRow.aggregate_digest == digest),
+        )
+        return any(self._session.scalar(query.limit(1)) is not None for query in named)
+
+    def _task_state(self, row: TaskRow) -> TaskState:
+        approvals = self._session.scalars(select(ApprovalRow.node).where(ApprovalRow.task == row.task))
+        return TaskState(
+            task=row.task,
+            config=_CONFIG.validate_python(row.config),
+            parent_digest=row.parent_digest,
+            pool=row.pool,
+            rounds_requested=row.rounds_requested,
+            rounds_closed=row.rounds_closed,
+            approved=tuple(sorted(approvals, key=_address_order)),
+        )
+
+    def _round_state(self, row: RoundRow) -> RoundState:
+        members = self._of_round(RoundMemberRow, row)
+        members.sort(key=lambda member: member.position)
+        return RoundState(
+            task=row.task,
+            round=row.round,
+            phase=Phase(row.phase),
+            parent_digest=row.parent_digest,
+            seed_block=row.seed_block,
+            reward=row.reward,
+            eligible=tuple(StakedNode(m.node, m.stake or 0) for m in members if m.role == "eligible"),
+            phases=tuple(
+                PhaseStart(Phase(part.phase), part.started_unix_s)
+                for part in sorted(self._of_round(RoundPhaseRow, row), key=lambda part: part.phase)
+            ),
+            context=row.context,
+            deadline_unix_s=row.deadline_unix_s,
+            seed=row.seed,
+            aggregate_digest=row.aggregate_digest,
+            proposers=tuple(m.node for m in members if m.role == "proposer"),
+            voters=tuple(m.node for m in members if m.role == "voter"),
+            proposals=tuple(
+                ProposalState(
+                    part.node,
+                    part.adapter_digest,
+                    part.report_digest,
+                    part.accepted,
+                    part.median_improvement_micronats,
+                )
+                for part in self._of_round(ProposalRow, row)
+            ),
+            votes=tuple(
+                VoteState(
+                    part.node,
+                    part.commitment,
+                    None if part.scores_micronats is None else tuple(part.scores_micronats),
+                )
+                for part in self._of_round(VoteRow, row)
+            ),
+            attestations=tuple(
+                AttestationState(part.node, part.aggregate_digest, part.score_micronats)
+                for part in self._of_round(AttestationRow, row)
+            ),
+            rewards=tuple(RewardState(part.node, part.amount) for part in self._of_round(RewardRow, row)),
+        )
+
+    def _of_round(self, table: type[Part], row: RoundRow) -> list[Part]:
+        """A round's rows of one table; those of nodes ascend by node."""
+        query = select(table).where(table.task == row.task, table.round == row.round)
+        rows = list(self._session.scalars(query))
+        return sorted(rows, key=lambda part: _address_order(getattr(part, "node", "0x0")))
+
+
+def _parts(state: RoundState) -> list[Base]:
+    key = {"task": state.task, "round": state.round}
+    members: list[Base] = [
+        RoundMemberRow(**key, role="eligible", position=position, node=each.node, stake=each.stake)
+        for position, each in enumerate(state.eligible)
+    ]
+    for role, nodes in (("proposer", state.proposers), ("voter", state.voters)):
+        members += [
+            RoundMemberRow(**key, role=role, position=position, node=node, stake=None)
+            for position, node in enumerate(nodes)
+        ]
+    return [
+        *members,
+        *(
+            RoundPhaseRow(**key, phase=int(start.phase), started_unix_s=start.started_unix_s)
+            for start in state.phases
+        ),
+        *(
+            ProposalRow(
+                **key,
+                node=proposal.node,
+                adapter_digest=proposal.adapter_digest,
+                report_digest=proposal.report_digest,
+                accepted=proposal.accepted,
+                median_improvement_micronats=proposal.median_improvement_micronats,
+            )
+            for proposal in state.proposals
+        ),
+        *(
+            VoteRow(
+                **key,
+                node=vote.node,
+                commitment=vote.commitment,
+                scores_micronats=None if vote.scores_micronats is None else list(vote.scores_micronats),
+            )
+            for vote in state.votes
+        ),
+        *(
+            AttestationRow(
+                **key,
+                node=attestation.node,
+                aggregate_digest=attestation.aggregate_digest,
+                score_micronats=attestation.score_micronats,
+            )
+            for attestation in state.attestations
+        ),
+        *(RewardRow(**key, node=reward.node, amount=reward.amount) for reward in state.rewards),
+    ]
+
+
+def _node_state(row: NodeRow) -> NodeState:
+    return NodeState(row.node, row.signer, row.group, row.stake, row.earned, row.claimed)
+
+
+def _event_adapter(event: ChainEvent) -> TypeAdapter[Any]:
+    kind = type(event)
+    if kind not in _EVENT_ADAPTERS:
+        _EVENT_ADAPTERS[kind] = TypeAdapter(kind)
+    return _EVENT_ADAPTERS[kind]
+
+
+def _address_order(address: str) -> int:
+    return int(address, 16)

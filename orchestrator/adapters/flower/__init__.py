@@ -1,0 +1,5 @@
+"""Flower behind the port ``FlowerRuns``: the conductor of a round is one Flower run."""
+
+from orchestrator.adapters.flower.runs import FlowerCommandRuns
+
+__all__ = ["FlowerCommandRuns"]

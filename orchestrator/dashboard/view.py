@@ -1,0 +1,263 @@
+"""What the task page shows, one frozen dataclass per panel.
+
+Nothing here is made up: a value that does not exist yet is None, and the page prints "—" with the reason.
+Units: scores and improvements in micronats (millionths of a nat per target token), token amounts in base units,
+durations in seconds, times in unix seconds (UTC).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.domain.chain import Phase
+
+Tone = Literal["good", "warn", "bad", "live", "calm"]
+"""What a badge means; the templates choose the colour."""
+
+
+@dataclass(frozen=True)
+class Party:
+    """A node as people call it; ``name`` is the display name, or the shortened address where there is none."""
+
+    address: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One round of the task in the header's row of steps; ``phase`` is None while it was never requested."""
+
+    round: int
+    phase: Phase | None
+
+
+@dataclass(frozen=True)
+class HeaderPanel:
+    """The task in one look. ``seconds_left`` is None where the phase has no deadline, negative after it."""
+
+    task: int
+    name: str
+    state: str
+    tone: Tone
+    steps: tuple[Step, ...]
+    open_round: int | None
+    open_phase: Phase | None
+    seconds_left: int | None
+    deadline_unix_s: int | None
+    last_accuracy: float | None
+    base_accuracy: float | None
+    pool: int
+    parent_digest: str
+    spec_digest: str
+    head_block: int | None
+
+    @property
+    def rounds_done(self) -> int:
+        """Rounds that are over, whatever became of them."""
+        return sum(step.phase is not None and step.phase.closed for step in self.steps)
+
+    @property
+    def rounds_total(self) -> int:
+        """Rounds that the task has in all."""
+        return len(self.steps)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Something that waits for a person, and what that person can do."""
+
+    key: str
+    tone: Tone
+    title: str
+    detail: str
+    action: str
+
+
+@dataclass(frozen=True)
+class DecisionsPanel:
+    decisions: tuple[Decision, ...]
+
+
+@dataclass(frozen=True)
+class AccuracyPoint:
+    """One model on the test records; round 0 is the base model. The interval holds the truth in 95 of 100 cases."""
+
+    round: int
+    accuracy: float
+    interval_low: float
+    interval_high: float
+    correct: int
+    records: int
+
+
+@dataclass(frozen=True)
+class OtherModel:
+    """A model that was tested to compare with: one network's alone, for example."""
+
+    name: str
+    round: int
+    accuracy: float
+    interval_low: float
+    interval_high: float
+    correct: int
+    records: int
+
+
+@dataclass(frozen=True)
+class AccuracyPanel:
+    points: tuple[AccuracyPoint, ...]
+    others: tuple[OtherModel, ...]
+    rounds_total: int
+    chart_json: str
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """``roles`` are those in the open round; ``approved`` is about this task."""
+
+    party: Party
+    group: int
+    stake: int
+    claimable: int
+    approved: bool
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NodesPanel:
+    rows: tuple[NodeRow, ...]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A phase on a round's timeline; ``x`` and ``width`` are thousandths of the bar."""
+
+    phase: Phase
+    state: Literal["done", "running", "pending", "skipped"]
+    seconds: float | None
+    x: int
+    width: int
+
+
+@dataclass(frozen=True)
+class ProposalRow:
+    """``accepted`` and ``median_micronats`` are None until the tally; ``why`` says what is missing and why."""
+
+    party: Party
+    adapter_digest: str | None
+    report_digest: str | None
+    median_micronats: int | None
+    accepted: bool | None
+    why: str
+
+
+@dataclass(frozen=True)
+class ScoreCell:
+    """A voter's score of one proposal; ``tone`` runs from −3 (harms a lot) to 3 (helps a lot)."""
+
+    kind: Literal["score", "own", "group", "invalid", "unavailable", "hidden"]
+    micronats: int | None
+    tone: int
+
+
+@dataclass(frozen=True)
+class VoteRow:
+    """A drawn voter. ``cells`` follow the round's proposals."""
+
+    party: Party
+    state: Literal["waiting", "committed", "revealed", "absent", "not revealed", "not asked"]
+    cells: tuple[ScoreCell, ...]
+    attested_digest: str | None
+    attested_micronats: int | None
+    attestation_why: str
+
+
+@dataclass(frozen=True)
+class GasRow:
+    kind: str
+    gas: int
+
+
+@dataclass(frozen=True)
+class RewardAmount:
+    party: Party
+    amount: int
+
+
+@dataclass(frozen=True)
+class RoundCard:
+    number: int
+    phase: Phase
+    segments: tuple[Segment, ...]
+    seconds_total: float | None
+    proposals: tuple[ProposalRow, ...]
+    columns: tuple[Party, ...]
+    votes: tuple[VoteRow, ...]
+    parent_digest: str
+    aggregate_digest: str | None
+    aggregate_why: str
+    gas: tuple[GasRow, ...]
+    rewards: tuple[RewardAmount, ...]
+    rewards_why: str
+    outcome: str
+
+    @property
+    def gas_total(self) -> int:
+        """Gas of everything that the control plane sent for this round."""
+        return sum(row.gas for row in self.gas)
+
+    @property
+    def accepted_count(self) -> int:
+        """Proposals that passed the vote."""
+        return sum(row.accepted is True for row in self.proposals)
+
+
+@dataclass(frozen=True)
+class RoundsPanel:
+    """Newest round first; ``earlier`` rounds exist and are not shown."""
+
+    cards: tuple[RoundCard, ...]
+    earlier: int
+
+
+@dataclass(frozen=True)
+class RewardRow:
+    """``amounts`` follow the panel's rounds; None where the round paid this node nothing."""
+
+    party: Party
+    amounts: tuple[int | None, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class RewardsPanel:
+    rounds: tuple[int, ...]
+    rows: tuple[RewardRow, ...]
+    chart_json: str
+
+
+@dataclass(frozen=True)
+class EventRow:
+    id: int
+    when_unix_s: int
+    text: str
+    tone: Tone
+    round: int | None
+
+
+@dataclass(frozen=True)
+class EventsPanel:
+    rows: tuple[EventRow, ...]
+
+
+@dataclass(frozen=True)
+class TaskPage:
+    """Every panel of a task's page. ``last_event_id`` is where the page's live stream starts."""
+
+    header: HeaderPanel
+    decisions: DecisionsPanel
+    accuracy: AccuracyPanel
+    nodes: NodesPanel
+    rounds: RoundsPanel
+    rewards: RewardsPanel
+    events: EventsPanel
+    last_event_id: int

@@ -1,0 +1,81 @@
+"""What happened, in words: one sentence per line of the event stream, and the panels that it changes."""
+
+from orchestrator.dashboard import text
+from orchestrator.dashboard.view import EventRow, Tone
+from orchestrator.domain.chain import Phase
+from orchestrator.domain.ports import StreamEvent
+
+PANELS = ("header", "decisions", "accuracy", "nodes", "rounds", "rewards", "events")
+"""The panels of the task page, by the name they are asked for."""
+
+_SENTENCES = {
+    "node.admitted": "{node} was admitted",
+    "node.signer_rotated": "{node} changed its signing key",
+    "node.stake_changed": "{node} now stakes {stake} tokens",
+    "node.claimed": "{node} was paid {amount} tokens",
+    "task.created": "The task was created on chain",
+    "task.funded": "{amount} tokens were added to the pool",
+    "task.approved": "{node} approved the task",
+    "round.requested": "Round {round} was requested",
+    "round.drawn": "Round {round}: proposers and voters were drawn",
+    "round.phase": "Round {round}: {phase}",
+    "round.proposed": "Round {round}: {node} proposed an adapter",
+    "round.committed": "Round {round}: {node} committed to its scores",
+    "round.revealed": "Round {round}: {node} revealed its scores",
+    "round.tallied": "Round {round}: {accepted} of {proposals} proposals accepted",
+    "round.attested": "Round {round}: {node} attested the aggregate",
+    "round.rewarded": "Round {round}: {paid} tokens of reward credited",
+}
+_PANELS_OF_SUBJECT: dict[str, tuple[str, ...]] = {
+    "node": ("decisions", "nodes", "rewards", "events"),
+    "task": ("header", "decisions", "nodes", "events"),
+    "round": ("header", "decisions", "nodes", "rounds", "events"),
+    "evaluation": ("header", "accuracy", "events"),
+}
+_AMOUNTS = ("amount", "stake", "paid")
+
+
+def panels_of(kind: str) -> tuple[str, ...]:
+    """The panels that an event of that kind changes; all of them for a kind that this page does not know."""
+    if kind in ("round.rewarded", "round.closed"):
+        return PANELS
+    return _PANELS_OF_SUBJECT.get(kind.partition(".")[0], PANELS)
+
+
+def event_row(event: StreamEvent, node_name: str | None) -> EventRow:
+    """One line of the recent events."""
+    announcement = event.announcement
+    words: dict[str, object] = {"node": node_name or "A node", "round": announcement.round}
+    for key, value in announcement.facts.items():
+        words[key] = text.tokens(int(str(value))) if key in _AMOUNTS else value
+    phase = _phase(str(announcement.facts.get("phase", "")))
+    if announcement.kind == "round.closed":
+        sentence = f"Round {announcement.round} is {text.phase_name(phase).lower()}: {text.phase_meaning(phase)}"
+    else:
+        template = _SENTENCES.get(announcement.kind, _plain(announcement.kind))
+        words["phase"] = text.phase_name(phase)
+        sentence = template.format(**words)
+    return EventRow(
+        id=event.id,
+        when_unix_s=event.created_unix_s,
+        text=sentence,
+        tone=_tone(announcement.kind, phase),
+        round=announcement.round,
+    )
+
+
+def _phase(label: str) -> Phase:
+    return next((phase for phase in Phase if phase.label == label), Phase.NONE)
+
+
+def _plain(kind: str) -> str:
+    """A kind that this page does not know, as it is called: ``run.failed`` → ``Run failed``."""
+    return kind.replace(".", " ").replace("_", " ").capitalize().replace("{", "").replace("}", "")
+
+
+def _tone(kind: str, phase: Phase) -> Tone:
+    if kind.endswith((".refused", ".failed", ".lost")):
+        return "bad"
+    if kind == "round.closed":
+        return {Phase.FINAL: "good", Phase.REJECTED: "warn"}.get(phase, "bad")  # type: ignore[return-value]
+    return "live" if kind == "round.phase" else "calm"

@@ -1,0 +1,373 @@
+"""What the services need from the outside world; adapters implement these, tests hold them to one behaviour.
+
+Repository methods are named for the question they answer. A unit is one transaction: what was written in it
+becomes visible all at once when its ``with`` block ends without an error, and not at all otherwise.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from orchestrator.domain.chain import Block, Call, IndexedEvent, TransactionLane
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.outbox import Intent, IntentStatus
+from orchestrator.domain.projection import Announcement
+from orchestrator.domain.state import NodeState, RoundState, TaskState
+
+
+class Clock(Protocol):
+    """Wall-clock time."""
+
+    def now_unix_s(self) -> int:
+        """Seconds since 1970, UTC."""
+
+
+# Artifacts
+
+
+class ArtifactTooLarge(OrchestratorError):
+    """The artifact is larger than the store's limit."""
+
+    code = "too_large"
+
+
+class ArtifactStore(Protocol):
+    """Bytes under their own SHA-256; what is stored never changes."""
+
+    def put(self, digest: str, chunks: Iterable[bytes]) -> bool:
+        """Store the bytes under their digest; True when they were not there before.
+
+        Raises:
+            ArtifactDigestMismatch: the bytes have another digest, or the name is none; nothing is stored.
+            ArtifactTooLarge: more bytes than the limit; nothing is stored.
+        """
+
+    def size_bytes(self, digest: str) -> int:
+        """The artifact's size.
+
+        Raises:
+            NotFound: it is not stored.
+        """
+
+    def chunks(self, digest: str) -> Iterator[bytes]:
+        """The artifact's bytes in order; NotFound as above, before the first chunk."""
+
+    def read(self, digest: str, limit_bytes: int) -> bytes:
+        """The whole artifact; NotFound as above, ArtifactTooLarge when it is larger than the limit."""
+
+
+# Flower
+
+
+class FlowerError(Exception):
+    """Flower could not be asked, refused, or answered with something unusable."""
+
+
+RunStatus = Literal["pending", "running", "completed", "failed", "stopped"]
+
+
+class FlowerRuns(Protocol):
+    """The conductor's runs: one Flower run is one round."""
+
+    def submit(self, task: int, round_number: int) -> str:
+        """Start the conductor of a round; the run's id. Raises FlowerError."""
+
+    def status(self, run_id: str) -> RunStatus:
+        """Where a run stands. Raises FlowerError."""
+
+
+# The chain
+
+
+class Lanes(Protocol):
+    """The control plane's sending accounts."""
+
+    def for_call(self, call: Call) -> TransactionLane:
+        """The account that sends such a call."""
+
+
+# Records that the database owns
+
+
+@dataclass(frozen=True)
+class TaskOrder:
+    """A task as the admin ordered it; its number is the chain's to give. ``config`` is the call's."""
+
+    spec_digest: str
+    name: str
+    call_key: str
+    pool: int
+    created_unix_s: int
+
+
+Role = Literal["admin", "conductor", "reader"]
+
+
+@dataclass(frozen=True)
+class TokenRecord:
+    """An API token without the token: its hash alone is kept. ``expires_unix_s`` None: it does not expire."""
+
+    id: int
+    name: str
+    role: Role
+    expires_unix_s: int | None
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """How one adapter did on a test set; round 0 is the genesis adapter, the base model."""
+
+    task: int
+    round: int
+    name: str
+    digest: str
+    records: int
+    correct: int
+    accuracy: float
+    interval_low: float
+    interval_high: float
+    loss_nats: float
+
+
+FlowerRunStatus = Literal["submitting", "running", "completed", "failed", "stopped", "lost"]
+
+
+@dataclass(frozen=True)
+class FlowerRunRecord:
+    """One submission of a round's conductor; ``run_id`` None while it is being submitted."""
+
+    id: int
+    task: int
+    round: int
+    run_id: str | None
+    status: FlowerRunStatus
+    changed_unix_s: int
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class StreamEvent:
+    """One line of what happened, numbered for replay."""
+
+    id: int
+    created_unix_s: int
+    announcement: Announcement
+
+
+# Repositories
+
+
+class ProjectionRepository(Protocol):
+    """The chain's state as last indexed; may be dropped and built again."""
+
+    def last_block(self) -> Block | None:
+        """The last indexed block."""
+
+    def set_last_block(self, block: Block) -> None:
+        """Remember how far the chain is indexed."""
+
+    def clear(self) -> None:
+        """Forget everything that came from the chain."""
+
+    def add_events(self, events: Sequence[IndexedEvent]) -> None:
+        """Keep the events themselves."""
+
+    def node(self, node: str) -> NodeState | None:
+        """A node by its address."""
+
+    def nodes(self) -> list[NodeState]:
+        """All nodes, by address."""
+
+    def save_node(self, state: NodeState) -> None:
+        """Insert or replace a node."""
+
+    def task(self, task: int) -> TaskState | None:
+        """A task by its number."""
+
+    def tasks(self) -> list[TaskState]:
+        """All tasks, by number."""
+
+    def tasks_of_spec(self, spec_digest: str) -> list[TaskState]:
+        """The tasks on chain with that spec, by number."""
+
+    def save_task(self, state: TaskState) -> None:
+        """Insert or replace a task."""
+
+    def round(self, task: int, round_number: int) -> RoundState | None:
+        """A round by task and number."""
+
+    def rounds(self, task: int) -> list[RoundState]:
+        """A task's rounds, by number."""
+
+    def save_round(self, state: RoundState) -> None:
+        """Insert or replace a round."""
+
+    def digest_is_public(self, digest: str) -> bool:
+        """Whether the chain names the digest in a way that makes its artifact readable by all.
+
+        A task's spec or genesis, a proposal or its report once the round's proposal phase is over, or an
+        aggregate.
+        """
+
+
+class OutboxRepository(Protocol):
+    """Intents, in the order they were queued."""
+
+    def add(self, key: str, call: Call, round_number: int | None, now_unix_s: int) -> Intent:
+        """Queue a new intent. The key must be new."""
+
+    def by_key(self, key: str) -> Intent | None:
+        """The intent of that key."""
+
+    def by_id(self, intent_id: int) -> Intent | None:
+        """The intent of that number."""
+
+    def unsettled(self) -> list[Intent]:
+        """Intents that are neither mined nor refused, oldest first."""
+
+    def settled_from_block(self, block_number: int) -> list[Intent]:
+        """Intents whose transaction was mined at that block or later."""
+
+    def refused(self, limit: int) -> list[Intent]:
+        """The newest refused intents."""
+
+    def count_unsettled(self) -> int:
+        """How many intents are neither mined nor refused."""
+
+    def gas_of_round(self, task: int, round_number: int) -> dict[str, int]:
+        """Gas used per kind of call in a round."""
+
+    def highest_nonce_in_flight(self, sender: str) -> int | None:
+        """The highest nonce of the sender's signed or sent intents."""
+
+    def requeue(self, intent: Intent, call: Call, now_unix_s: int) -> Intent:
+        """Queue a refused intent again, with a new call."""
+
+    def save(self, intent: Intent, expected: IntentStatus) -> None:
+        """Store an intent's new state.
+
+        Raises:
+            Conflict: its stored status is not ``expected``, or another intent holds its sender's nonce.
+        """
+
+
+class StreamRepository(Protocol):
+    """What happened, for whoever follows."""
+
+    def append(self, announcement: Announcement, now_unix_s: int) -> None:
+        """Add one line."""
+
+    def after(self, event_id: int, limit: int) -> list[StreamEvent]:
+        """The lines after a number, oldest first."""
+
+    def newest(self, limit: int) -> list[StreamEvent]:
+        """The newest lines, newest first."""
+
+    def last_id(self) -> int:
+        """The newest line's number; 0 without any."""
+
+
+class TaskOrderRepository(Protocol):
+    """Tasks that the admin ordered."""
+
+    def by_spec(self, spec_digest: str) -> TaskOrder | None:
+        """The order of that spec."""
+
+    def all(self) -> list[TaskOrder]:
+        """All orders, oldest first."""
+
+    def add(self, order: TaskOrder) -> None:
+        """Record an order."""
+
+
+class NodeNameRepository(Protocol):
+    """Display names of nodes."""
+
+    def names(self) -> dict[str, str]:
+        """Name by node address."""
+
+    def set_name(self, node: str, name: str) -> None:
+        """Name a node."""
+
+
+class TokenRepository(Protocol):
+    """API tokens, by hash."""
+
+    def by_hash(self, token_hash: str) -> TokenRecord | None:
+        """The token with that hash."""
+
+    def add(self, name: str, role: Role, token_hash: str, expires_unix_s: int | None) -> None:
+        """Record a token."""
+
+    def remove(self, token_hash: str) -> None:
+        """Forget a token; nothing happens when there is none."""
+
+    def remove_named(self, name: str) -> None:
+        """Forget all tokens of a name."""
+
+
+class EvaluationRepository(Protocol):
+    """Evaluations on test sets."""
+
+    def of_task(self, task: int) -> list[EvaluationRecord]:
+        """A task's evaluations, by round and name."""
+
+    def of_round(self, task: int, round_number: int) -> list[EvaluationRecord]:
+        """A round's evaluations, by name."""
+
+    def save(self, record: EvaluationRecord) -> None:
+        """Insert or replace the evaluation of (task, round, name)."""
+
+
+class FlowerRunRepository(Protocol):
+    """Submissions of conductors."""
+
+    def of_round(self, task: int, round_number: int) -> list[FlowerRunRecord]:
+        """A round's submissions, oldest first."""
+
+    def unfinished(self) -> list[FlowerRunRecord]:
+        """Submissions that are submitting or running, oldest first."""
+
+    def add(self, task: int, round_number: int, now_unix_s: int) -> FlowerRunRecord:
+        """Record that a submission begins."""
+
+    def save(self, record: FlowerRunRecord) -> None:
+        """Store a submission's new state."""
+
+
+class Unit(Protocol):
+    """One transaction and its repositories."""
+
+    @property
+    def projection(self) -> ProjectionRepository: ...
+    @property
+    def outbox(self) -> OutboxRepository: ...
+    @property
+    def stream(self) -> StreamRepository: ...
+    @property
+    def orders(self) -> TaskOrderRepository: ...
+    @property
+    def names(self) -> NodeNameRepository: ...
+    @property
+    def tokens(self) -> TokenRepository: ...
+    @property
+    def evaluations(self) -> EvaluationRepository: ...
+    @property
+    def flower_runs(self) -> FlowerRunRepository: ...
+
+
+class Records(Protocol):
+    """Where units come from."""
+
+    def read(self) -> AbstractContextManager[Unit]:
+        """A unit that sees one consistent state and changes nothing."""
+
+    def write(self) -> AbstractContextManager[Unit]:
+        """A unit that is committed at the end of its block, or undone by an error."""
+
+
+class RecordsUnavailable(OrchestratorError):
+    """The database cannot be used at the moment."""
+
+    code = "unavailable"

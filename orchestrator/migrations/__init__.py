@@ -1,0 +1,1 @@
+"""Alembic migrations; `collegium migrate` runs them from the installed package."""

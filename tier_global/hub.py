@@ -1,0 +1,214 @@
+"""The conductor's side of the orchestrator's REST API: rounds, artifacts and signed messages, over one connection."""
+
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
+
+import httpx
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
+
+from contracts.digests import Digest, sha256_digest
+from contracts.messages import (
+    Address,
+    Attestation,
+    Commit,
+    Context,
+    Proposal,
+    Reveal,
+    RoundNumber,
+    TaskNumber,
+    UnixSeconds,
+)
+from tier_global.errors import HubRefused, HubUnavailable
+from tier_global.phases import Phase
+
+_TIMEOUT_S = 20.0
+MAX_ARTIFACT_BYTES = 1 << 30
+
+
+class _Resource(BaseModel):
+    # The orchestrator may add fields; what the conductor does not need, it does not read.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ProposalResource(_Resource):
+    """A proposal of the round that is on chain."""
+
+    node: Address
+    adapter_digest: Digest
+    accepted: bool | None = None
+
+
+class VoteResource(_Resource):
+    """What a voter has done so far."""
+
+    node: Address
+    committed: bool = False
+    revealed: bool = False
+
+
+class AttestationResource(_Resource):
+    """An attestation that is on chain; the digest is null while a drawn voter has not attested."""
+
+    node: Address
+    aggregate_digest: Digest | None = None
+
+
+class RoundResource(_Resource):
+    """A round as the orchestrator's projection has it."""
+
+    task: TaskNumber
+    round: RoundNumber
+    phase: Phase
+    parent_digest: Digest
+    context: Context | None
+    deadline_unix_s: UnixSeconds | None
+    proposers: tuple[Address, ...] = ()
+    voters: tuple[Address, ...] = ()
+    proposals: tuple[ProposalResource, ...] = ()
+    votes: tuple[VoteResource, ...] = ()
+    attestations: tuple[AttestationResource, ...] = ()
+
+    @field_validator("phase", mode="before")
+    @classmethod
+    def _phase_by_name(cls, value: object) -> object:
+        return Phase[value.upper()] if isinstance(value, str) and value.upper() in Phase.__members__ else value
+
+
+class _TaskResource(_Resource):
+    spec_digest: Digest
+
+
+class _NodeResource(_Resource):
+    node: Address
+    signer: Address
+
+
+_NODES = TypeAdapter(tuple[_NodeResource, ...])
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Hub(Protocol):
+    """What the conductor asks the orchestrator. Every method may raise HubUnavailable or HubRefused."""
+
+    def round(self, task: int, round_number: int) -> RoundResource:
+        """The round as it stands."""
+
+    def spec_digest(self, task: int) -> str:
+        """The digest of the task's spec."""
+
+    def signers(self) -> Mapping[str, str]:
+        """Signing key address by node address."""
+
+    def artifact(self, digest: str) -> bytes:
+        """The artifact with this digest; its bytes are checked."""
+
+    def store_artifact(self, data: bytes) -> str:
+        """Store an artifact; returns its digest."""
+
+    def propose(self, proposal: Proposal, signature: str) -> None:
+        """Hand in a signed proposal."""
+
+    def commit(self, commit: Commit, signature: str) -> None:
+        """Hand in a signed commitment."""
+
+    def reveal(self, reveal: Reveal) -> None:
+        """Hand in the scores behind a commitment."""
+
+    def attest(self, attestation: Attestation, signature: str) -> None:
+        """Hand in a signed attestation."""
+
+
+class HttpHub:
+    """The orchestrator over HTTP."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._client = httpx.Client(
+            base_url=url, timeout=_TIMEOUT_S, headers={"Authorization": f"Bearer {token}"}, follow_redirects=False
+        )
+
+    def round(self, task: int, round_number: int) -> RoundResource:
+        return _parsed(RoundResource, self._request("GET", f"/v1/tasks/{task}/rounds/{round_number}"))
+
+    def spec_digest(self, task: int) -> str:
+        return _parsed(_TaskResource, self._request("GET", f"/v1/tasks/{task}")).spec_digest
+
+    def signers(self) -> Mapping[str, str]:
+        response = self._request("GET", "/v1/nodes")
+        try:
+            nodes = _NODES.validate_json(response.content)
+        except ValidationError as error:
+            raise HubUnavailable("the orchestrator's list of nodes cannot be read") from error
+        return {node.node: node.signer for node in nodes}
+
+    def artifact(self, digest: str) -> bytes:
+        data = bytearray()
+        try:
+            with self._client.stream("GET", f"/v1/artifacts/{digest}") as response:
+                if response.is_error:
+                    response.read()
+                    _raise_for(response)
+                for chunk in response.iter_bytes():
+                    data += chunk
+                    if len(data) > MAX_ARTIFACT_BYTES:
+                        raise HubRefused(413, "artifact_too_large", f"{digest} is larger than an adapter can be")
+        except httpx.HTTPError as error:
+            raise HubUnavailable(f"artifact {digest} cannot be fetched: {error}") from error
+        if sha256_digest(data := bytes(data)) != digest:
+            raise HubUnavailable(f"the orchestrator gave other bytes than those of {digest}")
+        return data
+
+    def store_artifact(self, data: bytes) -> str:
+        digest = sha256_digest(data)
+        self._request("PUT", f"/v1/artifacts/{digest}", content=data)
+        return digest
+
+    def propose(self, proposal: Proposal, signature: str) -> None:
+        self._hand_in("proposals", proposal, signature)
+
+    def commit(self, commit: Commit, signature: str) -> None:
+        self._hand_in("commits", commit, signature)
+
+    def reveal(self, reveal: Reveal) -> None:
+        self._hand_in("reveals", reveal, None)
+
+    def attest(self, attestation: Attestation, signature: str) -> None:
+        self._hand_in("attestations", attestation, signature)
+
+    def _hand_in(
+        self, kind: str, message: Proposal | Commit | Reveal | Attestation, signature: str | None
+    ) -> None:
+        body: dict[str, object] = {"message": message.model_dump(mode="json")}
+        if signature is not None:
+            body["signature"] = signature
+        self._request("POST", f"/v1/tasks/{message.task}/rounds/{message.round}/{kind}", json=body)
+
+    def _request(
+        self, method: str, path: str, *, json: object | None = None, content: bytes | None = None
+    ) -> httpx.Response:
+        try:
+            response = self._client.request(method, path, json=json, content=content)
+        except httpx.HTTPError as error:
+            raise HubUnavailable(f"{method} {path} failed: {error}") from error
+        if not response.is_success:
+            _raise_for(response)
+        return response
+
+
+def _raise_for(response: httpx.Response) -> None:
+    if response.status_code >= 500 or response.status_code == 429:
+        raise HubUnavailable(f"the orchestrator answers {response.status_code}")
+    try:
+        problem = response.json()
+        code, detail = str(problem.get("code", "")), str(problem.get("detail", ""))
+    except (ValueError, AttributeError):
+        code, detail = "", response.text
+    raise HubRefused(response.status_code, code[:64], detail[:300])
+
+
+def _parsed(model: type[_Model], response: httpx.Response) -> _Model:
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise HubUnavailable(f"the orchestrator's answer cannot be read: {where}: {first['msg']}") from error

@@ -1,0 +1,142 @@
+"""Runs the network's inner tier as a process of its own, with a deadline, and leaves nothing of it behind.
+
+The command line is the one of ``tier_local``. The process gets a session of its own, so that all of it can be
+signalled; ``--exit-with-parent`` makes it follow this process into any death.
+"""
+
+import json
+import math
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tier_global.clock import Clock
+from tier_global.errors import InnerJobFailed, InnerJobLate
+from tier_global.exchange import MAX_REPORT_BYTES
+
+_TERM_PATIENCE_S = 10.0
+_WAIT_STEP_S = 0.2
+_EXIT_DEADLINE_PASSED = 4
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network's one adapter file and its report, as bytes that nobody has checked yet."""
+
+    adapter: bytes
+    report: bytes
+
+
+class InnerTier(Protocol):
+    """Trains and evaluates adapters inside the network. Both raise InnerJobFailed."""
+
+    def train(self, spec: Path, parent: Path, out: Path, deadline_unix_s: float) -> Trained:
+        """Train one adapter from the parent."""
+
+    def evaluate(
+        self, spec: Path, parent: Path, candidates: Mapping[str, Path], out: Path, deadline_unix_s: float
+    ) -> Mapping[str, float]:
+        """Loss in nats per target token of "parent" and of each candidate by name; NaN where there is none."""
+
+
+class InnerProcess:
+    """The inner tier behind its command line."""
+
+    def __init__(self, command: Sequence[str], network_file: Path, log_file: Path, clock: Clock) -> None:
+        self._command = tuple(command)
+        self._network_file = network_file
+        self._log_file = log_file
+        self._clock = clock
+
+    def train(self, spec: Path, parent: Path, out: Path, deadline_unix_s: float) -> Trained:
+        self._run("train", spec, parent, (), out, deadline_unix_s)
+        try:
+            adapter = (out / "adapter.safetensors").read_bytes()
+        except OSError as error:
+            raise InnerJobFailed("the inner job left no adapter") from error
+        return Trained(adapter=adapter, report=_read_report(out))
+
+    def evaluate(
+        self, spec: Path, parent: Path, candidates: Mapping[str, Path], out: Path, deadline_unix_s: float
+    ) -> Mapping[str, float]:
+        options = [part for name, path in candidates.items() for part in ("--candidate", f"{name}={path}")]
+        self._run("evaluate", spec, parent, options, out, deadline_unix_s)
+        return _losses(_read_report(out), {"parent", *candidates})
+
+    def _run(
+        self, job: str, spec: Path, parent: Path, options: Sequence[str], out: Path, deadline_unix_s: float
+    ) -> None:
+        arguments = [
+            *self._command,
+            job,
+            *("--spec", str(spec), "--network", str(self._network_file), "--parent", str(parent)),
+            *options,
+            *("--out", str(out), "--deadline-unix-s", str(int(deadline_unix_s)), "--exit-with-parent"),
+        ]
+        with self._log_file.open("ab") as log:
+            try:
+                process = subprocess.Popen(
+                    arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+            except OSError as error:
+                raise InnerJobFailed("the inner command cannot be started") from error
+        try:
+            exit_code = self._wait(process, deadline_unix_s)
+        finally:
+            self._end(process)
+        if exit_code is None or exit_code == _EXIT_DEADLINE_PASSED:
+            raise InnerJobLate(f"the inner {job} job did not end before its deadline")
+        if exit_code != 0:
+            raise InnerJobFailed(f"the inner {job} job ended with exit code {exit_code}")
+
+    def _wait(self, process: subprocess.Popen[bytes], deadline_unix_s: float) -> int | None:
+        """The exit code, or None when the deadline came first. Does not reap the process."""
+        while True:
+            left_s = deadline_unix_s - self._clock.now_unix_s()
+            exited = _exited(process)
+            if exited is not None or left_s <= 0:
+                return exited
+            self._clock.sleep(min(left_s, _WAIT_STEP_S))
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """Stop what is left of the process's group, ask first, then force; only then reap the process.
+
+        While it is not reaped, nobody else can get its process id, so that the signals cannot hit strangers.
+        """
+        if _exited(process) is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            self._wait(process, self._clock.now_unix_s() + _TERM_PATIENCE_S)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _exited(process: subprocess.Popen[bytes]) -> int | None:
+    """The exit code of a process that has ended, and None of one that runs; the process stays unreaped."""
+    status = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if status is None:
+        return None
+    return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
+
+
+def _read_report(out: Path) -> bytes:
+    try:
+        with (out / "report.json").open("rb") as file:
+            report = file.read(MAX_REPORT_BYTES + 1)
+    except OSError as error:
+        raise InnerJobFailed("the inner job left no report") from error
+    if len(report) > MAX_REPORT_BYTES:
+        raise InnerJobFailed(f"the inner job's report has more than {MAX_REPORT_BYTES} bytes")
+    return report
+
+
+def _losses(report: bytes, names: set[str]) -> dict[str, float]:
+    try:
+        found = json.loads(report)["losses_nats"]
+        losses = {name: math.nan if found[name] is None else float(found[name]) for name in names}
+    except (ValueError, TypeError, KeyError) as error:
+        raise InnerJobFailed("the inner job's report does not hold the losses that were asked for") from error
+    return losses

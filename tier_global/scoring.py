@@ -1,0 +1,132 @@
+"""What a voter's scores are made of: candidate aggregates, losses, and figures in micronats. Pure.
+
+A score says what a proposal adds: the loss of the aggregate without it less the loss of the aggregate of all, in nats
+per target token. Losses belong to adapters, so they are kept by the digest of the adapter that was evaluated.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from fractions import Fraction
+
+from contracts.aggregation import Contribution, aggregate
+from contracts.errors import DigestMismatch, InvalidAdapter
+from contracts.manifest import Manifest, adapter_digest
+from contracts.messages import INVALID_SCORE, SCORE_LIMIT_MICRONATS, UNAVAILABLE_SCORE
+from contracts.task import TaskSpec
+
+MICRONATS_PER_NAT = 1_000_000
+NAN_PENALTY_NATS = SCORE_LIMIT_MICRONATS / MICRONATS_PER_NAT
+
+LossByDigest = Mapping[str, float]
+"""Adapter digest → mean loss in nats per target token; NaN where the model gave none."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One proposal as a voter sees it: whose, which, and its tensors or the sentinel that says why there are none."""
+
+    node: str
+    digest: str
+    contribution: Contribution | None
+    sentinel_micronats: int | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An adapter to evaluate: its name in the evaluation, its digest and its canonical file."""
+
+    name: str
+    digest: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The candidates of a vote; ``without`` follows the entries, None where an entry needs no score."""
+
+    all_digest: str | None
+    without: tuple[str | None, ...]
+    candidates: tuple[Candidate, ...]
+
+
+def read_entry(manifest: Manifest, node: str, digest: str, data: bytes | None) -> Entry:
+    """Check the bytes of one proposal: usable, UNAVAILABLE (no bytes with this digest) or INVALID (they break the manifest)."""
+    if data is None:
+        return Entry(node, digest, None, UNAVAILABLE_SCORE)
+    try:
+        tensors = manifest.decode(data, digest=digest)
+    except DigestMismatch:
+        return Entry(node, digest, None, UNAVAILABLE_SCORE)
+    except InvalidAdapter:
+        return Entry(node, digest, None, INVALID_SCORE)
+    return Entry(node, digest, Contribution(node=node, digest=digest, tensors=tensors), None)
+
+
+def combine(name: str, spec: TaskSpec, contributions: Sequence[Contribution]) -> Candidate:
+    """The aggregate of ``contributions`` by the task's rule, as a canonical file.
+
+    Raises:
+        InvalidAdapter: the aggregate is not finite.
+    """
+    data = spec.manifest.encode(aggregate(spec.aggregation, contributions))
+    return Candidate(name, adapter_digest(data), data)
+
+
+def plan(spec: TaskSpec, parent: Candidate, entries: Sequence[Entry], kin: AbstractSet[str]) -> Plan:
+    """What to evaluate to score ``entries``; proposals of ``kin`` (own and same group) are not scored.
+
+    The parent is always among the candidates: an attestation compares with it.
+    """
+    usable = [entry.contribution for entry in entries if entry.contribution is not None]
+    candidates = {parent.digest: parent}
+
+    def digest_of(name: str, contributions: Sequence[Contribution]) -> str:
+        candidate = combine(name, spec, contributions) if contributions else parent
+        return candidates.setdefault(candidate.digest, candidate).digest
+
+    if not usable:
+        return Plan(None, tuple(None for _ in entries), (parent,))
+    all_digest = digest_of("all", usable)
+    without = tuple(
+        None
+        if entry.contribution is None or entry.node in kin
+        else digest_of(f"without-{index}", [other for other in usable if other is not entry.contribution])
+        for index, entry in enumerate(entries)
+    )
+    return Plan(all_digest, without, tuple(candidates.values()))
+
+
+def scores(votes: Plan, entries: Sequence[Entry], kin: AbstractSet[str], losses: LossByDigest) -> tuple[int, ...]:
+    """One score per entry, in micronats: 0 for kin, a sentinel, or what the proposal adds."""
+    result: list[int] = []
+    for entry, without_digest in zip(entries, votes.without, strict=True):
+        if entry.node in kin:
+            result.append(0)
+        elif entry.sentinel_micronats is not None:
+            result.append(entry.sentinel_micronats)
+        else:
+            assert without_digest is not None
+            assert votes.all_digest is not None
+            result.append(improvement_micronats(losses[without_digest], losses[votes.all_digest]))
+    return tuple(result)
+
+
+def improvement_micronats(before_nats: float, after_nats: float) -> int:
+    """``before − after``: positive is better; clipped to ±8 nats, rounded half-even to micronats.
+
+    A loss that is not finite counts as 8 nats worse than the other; two of them are equal.
+    """
+    match math.isfinite(before_nats), math.isfinite(after_nats):
+        case True, True:
+            improvement_nats = before_nats - after_nats
+        case True, False:
+            improvement_nats = -NAN_PENALTY_NATS
+        case False, True:
+            improvement_nats = NAN_PENALTY_NATS
+        case _:
+            improvement_nats = 0.0
+    clipped_nats = max(-NAN_PENALTY_NATS, min(NAN_PENALTY_NATS, improvement_nats))
+    # A Fraction is the double's exact value, so that scaling adds no rounding of its own; round() is half-even.
+    return round(Fraction(clipped_nats) * MICRONATS_PER_NAT)

@@ -1,0 +1,162 @@
+"""Requests and replies on the Flower wire: ``RecordDict`` in, typed messages out, and back.
+
+A message is one ConfigRecord ``message`` (a JSON ``header``, and documents as bytes) and one ArrayRecord for each
+adapter, named ``adapter.<digest>``. An adapter's tensors travel as arrays by name; the canonical file is rebuilt from
+them. A file that is no canonical adapter has no such arrays: it travels as one array of bytes, so that a voter can see
+for itself that bytes with the promised digest break the manifest.
+
+What arrives is hostile until it is decoded: sizes are checked before anything is allocated, nothing is unpickled.
+"""
+
+import io
+import math
+from typing import Any, TypeVar
+
+import numpy as np
+import safetensors.numpy
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
+from safetensors import SafetensorError
+
+from contracts.errors import InvalidAdapter
+from contracts.manifest import FloatArray, Manifest
+from tier_global.errors import MalformedExchange
+from tier_global.exchange import MAX_ADAPTERS, Reply, Request
+
+MAX_HEADER_BYTES = 256 << 10
+MAX_ADAPTER_BYTES = 1 << 30
+MAX_TENSORS = 8192
+
+_MESSAGE = "message"
+_HEADER = "header"
+_ADAPTER_PREFIX = "adapter."
+_RAW = ""
+"""The name of the one array that holds a whole file; no tensor can have it."""
+_DOCUMENTS = ("spec", "report")
+_NPY_HEADER_BYTES = 4096
+_DTYPES = (np.dtype("<f4"), np.dtype("<f2"), np.dtype("u1"))
+
+Message = TypeVar("Message", Request, Reply)
+_REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
+_REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
+
+
+def encode(message: Request | Reply) -> RecordDict:
+    """The records that carry ``message``."""
+    config = ConfigRecord({_HEADER: message.model_dump_json(exclude={"adapters", *_DOCUMENTS})})
+    for name in _DOCUMENTS:
+        if hasattr(message, name):
+            config[name] = getattr(message, name)
+    records = RecordDict({_MESSAGE: config})
+    for digest, data in getattr(message, "adapters", {}).items():
+        records[f"{_ADAPTER_PREFIX}{digest}"] = encode_adapter(data)
+    return records
+
+
+def decode_request(records: RecordDict) -> Request:
+    """The request in ``records``.
+
+    Raises:
+        MalformedExchange: a part is missing, unknown, too large or not what it should be.
+    """
+    return _decode(records, _REQUEST)
+
+
+def decode_reply(records: RecordDict) -> Reply:
+    """The reply in ``records``; raises as ``decode_request``."""
+    return _decode(records, _REPLY)
+
+
+def encode_adapter(data: bytes) -> ArrayRecord:
+    """An adapter's file as arrays: its tensors if it is canonical, else the file itself."""
+    try:
+        tensors = safetensors.numpy.load(data)
+        Manifest.of(tensors).decode(data)
+    except (SafetensorError, InvalidAdapter, KeyError, ValueError, TypeError, OverflowError):
+        return ArrayRecord({_RAW: Array(np.frombuffer(data, dtype=np.uint8))})
+    return ArrayRecord({name: Array(tensor) for name, tensor in tensors.items()})
+
+
+def decode_adapter(record: ArrayRecord) -> bytes:
+    """The file that ``encode_adapter`` got.
+
+    Raises:
+        MalformedExchange: not such a record.
+    """
+    if len(record) > MAX_TENSORS:
+        raise MalformedExchange(f"an adapter has at most {MAX_TENSORS} tensors")
+    if sum(len(array.data) for array in record.values()) > MAX_ADAPTER_BYTES:
+        raise MalformedExchange(f"an adapter has at most {MAX_ADAPTER_BYTES} bytes")
+    arrays = {name: _read_array(array) for name, array in record.items()}
+    if arrays.keys() == {_RAW} and arrays[_RAW].dtype == np.uint8:
+        return arrays[_RAW].tobytes()
+    tensors: dict[str, FloatArray] = arrays
+    try:
+        return Manifest.of(tensors).encode(tensors)
+    except (InvalidAdapter, ValueError) as error:
+        raise MalformedExchange(f"the arrays are no adapter: {str(error)[:200]}") from error
+
+
+def _decode(records: RecordDict, adapter: TypeAdapter[Message]) -> Message:
+    config = records.get(_MESSAGE)
+    if not isinstance(config, ConfigRecord):
+        raise MalformedExchange("there is no ConfigRecord with the message")
+    fields = _header_fields(config)
+    for name in config.keys() - {_HEADER}:
+        if name not in _DOCUMENTS or name in fields:
+            raise MalformedExchange(f"the message has an unknown part {name[:80]!r}")
+        fields[name] = config[name]
+    if adapters := _adapters(records):
+        fields["adapters"] = adapters
+    try:
+        return adapter.validate_python(fields)
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise MalformedExchange(f"{where or 'the message'}: {first['msg']}") from error
+
+
+def _header_fields(config: ConfigRecord) -> dict[str, object]:
+    header = config.get(_HEADER)
+    if not isinstance(header, str) or len(header) > MAX_HEADER_BYTES:
+        raise MalformedExchange(f"the header is missing or has more than {MAX_HEADER_BYTES} bytes")
+    try:
+        fields = from_json(header)
+    except ValueError as error:
+        raise MalformedExchange("the header is not JSON") from error
+    if not isinstance(fields, dict) or "adapters" in fields:
+        raise MalformedExchange("the header is not an object of the message's own fields")
+    return fields
+
+
+def _adapters(records: RecordDict) -> dict[str, bytes]:
+    names = records.keys() - {_MESSAGE}
+    if len(names) > MAX_ADAPTERS:
+        raise MalformedExchange(f"a message carries at most {MAX_ADAPTERS} adapters")
+    adapters: dict[str, bytes] = {}
+    for name in names:
+        record = records[name]
+        if not name.startswith(_ADAPTER_PREFIX) or not isinstance(record, ArrayRecord):
+            raise MalformedExchange(f"the message has an unknown record {name[:80]!r}")
+        adapters[name.removeprefix(_ADAPTER_PREFIX)] = decode_adapter(record)
+    return adapters
+
+
+def _read_array(array: Array) -> NDArray[Any]:
+    """An array's values, without copying, allocating by a stranger's word or unpickling."""
+    stream = io.BytesIO(array.data)
+    try:
+        version = npy.read_magic(stream)
+        if version != (1, 0):
+            raise MalformedExchange(f"arrays are in version 1.0 of the npy format, not {version}")
+        shape, fortran_order, dtype = npy.read_array_header_1_0(stream, max_header_size=_NPY_HEADER_BYTES)
+    except (ValueError, EOFError) as error:
+        raise MalformedExchange(f"an array is not in the npy format: {str(error)[:200]}") from error
+    if fortran_order or dtype not in _DTYPES:
+        raise MalformedExchange(f"an array is in Fortran order or of a dtype that is not carried: {dtype}")
+    if len(array.data) - stream.tell() != math.prod(shape) * dtype.itemsize:
+        raise MalformedExchange(f"an array's bytes are not what its shape {shape} takes")
+    return np.frombuffer(array.data, dtype=dtype, offset=stream.tell()).reshape(shape)

@@ -1,0 +1,152 @@
+"""The command line ``python -m tier_local``: arguments, signals, exit codes."""
+
+import argparse
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from tier_local import commands
+from tier_local.errors import BadInput, ExitCode, InnerRoundError
+from tier_local.exchange import PARENT
+
+DEFAULT_JOB_SECONDS = 3600.0
+"""How long an inner job may take when no deadline is given."""
+
+_ADAPTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,63}")
+
+
+class _Stopped(BaseException):
+    """SIGTERM or SIGHUP came; not an Exception, so that nothing on the way mistakes it for a failure."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__()
+        self.signal_number = signal_number
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code (``errors.ExitCode``)."""
+    options = _parser().parse_args(arguments)
+    for signal_number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(signal_number, _stop)
+    try:
+        options.run(options)
+    except InnerRoundError as error:
+        print(f"tier_local: {error}", file=sys.stderr)
+        return error.exit_code
+    except _Stopped as stopped:
+        # All is cleaned up; now end as the signal would have ended us, so that the caller sees it.
+        signal.signal(stopped.signal_number, signal.SIG_DFL)
+        os.kill(os.getpid(), stopped.signal_number)
+    return ExitCode.DONE
+
+
+def _stop(signal_number: int, _frame: FrameType | None) -> None:
+    # Once: a second signal must not break the cleaning up.
+    for ignored in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(ignored, signal.SIG_IGN)
+    raise _Stopped(signal_number)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tier_local", description="One inner round of a hospital network.", allow_abbrev=False
+    )
+    commands_ = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    genesis = commands_.add_parser("genesis", help="complete a draft: task.json and the first adapter")
+    genesis.add_argument("--draft", type=Path, required=True)
+    genesis.add_argument("--model-cache", type=Path, required=True)
+    genesis.set_defaults(run=_genesis)
+
+    train = commands_.add_parser("train", help="train the next adapter at the network's hospitals")
+    _add_job_arguments(train)
+    train.set_defaults(run=_train)
+
+    evaluate = commands_.add_parser("evaluate", help="measure adapters on the hospitals' held-out records")
+    _add_job_arguments(evaluate)
+    evaluate.add_argument("--candidate", action="append", required=True, metavar="NAME=FILE")
+    evaluate.set_defaults(run=_evaluate)
+
+    test = commands_.add_parser("test", help="measure adapters on public test records")
+    test.add_argument("--spec", type=Path, required=True)
+    test.add_argument("--records", type=Path, required=True)
+    test.add_argument("--adapter", action="append", default=[], metavar="NAME=FILE")
+    test.add_argument("--base", metavar="NAME", help="measure the base model too, under this name")
+    test.add_argument("--model-cache", type=Path, required=True)
+    test.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    test.set_defaults(run=_test)
+
+    export = commands_.add_parser("export", help="write an adapter as a PEFT folder")
+    export.add_argument("--spec", type=Path, required=True)
+    export.add_argument("--adapter", type=Path, required=True)
+    export.add_argument("--model-cache", type=Path, required=True)
+    export.set_defaults(run=_export)
+
+    for command in (genesis, train, evaluate, test, export):
+        command.add_argument("--out", type=Path, required=True)
+    return parser
+
+
+def _add_job_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--spec", type=Path, required=True)
+    command.add_argument("--network", type=Path, required=True)
+    command.add_argument("--parent", type=Path, required=True)
+    command.add_argument("--deadline-unix-s", type=float, default=None)
+    command.add_argument("--exit-with-parent", action="store_true")
+
+
+def _job_options(options: argparse.Namespace) -> commands.JobOptions:
+    deadline_unix_s = options.deadline_unix_s
+    return commands.JobOptions(
+        spec_file=options.spec,
+        network_file=options.network,
+        parent_file=options.parent,
+        out_folder=options.out.resolve(),
+        deadline_unix_s=time.time() + DEFAULT_JOB_SECONDS if deadline_unix_s is None else deadline_unix_s,
+        exit_with_parent=options.exit_with_parent,
+    )
+
+
+def _named_files(pairs: Sequence[str], option: str, taken: Sequence[str]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for pair in pairs:
+        name, separator, file = pair.partition("=")
+        if not separator or not file or _ADAPTER_NAME.fullmatch(name) is None:
+            raise BadInput(f"{option} {pair!r}: NAME=FILE is needed, NAME of letters, digits, '.', '_' and '-'")
+        if name in files or name in taken:
+            raise BadInput(f"{option} {pair!r}: the name {name!r} is taken")
+        files[name] = Path(file)
+    return files
+
+
+def _genesis(options: argparse.Namespace) -> None:
+    commands.genesis(options.draft, options.model_cache, options.out)
+
+
+def _train(options: argparse.Namespace) -> None:
+    commands.train(_job_options(options))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    commands.evaluate(_job_options(options), _named_files(options.candidate, "--candidate", taken=[PARENT]))
+
+
+def _test(options: argparse.Namespace) -> None:
+    base_names = [] if options.base is None else [options.base]
+    adapters = _named_files(options.adapter, "--adapter", taken=base_names)
+    if not adapters and not base_names:
+        raise BadInput("nothing to test: give --adapter NAME=FILE or --base NAME")
+    if options.threads < 1:
+        raise BadInput("--threads: at least 1")
+    commands.test(
+        options.spec, options.records, adapters, options.base, options.model_cache, options.threads, options.out
+    )
+
+
+def _export(options: argparse.Namespace) -> None:
+    commands.export(options.spec, options.adapter, options.model_cache, options.out)

@@ -1,0 +1,240 @@
+"""One inner job in NVFlare: the only place that builds its recipes and environments.
+
+The simulator spawns processes in sessions of their own, cannot be stopped and waits without a
+deadline. So a job runs in a marked process tree (``processes``): ``recipe.execute`` waits in a thread,
+while this module waits for the outcome, the deadline, or the simulator's end, and then ends the tree.
+The simulator's own way out takes seconds of sleeping and leaves nothing that anyone needs.
+"""
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tier_local
+from tier_local.errors import BadInput, DeadlinePassed, ExitCode, JobFailed
+from tier_local.exchange import JobFile, JobKind, Outcome, SiteFile
+from tier_local.network import Network
+from tier_local.processes import ProcessTree
+from tier_local.report import PROGRESS_FILE, Progress, Stage
+
+_JOB_NAME = "inner-round"
+_LOG_FILE = "job.log"
+_WATCH_SECONDS = 0.1
+_ENVIRONMENT = {
+    # No library may look for a model hub or another accelerator of tokenising than the site's threads.
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONUNBUFFERED": "1",
+}
+_NOT_INHERITED = ("NVFLARE_SIMULATOR_WORKSPACE_ROOT",)
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What an inner job is asked to do; all of it has been checked.
+
+    ``adapters`` are canonical files by name: ``parent`` and, in an evaluate job, the candidates.
+    """
+
+    kind: JobKind
+    spec: bytes
+    parent_digest: str
+    adapters: dict[str, bytes]
+    network: Network
+    out_folder: Path
+    deadline_unix_s: float
+    exit_with_parent: bool
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """The network's figures and, from a train job, the network's adapter (canonical file)."""
+
+    outcome: Outcome
+    adapter: bytes | None
+    seconds: float
+
+
+def run_job(request: JobRequest) -> JobResult:
+    """Run the job to its end; no process of it lives when this returns or raises.
+
+    Raises:
+        BadInput: a hospital found its input wrong; the message names site and reason.
+        DeadlinePassed: the deadline came first.
+        JobFailed: the federation ended without an outcome.
+    """
+    started = time.monotonic()
+    if time.time() >= request.deadline_unix_s:
+        raise DeadlinePassed("the deadline had passed before the job began")
+    with tempfile.TemporaryDirectory(prefix="collegium-inner-") as folder:
+        scratch = Path(folder)
+        if any(character.isspace() for character in folder):
+            raise BadInput(f"NVFlare's simulator needs a temporary folder without spaces, not {folder}")
+        tree = ProcessTree.guard(exit_with_parent=request.exit_with_parent, scratch_folder=scratch)
+        with tree:
+            tree.mark_children()
+            job, site_files = _describe(request, scratch)
+            with _output_to(request.out_folder / _LOG_FILE):
+                outcome = _execute_and_watch(request, job, site_files, scratch, tree)
+        if outcome.exit_code is ExitCode.BAD_INPUT:
+            raise BadInput(str(outcome.failure))
+        if outcome.failure is not None:
+            raise JobFailed(outcome.failure)
+        adapter = job.adapter_file.read_bytes() if request.kind == "train" else None
+        return JobResult(outcome=outcome, adapter=adapter, seconds=time.monotonic() - started)
+
+
+def _describe(request: JobRequest, scratch: Path) -> tuple[JobFile, dict[str, Path]]:
+    """Write the job's files; the job, and each site's own file."""
+    spec_file = scratch / "spec.json"
+    spec_file.write_bytes(request.spec)
+    adapters: dict[str, Path] = {}
+    for number, (name, data) in enumerate(sorted(request.adapters.items())):
+        adapters[name] = scratch / f"adapter-{number}.safetensors"
+        adapters[name].write_bytes(data)
+    job = JobFile(
+        kind=request.kind,
+        spec_file=spec_file,
+        sites=tuple(site.name for site in request.network.sites),
+        adapters=adapters,
+        outcome_file=scratch / "outcome.json",
+        adapter_file=scratch / "result.safetensors",
+    )
+    job.write(scratch / "job.json")
+    site_files: dict[str, Path] = {}
+    for site in request.network.sites:
+        site_files[site.name] = scratch / f"site-{site.name}.json"
+        SiteFile(
+            kind=request.kind,
+            spec_file=spec_file,
+            parent_digest=request.parent_digest,
+            site=site.name,
+            data_folder=site.data_folder,
+            model_cache=request.network.model_cache,
+            threads=request.network.threads_per_site,
+            progress_file=_site_progress_file(scratch, site.name),
+        ).write(site_files[site.name])
+    return job, site_files
+
+
+def _execute_and_watch(
+    request: JobRequest, job: JobFile, site_files: dict[str, Path], scratch: Path, tree: ProcessTree
+) -> Outcome:
+    _set_environment(request.network.threads_per_site, scratch)
+    errors: list[BaseException] = []
+    simulator = threading.Thread(
+        target=_execute, args=(scratch, site_files, errors), name="nvflare", daemon=True
+    )
+    simulator.start()
+    progress = _ProgressOfAll(request, scratch)
+    while not job.outcome_file.exists():
+        if not tree.guarded:
+            raise JobFailed("the guardian of the job's processes was killed")
+        if time.time() >= request.deadline_unix_s:
+            raise DeadlinePassed("the deadline passed before the job was done")
+        # Looked at after the file: an outcome that came with the simulator's end still counts.
+        if not simulator.is_alive() and not job.outcome_file.exists():
+            reason = f" ({errors[0]})" if errors else ""
+            log = request.out_folder / _LOG_FILE
+            raise JobFailed(f"NVFlare ended without an outcome{reason}; its log is {log}")
+        progress.update()
+        simulator.join(_WATCH_SECONDS)
+    progress.finish()
+    return Outcome.read(job.outcome_file)
+
+
+def _execute(scratch: Path, site_files: dict[str, Path], errors: list[BaseException]) -> None:
+    # Late: this import takes a second, and bad input is reported without it.
+    from nvflare.job_config.api import FedJob
+    from nvflare.job_config.script_runner import FrameworkType, ScriptRunner
+    from nvflare.recipe.sim_env import SimEnv
+    from nvflare.recipe.spec import Recipe
+
+    from tier_local.controller import InnerRoundController
+
+    try:
+        job = FedJob(name=_JOB_NAME, min_clients=len(site_files))
+        job.to_server(InnerRoundController(job_file=str(scratch / "job.json")))
+        script = str(Path(tier_local.__file__).with_name("trainer.py"))
+        for site, site_file in site_files.items():
+            runner = ScriptRunner(
+                script=script, script_args=f"--site-file {site_file}", framework=FrameworkType.NUMPY
+            )
+            job.to(runner, site)
+        # As many threads as sites: with fewer, NVFlare would start each site's process anew for each task.
+        environment = SimEnv(
+            clients=list(site_files), num_threads=len(site_files), workspace_root=str(scratch / "nvflare")
+        )
+        Recipe(job).execute(environment)
+    except Exception as error:  # whatever ends NVFlare ends the job, and the watcher says so
+        errors.append(error)
+
+
+def _set_environment(threads: int, scratch: Path) -> None:
+    own_packages = str(Path(tier_local.__file__).parent.parent)
+    inherited = os.environ.get("PYTHONPATH", "")
+    temporary = scratch / "tmp"
+    temporary.mkdir()
+    for name in _NOT_INHERITED:
+        os.environ.pop(name, None)
+    os.environ |= _ENVIRONMENT | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [own_packages, inherited])),
+        "OMP_NUM_THREADS": str(threads),
+        # What killed processes would leave in the system's temporary folder goes with the scratch folder.
+        "TMPDIR": str(temporary),
+    }
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """Everything that this process and its children print goes to ``path`` instead."""
+    kept = os.dup(1), os.dup(2)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    try:
+        yield
+    finally:
+        for descriptor, original in zip((1, 2), kept, strict=True):
+            os.dup2(original, descriptor)
+            os.close(original)
+
+
+class _ProgressOfAll:
+    """Adds the sites' progress up and writes it where the caller looks."""
+
+    def __init__(self, request: JobRequest, scratch: Path) -> None:
+        self._file = request.out_folder / PROGRESS_FILE
+        self._site_files = [_site_progress_file(scratch, site.name) for site in request.network.sites]
+        self._unit: Literal["steps", "records"] = "steps" if request.kind == "train" else "records"
+        self._last = Progress(stage=Stage.STARTING, done=0, total=1, unit=self._unit)
+        self._last.write(self._file)
+
+    def update(self) -> None:
+        """Write the sum, when it changed."""
+        sites = [Progress.model_validate_json(f.read_bytes()) for f in self._site_files if f.exists()]
+        if not sites:
+            return
+        # The slowest site says what the job is doing.
+        stage = min((site.stage for site in sites), key=list(Stage).index)
+        done, total = sum(site.done for site in sites), sum(site.total for site in sites)
+        now = Progress(stage=stage, done=done, total=total, unit=self._unit)
+        if now != self._last:
+            self._last = now
+            now.write(self._file)
+
+    def finish(self) -> None:
+        """Say that all is done."""
+        self.update()
+        self._last.model_copy(update={"stage": Stage.DONE, "done": self._last.total}).write(self._file)
+
+
+def _site_progress_file(scratch: Path, site: str) -> Path:
+    return scratch / f"progress-{site}.json"
