@@ -145,7 +145,12 @@ class JsonRpcChainView:
         return _named(view.output, value)
 
     def _rpc(self, method: str, parameters: Sequence[object]) -> str:
-        request = {"jsonrpc": "2.0", "id": next(self._request_numbers), "method": method, "params": parameters}
+        request = {
+            "jsonrpc": "2.0",
+            "id": next(self._request_numbers),
+            "method": method,
+            "params": parameters,
+        }
         try:
             response = self._client.post("", json=request).raise_for_status().json()
         except (httpx.HTTPError, ValueError) as error:

@@ -137,7 +137,8 @@ class RefusalReply(_Exchange):
 
 
 Request = Annotated[
-    IdentifyRequest | TrainRequest | CommitRequest | RevealRequest | AttestRequest, Field(discriminator="stage")
+    IdentifyRequest | TrainRequest | CommitRequest | RevealRequest | AttestRequest,
+    Field(discriminator="stage"),
 ]
 Reply = Annotated[
     IdentifyReply | TrainReply | CommitReply | RevealReply | AttestReply | RefusalReply,

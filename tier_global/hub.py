@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
 import httpx
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from contracts.digests import Digest, sha256_digest
 from contracts.messages import (
     Address,
+    Approval,
     Attestation,
     Commit,
     Context,
@@ -71,7 +72,9 @@ class RoundResource(_Resource):
     @field_validator("phase", mode="before")
     @classmethod
     def _phase_by_name(cls, value: object) -> object:
-        return Phase[value.upper()] if isinstance(value, str) and value.upper() in Phase.__members__ else value
+        return (
+            Phase[value.upper()] if isinstance(value, str) and value.upper() in Phase.__members__ else value
+        )
 
 
 class _TaskResource(_Resource):
@@ -83,7 +86,10 @@ class _NodeResource(_Resource):
     signer: Address
 
 
-_NODES = TypeAdapter(tuple[_NodeResource, ...])
+class _NodesResource(_Resource):
+    items: tuple[_NodeResource, ...]
+
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -123,7 +129,10 @@ class HttpHub:
 
     def __init__(self, url: str, token: str) -> None:
         self._client = httpx.Client(
-            base_url=url, timeout=_TIMEOUT_S, headers={"Authorization": f"Bearer {token}"}, follow_redirects=False
+            base_url=url,
+            timeout=_TIMEOUT_S,
+            headers={"Authorization": f"Bearer {token}"},
+            follow_redirects=False,
         )
 
     def round(self, task: int, round_number: int) -> RoundResource:
@@ -133,27 +142,26 @@ class HttpHub:
         return _parsed(_TaskResource, self._request("GET", f"/v1/tasks/{task}")).spec_digest
 
     def signers(self) -> Mapping[str, str]:
-        response = self._request("GET", "/v1/nodes")
-        try:
-            nodes = _NODES.validate_json(response.content)
-        except ValidationError as error:
-            raise HubUnavailable("the orchestrator's list of nodes cannot be read") from error
+        nodes = _parsed(_NodesResource, self._request("GET", "/v1/nodes")).items
         return {node.node: node.signer for node in nodes}
 
     def artifact(self, digest: str) -> bytes:
-        data = bytearray()
+        received = bytearray()
         try:
             with self._client.stream("GET", f"/v1/artifacts/{digest}") as response:
                 if response.is_error:
                     response.read()
                     _raise_for(response)
                 for chunk in response.iter_bytes():
-                    data += chunk
-                    if len(data) > MAX_ARTIFACT_BYTES:
-                        raise HubRefused(413, "artifact_too_large", f"{digest} is larger than an adapter can be")
+                    received += chunk
+                    if len(received) > MAX_ARTIFACT_BYTES:
+                        raise HubRefused(
+                            413, "artifact_too_large", f"{digest} is larger than an adapter can be"
+                        )
         except httpx.HTTPError as error:
             raise HubUnavailable(f"artifact {digest} cannot be fetched: {error}") from error
-        if sha256_digest(data := bytes(data)) != digest:
+        data = bytes(received)
+        if sha256_digest(data) != digest:
             raise HubUnavailable(f"the orchestrator gave other bytes than those of {digest}")
         return data
 
@@ -173,6 +181,11 @@ class HttpHub:
 
     def attest(self, attestation: Attestation, signature: str) -> None:
         self._hand_in("attestations", attestation, signature)
+
+    def approve(self, approval: Approval, signature: str) -> None:
+        """Hand in a signed approval of a task."""
+        body = {"message": approval.model_dump(mode="json"), "signature": signature}
+        self._request("POST", f"/v1/tasks/{approval.task}/approvals", json=body)
 
     def _hand_in(
         self, kind: str, message: Proposal | Commit | Reveal | Attestation, signature: str | None

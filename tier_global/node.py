@@ -101,7 +101,9 @@ class Node:
             return _refusal(request, refusal.code, str(refusal))
         except ChainUnavailable as error:
             log.warning("the chain: %s", error)
-            return _refusal(request, "chain_unavailable", "the node's own chain endpoint gives no usable answer")
+            return _refusal(
+                request, "chain_unavailable", "the node's own chain endpoint gives no usable answer"
+            )
         except InnerJobLate as error:
             return _refusal(request, "too_late", str(error))
         except InnerJobFailed as error:
@@ -262,7 +264,11 @@ class Node:
                 work / "out",
                 deadline_unix_s,
             )
-        by_digest = {candidate.digest: losses_nats[candidate.name] for candidate in candidates if candidate.name in paths}
+        by_digest = {
+            candidate.digest: losses_nats[candidate.name]
+            for candidate in candidates
+            if candidate.name in paths
+        }
         return {facts.parent_digest: losses_nats[_PARENT], **by_digest}
 
     def _reveal(self, request: RevealRequest) -> RevealReply:
@@ -282,7 +288,9 @@ class Node:
             folder = RoundFolder(self._state_folder, request.task, request.round)
             spec_bytes = request.spec or folder.read(_SPEC_FILE)
             if not spec_bytes:
-                raise NodeRefusal("adapters_missing", "this node holds neither spec nor adapters of this round")
+                raise NodeRefusal(
+                    "adapters_missing", "this node holds neither spec nor adapters of this round"
+                )
             spec = self._checks.approved_spec(request.task, spec_bytes)
             deadline_unix_s = self._checks.work_deadline_unix_s(facts)
             with folder.sole_worker(Stage.ATTEST, deadline_unix_s, self._clock):
@@ -332,7 +340,9 @@ class Node:
 
 
 def _refusal(request: Request, code: str, reason: str) -> RefusalReply:
-    log.warning("%s, round %d of task %d, refused (%s): %s", request.stage, request.round, request.task, code, reason)
+    log.warning(
+        "%s, round %d of task %d, refused (%s): %s", request.stage, request.round, request.task, code, reason
+    )
     return RefusalReply(task=request.task, round=request.round, code=code, reason=reason[:500])
 
 
@@ -362,7 +372,9 @@ def _take_in(folder: RoundFolder, facts: RoundOnChain, adapters: Mapping[str, by
 
 def _entries(spec: TaskSpec, facts: RoundOnChain, folder: RoundFolder) -> list[Entry]:
     return [
-        read_entry(spec.manifest, proposal.node, proposal.adapter_digest, folder.adapter(proposal.adapter_digest))
+        read_entry(
+            spec.manifest, proposal.node, proposal.adapter_digest, folder.adapter(proposal.adapter_digest)
+        )
         for proposal in facts.proposals
     ]
 

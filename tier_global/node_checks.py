@@ -40,7 +40,9 @@ class NodeChecks:
                     raise NodeRefusal("too_late", f"the deadline of phase {wanted.label} has passed")
                 return facts
             if facts.phase is Phase.NONE or facts.phase > wanted:
-                raise NodeRefusal("wrong_phase", f"the round is in phase {facts.phase.label}, not {wanted.label}")
+                raise NodeRefusal(
+                    "wrong_phase", f"the round is in phase {facts.phase.label}, not {wanted.label}"
+                )
             if facts.phase + 1 != wanted or now_unix_s >= patience_ends_unix_s:
                 raise NodeRefusal("too_early", f"the round is still in phase {facts.phase.label}")
             self._clock.sleep(_CHAIN_POLL_S)
@@ -63,7 +65,9 @@ class NodeChecks:
         """The parent's bytes, which must have the digest that the round starts from."""
         data = adapters.get(facts.parent_digest)
         if data is None or sha256_digest(data) != facts.parent_digest:
-            raise NodeRefusal("wrong_parent", "no adapter came whose bytes have the digest of the round's parent")
+            raise NodeRefusal(
+                "wrong_parent", "no adapter came whose bytes have the digest of the round's parent"
+            )
         return data
 
     def kin(self, nodes: Iterable[str]) -> frozenset[str]:

@@ -95,7 +95,9 @@ class RoundFolder:
                     break
                 except BlockingIOError:
                     if clock.now_unix_s() >= deadline_unix_s:
-                        raise NodeRefusal("busy", "the same work is still running from an earlier request") from None
+                        raise NodeRefusal(
+                            "busy", "the same work is still running from an earlier request"
+                        ) from None
                     clock.sleep(_LOCK_POLL_S)
             yield
 

@@ -98,7 +98,9 @@ def plan(spec: TaskSpec, parent: Candidate, entries: Sequence[Entry], kin: Abstr
     return Plan(all_digest, without, tuple(candidates.values()))
 
 
-def scores(votes: Plan, entries: Sequence[Entry], kin: AbstractSet[str], losses: LossByDigest) -> tuple[int, ...]:
+def scores(
+    votes: Plan, entries: Sequence[Entry], kin: AbstractSet[str], losses: LossByDigest
+) -> tuple[int, ...]:
     """One score per entry, in micronats: 0 for kin, a sentinel, or what the proposal adds."""
     result: list[int] = []
     for entry, without_digest in zip(entries, votes.without, strict=True):

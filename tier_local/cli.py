@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except InnerRoundError as error:
-        print(f"tier_local: {error}", file=sys.stderr)
+        sys.stderr.write(f"tier_local: {error}\n")
         return error.exit_code
     except _Stopped as stopped:
         # All is cleaned up; now end as the signal would have ended us, so that the caller sees it.
@@ -117,7 +117,9 @@ def _named_files(pairs: Sequence[str], option: str, taken: Sequence[str]) -> dic
     for pair in pairs:
         name, separator, file = pair.partition("=")
         if not separator or not file or _ADAPTER_NAME.fullmatch(name) is None:
-            raise BadInput(f"{option} {pair!r}: NAME=FILE is needed, NAME of letters, digits, '.', '_' and '-'")
+            raise BadInput(
+                f"{option} {pair!r}: NAME=FILE is needed, NAME of letters, digits, '.', '_' and '-'"
+            )
         if name in files or name in taken:
             raise BadInput(f"{option} {pair!r}: the name {name!r} is taken")
         files[name] = Path(file)
@@ -144,7 +146,13 @@ def _test(options: argparse.Namespace) -> None:
     if options.threads < 1:
         raise BadInput("--threads: at least 1")
     commands.test(
-        options.spec, options.records, adapters, options.base, options.model_cache, options.threads, options.out
+        options.spec,
+        options.records,
+        adapters,
+        options.base,
+        options.model_cache,
+        options.threads,
+        options.out,
     )
 
 

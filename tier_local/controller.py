@@ -34,7 +34,7 @@ _NVFLARE_TASK = {"train": AppConstants.TASK_TRAIN, "evaluate": AppConstants.TASK
 _TASK_CHECK_SECONDS = 0.1
 
 
-class InnerRoundController(ModelController):
+class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare ships no types
     """One task to all sites; the outcome goes to a file, written last of all."""
 
     def __init__(self, job_file: str) -> None:
@@ -80,9 +80,7 @@ def fold_adapters(manifest: Manifest, adapters: Sequence[Mapping[str, Any]]) -> 
     """The plain mean of the sites' adapters, in the order given, each one checked first."""
     for tensors in adapters:
         manifest.check(dict(tensors))
-    return {
-        tensor.name: mean([tensors[tensor.name] for tensors in adapters]) for tensor in manifest.tensors
-    }
+    return {tensor.name: mean([tensors[tensor.name] for tensors in adapters]) for tensor in manifest.tensors}
 
 
 def _fold_training(job: JobFile, spec: TaskSpec, answers: Sequence[FLModel]) -> Outcome:

@@ -102,9 +102,9 @@ def pack_sums(sums: Mapping[str, StratumSums]) -> Payload:
     """Stratum sums by adapter name as one flat dict of arrays."""
     payload: Payload = {}
     for name, of_adapter in sums.items():
-        payload[f"{name}{_SEPARATOR}loss_nats"] = of_adapter.loss_nats_S
-        payload[f"{name}{_SEPARATOR}records"] = of_adapter.records_S
-        payload[f"{name}{_SEPARATOR}correct"] = of_adapter.correct_S
+        payload[f"{name}{_SEPARATOR}loss_nats"] = of_adapter.loss_sums
+        payload[f"{name}{_SEPARATOR}records"] = of_adapter.record_counts
+        payload[f"{name}{_SEPARATOR}correct"] = of_adapter.correct_counts
     return payload
 
 
@@ -117,9 +117,9 @@ def unpack_sums(payload: Mapping[str, Any], strata: int) -> dict[str, StratumSum
     names = {key.partition(_SEPARATOR)[0] for key in payload}
     return {
         name: StratumSums(
-            loss_nats_S=_vector(payload, f"{name}{_SEPARATOR}loss_nats", strata, np.float64),
-            records_S=_vector(payload, f"{name}{_SEPARATOR}records", strata, np.int64),
-            correct_S=_vector(payload, f"{name}{_SEPARATOR}correct", strata, np.int64),
+            loss_sums=_vector(payload, f"{name}{_SEPARATOR}loss_nats", strata, np.float64),
+            record_counts=_vector(payload, f"{name}{_SEPARATOR}records", strata, np.int64),
+            correct_counts=_vector(payload, f"{name}{_SEPARATOR}correct", strata, np.int64),
         )
         for name in sorted(names)
     }

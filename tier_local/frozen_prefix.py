@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prefix:
-    """What the lowest adapted block is called with for one batch."""
+    """What the lowest adapted block is called with for one batch: hidden states (B, T, H) and the rest."""
 
-    hidden_BTH: Tensor
+    hidden: Tensor
     arguments: dict[str, Any]
 
 
-class _PrefixReached(Exception):  # noqa: N818 - it stops a forward pass, and is no error
-    """Carries the block's call out of the forward pass, so that no block above runs."""
+class _PrefixReached(Exception):
+    """No error: carries the block's call out of the forward pass, so that no block above runs."""
 
     def __init__(self, prefix: Prefix) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class FrozenPrefix:
 
     def finish(self, prefix: Prefix) -> Tensor:
         """The model's last hidden states, ``(B, T, H)``, with the adapter that is loaded now."""
-        hidden_BTH = prefix.hidden_BTH
+        hidden_BTH = prefix.hidden
         for block in self._upper:
             hidden_BTH = block(hidden_BTH, **prefix.arguments)
         normed_BTH: Tensor = self._body.norm(hidden_BTH)
@@ -65,4 +65,4 @@ class FrozenPrefix:
 
 def _stop_with_the_call(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     (hidden_BTH,) = args
-    raise _PrefixReached(Prefix(hidden_BTH=hidden_BTH, arguments=kwargs))
+    raise _PrefixReached(Prefix(hidden=hidden_BTH, arguments=kwargs))

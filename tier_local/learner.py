@@ -101,7 +101,7 @@ class Learner:
                     self._adapter.load(tensors)
                     logits_BS = self._answer_logits(self._prefix.finish(prefix), batch)
                     parts[name].append(_sums(logits_BS, batch, strata))
-                done += len(batch.label_B)
+                done += len(batch.labels)
                 progress(done, len(examples))
         return {name: StratumSums.total(of_batches) for name, of_batches in parts.items()}
 
@@ -110,14 +110,14 @@ class Learner:
 
     def _answer_logits(self, hidden_BTH: Tensor, batch: Batch) -> Tensor:
         rows_B = torch.arange(hidden_BTH.shape[0], device=self._device)
-        last_BH = hidden_BTH[rows_B, torch.from_numpy(batch.last_B).to(self._device)]
+        last_BH = hidden_BTH[rows_B, torch.from_numpy(batch.last).to(self._device)]
         return functional.linear(last_BH, self._answers_SH)
 
     def _tokens(self, batch: Batch) -> Tensor:
-        return torch.from_numpy(batch.tokens_BT).to(self._device)
+        return torch.from_numpy(batch.tokens).to(self._device)
 
     def _labels(self, batch: Batch) -> Tensor:
-        return torch.from_numpy(batch.label_B).to(self._device)
+        return torch.from_numpy(batch.labels).to(self._device)
 
 
 def learning_rate(training: TrainingSpec, step: int) -> float:
@@ -155,10 +155,10 @@ def endless_batches(examples: Sequence[Example], batch_records: int, seed: str) 
 def _sums(logits_BS: Tensor, batch: Batch, strata: int) -> StratumSums:
     # float64 on the host: the sums do not depend on how a device adds up.
     logits = logits_BS.double().cpu()
-    losses_B = functional.cross_entropy(logits, torch.from_numpy(batch.label_B), reduction="none").numpy()
-    right_B = logits.argmax(dim=1).numpy() == batch.label_B
+    losses_B = functional.cross_entropy(logits, torch.from_numpy(batch.labels), reduction="none").numpy()
+    right_B = logits.argmax(dim=1).numpy() == batch.labels
     return StratumSums(
-        loss_nats_S=np.bincount(batch.label_B, weights=losses_B, minlength=strata),
-        records_S=np.bincount(batch.label_B, minlength=strata),
-        correct_S=np.bincount(batch.label_B, weights=right_B, minlength=strata).astype(np.int64),
+        loss_sums=np.bincount(batch.labels, weights=losses_B, minlength=strata).astype(np.float64),
+        record_counts=np.bincount(batch.labels, minlength=strata),
+        correct_counts=np.bincount(batch.labels, weights=right_B, minlength=strata).astype(np.int64),
     )

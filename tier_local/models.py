@@ -109,7 +109,9 @@ def prepare(source: str, cache_folder: Path) -> CachedModel:
     """
     make = _SOURCES.get(source)
     if make is None:
-        raise BadInput(f"the base model source {source!r} is not known; known are {', '.join(sorted(_SOURCES))}")
+        raise BadInput(
+            f"the base model source {source!r} is not known; known are {', '.join(sorted(_SOURCES))}"
+        )
     folder = cache_folder / source
     if not folder.is_dir():
         try:
@@ -130,7 +132,9 @@ def prepare_exactly(source: str, digest: str, cache_folder: Path) -> CachedModel
     """
     cached = prepare(source, cache_folder)
     if cached.digest != digest:
-        raise BadInput(f"the base model in {cached.folder} has digest {cached.digest}, the task says {digest}")
+        raise BadInput(
+            f"the base model in {cached.folder} has digest {cached.digest}, the task says {digest}"
+        )
     return cached
 
 
@@ -179,7 +183,9 @@ def _make_whole(make: Callable[[Path], None], folder: Path) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write(folder: Path, tensors: dict[str, FloatArray], config: dict[str, Any], tokenizer: Tokenizer) -> None:
+def _write(
+    folder: Path, tensors: dict[str, FloatArray], config: dict[str, Any], tokenizer: Tokenizer
+) -> None:
     (folder / _WEIGHTS_FILE).write_bytes(Manifest.of(tensors).encode(tensors))
     (folder / _CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     tokenizer.save(str(folder / _TOKENIZER_FILE))

@@ -58,5 +58,7 @@ class Network(BaseModel):
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise BadInput(f"network file {path}: {where}: {first['msg']}") from error
         here = path.resolve().parent
-        sites = tuple(site.model_copy(update={"data_folder": here / site.data_folder}) for site in network.sites)
+        sites = tuple(
+            site.model_copy(update={"data_folder": here / site.data_folder}) for site in network.sites
+        )
         return network.model_copy(update={"sites": sites, "model_cache": here / network.model_cache})

@@ -30,11 +30,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Batch:
-    """Token rows for one forward pass: ``tokens_BT``, the position of each row's last token, the labels."""
+    """Token rows for one pass: ``tokens`` (B, T), each row's ``last`` position (B), ``labels`` (B)."""
 
-    tokens_BT: NDArray[np.int64]
-    last_B: NDArray[np.int64]
-    label_B: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    last: NDArray[np.int64]
+    labels: NDArray[np.int64]
 
     @classmethod
     def of(cls, examples: Sequence[Example]) -> "Batch":
@@ -44,9 +44,9 @@ class Batch:
         for row, example in enumerate(examples):
             tokens_BT[row, : len(example.tokens)] = example.tokens
         return cls(
-            tokens_BT=tokens_BT,
-            last_B=np.array(lengths, dtype=np.int64) - 1,
-            label_B=np.array([example.label for example in examples], dtype=np.int64),
+            tokens=tokens_BT,
+            last=np.array(lengths, dtype=np.int64) - 1,
+            labels=np.array([example.label for example in examples], dtype=np.int64),
         )
 
 
@@ -75,7 +75,9 @@ class PromptEncoder:
     def _label_token(self, label: str) -> int:
         tokens = self._tokenizer.encode(label, add_special_tokens=False).ids
         if len(tokens) != 1:
-            raise BadInput(f"the label {label!r} is {len(tokens)} tokens to the base model's tokenizer, not one")
+            raise BadInput(
+                f"the label {label!r} is {len(tokens)} tokens to the base model's tokenizer, not one"
+            )
         return int(tokens[0])
 
 

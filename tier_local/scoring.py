@@ -20,51 +20,51 @@ _NORMAL_QUANTILE_95 = 1.959963984540054
 class StratumSums:
     """One adapter's losses on some records: per stratum the sum (nats), the records, the right answers."""
 
-    loss_nats_S: NDArray[np.float64]
-    records_S: NDArray[np.int64]
-    correct_S: NDArray[np.int64]
+    loss_sums: NDArray[np.float64]
+    record_counts: NDArray[np.int64]
+    correct_counts: NDArray[np.int64]
 
     @classmethod
     def none(cls, strata: int) -> "StratumSums":
         """No records at all."""
         return cls(
-            loss_nats_S=np.zeros(strata, dtype=np.float64),
-            records_S=np.zeros(strata, dtype=np.int64),
-            correct_S=np.zeros(strata, dtype=np.int64),
+            loss_sums=np.zeros(strata, dtype=np.float64),
+            record_counts=np.zeros(strata, dtype=np.int64),
+            correct_counts=np.zeros(strata, dtype=np.int64),
         )
 
     @classmethod
     def total(cls, parts: Sequence["StratumSums"]) -> "StratumSums":
         """The parts added up in their order."""
-        total = cls.none(len(parts[0].records_S))
+        total = cls.none(len(parts[0].record_counts))
         for part in parts:
             total = cls(
-                loss_nats_S=total.loss_nats_S + part.loss_nats_S,
-                records_S=total.records_S + part.records_S,
-                correct_S=total.correct_S + part.correct_S,
+                loss_sums=total.loss_sums + part.loss_sums,
+                record_counts=total.record_counts + part.record_counts,
+                correct_counts=total.correct_counts + part.correct_counts,
             )
         return total
 
     @property
     def records(self) -> int:
         """Records in all strata."""
-        return int(self.records_S.sum())
+        return int(self.record_counts.sum())
 
     @property
     def correct(self) -> int:
         """Right answers in all strata."""
-        return int(self.correct_S.sum())
+        return int(self.correct_counts.sum())
 
     def strata_with(self, least_records: int) -> int:
         """How many strata hold at least ``least_records`` records."""
-        return int((self.records_S >= least_records).sum())
+        return int((self.record_counts >= least_records).sum())
 
     def loss_nats(self, least_records: int) -> float:
         """The stratified loss; NaN when no stratum holds ``least_records`` records or a loss is NaN."""
-        counted_S = self.records_S >= max(least_records, 1)
+        counted_S = self.record_counts >= max(least_records, 1)
         if not counted_S.any():
             return float("nan")
-        means = self.loss_nats_S[counted_S] / self.records_S[counted_S]
+        means = self.loss_sums[counted_S] / self.record_counts[counted_S]
         return float(means.mean())
 
 

@@ -121,9 +121,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--site-file", type=Path, required=True)
     site = SiteFile.read(parser.parse_args(arguments).site_file)
     flare.init()
-    Progress(
-        stage=Stage.LOADING, done=0, total=1, unit="steps" if site.kind == "train" else "records"
-    ).write(site.progress_file)
+    Progress(stage=Stage.LOADING, done=0, total=1, unit="steps" if site.kind == "train" else "records").write(
+        site.progress_file
+    )
     answer: Any = _answer(site)
     if flare.receive() is not None:
         flare.send(answer)

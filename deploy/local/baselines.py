@@ -1,4 +1,4 @@
-"""What each network reaches alone: as many inner rounds as it trained in the federation, without the others."""
+"""What each network reaches alone, with as many inner rounds as it trained in the federation."""
 
 import sys
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ NETWORKS_SIDE_BY_SIDE = 2
 def train_alone(
     commands: Commands, layout: Layout, test_set: TestSet, inner_rounds: Mapping[str, int]
 ) -> dict[str, Accuracy]:
-    """Network → accuracy on the test records after that many inner rounds of its own, from the first parent."""
+    """Network → accuracy on the test records after that many inner rounds, from the first parent."""
     with ThreadPoolExecutor(NETWORKS_SIDE_BY_SIDE) as executor:
         adapters = executor.map(
             lambda entry: _train(commands, layout, entry[0], entry[1]), inner_rounds.items()

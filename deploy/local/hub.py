@@ -66,7 +66,6 @@ class Hub:
 
 def _accepted(response: httpx.Response) -> httpx.Response:
     if response.is_error:
-        raise LauncherError(
-            f"{response.request.method} {response.request.url.path}: {response.status_code} {response.text[:500]}"
-        )
+        asked = f"{response.request.method} {response.request.url.path}"
+        raise LauncherError(f"{asked}: {response.status_code} {response.text[:500]}")
     return response

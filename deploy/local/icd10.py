@@ -4,12 +4,12 @@ ICD-10-CM is public-domain and comes with the package ``simple-icd-10-cm``. A re
 one code (``text``) and the code's first letter (``label``): from what a diagnosis is called, say where it
 belongs. Chapters 1 to 18 have 18 letters, A to R; the rest (injuries, causes, contacts) is left out.
 
-Only leaf codes with short descriptions are taken (at most 50 characters, which the demo's tokenizer
-makes 8 tokens on average and 20 at most), so that a CPU trains in minutes. Codes are drawn by ``seed``;
-no code is given out twice, so hospitals differ, and the test codes are in no hospital. A network's
-specialty is four or five letters; most of its records are from these, the rest from all the others.
+Only leaf codes with short descriptions are taken: at most 50 characters, which SmolLM2's tokenizer makes
+8 tokens on average and 20 at most, so that a CPU trains in minutes. Codes are drawn by ``seed``; no code
+is given out twice, so hospitals differ, and the test codes are in no hospital. A network's specialty is
+four or five letters; most of its records are from these, the rest from all the others.
 
-Files: ``test.jsonl``, and ``NETWORK/HOSPITAL/{train,heldout}.jsonl``, with lines {"text", "label"}.
+Files: ``test.jsonl``, and ``NETWORK/hospital-N/{train,heldout}.jsonl``, with lines {"text", "label"}.
 """
 
 import json
@@ -22,48 +22,22 @@ from pathlib import Path
 
 LETTERS = "ABCDEFGHIJKLMNOPQR"
 
-SPECIALTIES: Mapping[str, str] = {
-    "oncology": "ABCD",  # neoplasms and blood, with the infections that come with them
-    "internal": "EIJKR",  # metabolism, circulation, lungs, digestion, unclear findings
-    "senses": "FGHLM",  # mind, nerves, eye and ear, skin, muscles and bones
-    "perinatal": "NOPQ",  # from the urogenital tract over pregnancy to the newborn
-}
-"""Network → the letters of its specialty; together all letters, each once."""
+SPECIALTIES = (
+    "ABCD",  # neoplasms and blood, with the infections that come with them
+    "EIJKR",  # metabolism, circulation, lungs, digestion, unclear findings
+    "FGHLM",  # mind, nerves, eye and ear, skin, muscles and bones
+    "NOPQ",  # from the urogenital tract over pregnancy to the newborn
+)
+"""The letters of each network's specialty, in the networks' order; together all letters, each once."""
 
 _LONGEST_DESCRIPTION = 50
 _CODES_PER_LETTER = 260
 
 
 @dataclass(frozen=True)
-class HospitalData:
-    """One hospital's folder with ``train.jsonl`` and ``heldout.jsonl``."""
-
-    name: str
-    folder: Path
-
-
-@dataclass(frozen=True)
-class NetworkData:
-    """One network: its specialty's letters and its hospitals."""
-
-    name: str
-    letters: str
-    hospitals: tuple[HospitalData, ...]
-
-
-@dataclass(frozen=True)
-class Icd10Data:
-    """What ``build`` wrote."""
-
-    networks: tuple[NetworkData, ...]
-    test_file: Path
-
-
-@dataclass(frozen=True)
 class Sizes:
     """How many records go where."""
 
-    hospitals: int = 2
     train_records: int = 400
     """Per hospital."""
     heldout_records: int = 64
@@ -73,17 +47,26 @@ class Sizes:
     """Share of a network's records that is from its specialty."""
 
 
+DEMO_SIZES = Sizes()
+
+
 @dataclass(frozen=True)
 class _Code:
     text: str
     label: str
 
 
-def build(seed: int, folder: Path, sizes: Sizes = Sizes()) -> Icd10Data:  # noqa: B008 - frozen
+def build(
+    seed: int,
+    folder: Path,
+    network_names: Sequence[str],
+    hospitals_per_network: int,
+    sizes: Sizes = DEMO_SIZES,
+) -> None:
     """Deal the codes and write the files; the same arguments write the same bytes.
 
     Raises:
-        ValueError: there are not enough codes for these sizes.
+        ValueError: there is not one specialty for each network, or there are not enough codes.
     """
     draw = random.Random(seed)
     decks = {letter: _shuffled(codes, draw) for letter, codes in _codes_by_letter().items()}
@@ -91,32 +74,28 @@ def build(seed: int, folder: Path, sizes: Sizes = Sizes()) -> Icd10Data:  # noqa
     test = _deal(decks, _evenly(sizes.test_records, LETTERS))
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "test.jsonl", _shuffled(test, draw))
-    networks = tuple(
-        _build_network(name, letters, decks, folder / name, sizes, draw) for name, letters in SPECIALTIES.items()
-    )
-    return Icd10Data(networks=networks, test_file=folder / "test.jsonl")
+    for name, specialty in zip(network_names, SPECIALTIES, strict=True):
+        dealt = _deal_network(decks, specialty, hospitals_per_network, sizes, draw)
+        for number in range(hospitals_per_network):
+            hospital = folder / name / f"hospital-{number + 1}"
+            hospital.mkdir(parents=True, exist_ok=True)
+            # The records are ordered by letter, so every k-th, whatever the k, is a stratified sample.
+            of_hospital = dealt[number::hospitals_per_network]
+            heldout, train = _at_even_distances(of_hospital, sizes.heldout_records)
+            _write(hospital / "train.jsonl", _shuffled(train, draw))
+            _write(hospital / "heldout.jsonl", _shuffled(heldout, draw))
 
 
-def _build_network(
-    name: str, letters: str, decks: dict[str, list[_Code]], folder: Path, sizes: Sizes, draw: random.Random
-) -> NetworkData:
-    per_hospital = sizes.train_records + sizes.heldout_records
-    records = sizes.hospitals * per_hospital
+def _deal_network(
+    decks: dict[str, list[_Code]], specialty: str, hospitals: int, sizes: Sizes, draw: random.Random
+) -> list[_Code]:
+    """A network's records, ordered by letter."""
+    records = hospitals * (sizes.train_records + sizes.heldout_records)
     own = round(records * sizes.own_share)
-    others = [letter for letter in LETTERS if letter not in letters]
+    others = [letter for letter in LETTERS if letter not in specialty]
     # Which of the others get one record more than the rest is drawn, not always the first.
     draw.shuffle(others)
-    dealt = _deal(decks, _evenly(own, letters) + _evenly(records - own, others))
-    hospitals: list[HospitalData] = []
-    for number in range(sizes.hospitals):
-        hospital = HospitalData(name=f"{name}-{number + 1}", folder=folder / f"{name}-{number + 1}")
-        # dealt is ordered by letter, so every k-th record, whatever the k, is a stratified sample.
-        heldout, train = _every_kth(dealt[number :: sizes.hospitals], sizes.heldout_records)
-        hospital.folder.mkdir(parents=True, exist_ok=True)
-        _write(hospital.folder / "train.jsonl", _shuffled(train, draw))
-        _write(hospital.folder / "heldout.jsonl", _shuffled(heldout, draw))
-        hospitals.append(hospital)
-    return NetworkData(name=name, letters=letters, hospitals=tuple(hospitals))
+    return _deal(decks, _evenly(own, specialty) + _evenly(records - own, others))
 
 
 def _codes_by_letter() -> dict[str, list[_Code]]:
@@ -158,9 +137,9 @@ def _deal(decks: dict[str, list[_Code]], counts: Mapping[str, int]) -> list[_Cod
     return dealt
 
 
-def _every_kth(codes: Sequence[_Code], picked: int) -> tuple[list[_Code], list[_Code]]:
-    """``picked`` codes at even distances, and the rest."""
-    places = {(2 * index + 1) * len(codes) // (2 * picked) for index in range(picked)} if picked else set()
+def _at_even_distances(codes: Sequence[_Code], picked: int) -> tuple[list[_Code], list[_Code]]:
+    """``picked`` codes spread over all of them, and the rest."""
+    places = {(2 * index + 1) * len(codes) // (2 * picked) for index in range(picked)}
     return (
         [code for place, code in enumerate(codes) if place in places],
         [code for place, code in enumerate(codes) if place not in places],

@@ -21,12 +21,13 @@ from deploy.local.hub import Hub
 from deploy.local.layout import Layout, write_json, write_secret
 from deploy.local.networks import NetworkNode, approve_task, prepare_network
 from deploy.local.profile import HOSPITALS_PER_NETWORK, NETWORK_NAMES, POISONED_NETWORK, Profile
-from deploy.local.report import RunReport, accuracy_report, round_report
+from deploy.local.report import AccuracyReport, RunReport, accuracy_report, round_report
 from deploy.local.supervisor import LauncherError, Supervisor
 from deploy.local.system import (
     BIN,
     Ports,
     common_environment,
+    give_gas,
     orchestrator_environment,
     start_chain,
     start_orchestrator,
@@ -98,7 +99,7 @@ class MainJob:
         rounds, accuracies = self._stopwatch.time("rounds", lambda: self._follow_rounds(task))
         self._console.print("measuring the test set, verifying every round, exporting the adapter")
         alone = self._stopwatch.time("baselines", lambda: self._train_alone(nodes, rounds))
-        verdict = self._stopwatch.time("verify", lambda: self._verify(task))
+        fault = self._stopwatch.time("verify", lambda: self._verify(task))
         self._stopwatch.time("export", lambda: self._export(rounds[-1]))
         accuracy = self._stopwatch.time(
             "test_set",
@@ -106,7 +107,7 @@ class MainJob:
                 base.result(), {number: each.result() for number, each in accuracies.items()}, alone
             ),
         )
-        report = self._report(nodes, rounds, accuracy, verdict, time.monotonic() - start_s)
+        report = self._report(nodes, rounds, accuracy, fault, time.monotonic() - start_s)
         write_json(self._layout.report, report.to_json())
         return report
 
@@ -138,10 +139,9 @@ class MainJob:
 
     def _start(self) -> list[NetworkNode]:
         layout, ports, commands = self._layout, self._ports, self._commands
-        orchestrator = orchestrator_environment(layout, ports)
         start_chain(self._supervisor, layout, ports)
         accounts = self._make_accounts()
-        self._collegium("deploy-contracts", "--out", str(layout.deployment), environment=orchestrator)
+        self._collegium("deploy-contracts", "--out", str(layout.deployment))
         nodes = [
             prepare_network(
                 commands,
@@ -153,8 +153,8 @@ class MainJob:
             )
             for name in NETWORK_NAMES
         ]
-        self._collegium("migrate", environment=orchestrator)
-        self._collegium("tokens", "bootstrap", environment=orchestrator)
+        self._collegium("migrate")
+        self._collegium("tokens", "bootstrap")
         start_orchestrator(self._supervisor, layout, ports, self._hub)
         self._admit(nodes)
         set_up_demo_accounts(
@@ -176,7 +176,7 @@ class MainJob:
             account = Account.create()
             keys[name] = "0x" + bytes(account.key).hex()
             write_secret(self._layout.keys / name, keys[name])
-            give_gas(self._ports.rpc_url, account.address)
+            give_gas(self._ports.rpc_url, str(account.address))
         return keys
 
     def _admit(self, nodes: list[NetworkNode]) -> None:
@@ -186,8 +186,10 @@ class MainJob:
                 {"node": node.address, "signer": node.address, "group": group, "name": node.name},
             )
         self._supervisor.wait_for(
-            lambda: {node["node"] for node in self._hub.get("/v1/nodes")["items"]}
-            == {node.address for node in nodes},
+            lambda: (
+                {node["node"] for node in self._hub.get("/v1/nodes")["items"]}
+                == {node.address for node in nodes}
+            ),
             "the nodes to be admitted on chain",
             COMMAND_TIMEOUT_S,
         )
@@ -195,14 +197,11 @@ class MainJob:
     def _create_task(self, nodes: list[NetworkNode]) -> int:
         terms = self._layout.task / "terms.json"
         write_json(terms, dict(self._profile.task_config))
-        envelope = self._collegium_json(
-            "task",
-            "create",
-            *("--spec", str(self._layout.spec), "--genesis", str(self._layout.genesis)),
-            *("--config", str(terms), "--pool", str(self._profile.pool), "--json"),
-            environment=orchestrator_environment(self._layout, self._ports),
+        created = self._collegium(
+            *("task", "create", "--spec", str(self._layout.spec), "--genesis", str(self._layout.genesis)),
+            *("--config", str(terms), "--pool", str(self._profile.pool)),
         )
-        task = int(envelope["data"]["task"])
+        task = int(created["task"])
         approve_task(self._commands, self._layout, self._ports, nodes, task)
         return task
 
@@ -226,15 +225,19 @@ class MainJob:
         inner_rounds = {node.name: proposers.count(node.address) for node in nodes}
         return train_alone(self._commands, self._layout, self._test_set, inner_rounds)
 
-    def _verify(self, task: int) -> Mapping[str, Any]:
-        envelope: Mapping[str, Any] = self._collegium_json(
-            "verify",
-            *("--task", str(task), "--rpc-url", self._ports.rpc_url),
+    def _verify_command(self, task: int) -> list[str]:
+        return [
+            *("verify", "--task", str(task), "--rpc-url", self._ports.rpc_url),
             *("--deployment", str(self._layout.deployment), "--artifacts", str(self._layout.artifacts)),
-            "--json",
-            environment={},
-        )
-        return envelope
+        ]
+
+    def _verify(self, task: int) -> str | None:
+        """What is wrong with the task's rounds, or None when all of it could be recomputed."""
+        try:
+            self._collegium(*self._verify_command(task))
+        except LauncherError as error:
+            return str(error)
+        return None
 
     def _export(self, last_round: Mapping[str, Any]) -> None:
         adapter = self._layout.task / "final.safetensors"
@@ -254,7 +257,7 @@ class MainJob:
         nodes: list[NetworkNode],
         rounds: list[Mapping[str, Any]],
         accuracy: AccuracyReport,
-        verdict: Mapping[str, Any],
+        fault: str | None,
         seconds_total: float,
     ) -> RunReport:
         network_of_node = {node.address: node.name for node in nodes}
@@ -279,8 +282,8 @@ class MainJob:
             ),
             rewards=rewards,
             networks=network_of_node,
-            verified=verdict.ok,
-            verdict=verdict.text,
+            verified=fault is None,
+            fault=fault,
             adapter_folder=str(self._layout.result),
             seconds=self._stopwatch.seconds,
             seconds_total=round(seconds_total, 2),
@@ -297,6 +300,17 @@ class MainJob:
             environment=orchestrator_environment(self._layout, self._ports),
         )
         return envelope["data"]
+
+    def say_what_to_do_next(self, report: RunReport) -> None:
+        """Where the adapter and the report lie, and how to verify."""
+        verdict = "every round was recomputed and is right" if report.verified else f"WRONG: {report.fault}"
+        self._console.print(f"verified: {verdict}")
+        self._console.print(f"adapter (PEFT): {report.adapter_folder}")
+        self._console.print(f"report: {self._layout.report}")
+        self._console.print(
+            "verify again while the chain runs (KEEP=1): collegium " + " ".join(self._verify_command(1)),
+            soft_wrap=True,
+        )
 
     def _say_where_the_dashboard_is(self) -> None:
         self._console.print(f"dashboard: [link]{self._ports.orchestrator_url}/[/link]")

@@ -67,11 +67,10 @@ def _network(layout: Layout, name: str, model_cache: Path) -> dict[str, object]:
     return {
         "name": name,
         "sites": [
-            {"name": hospital, "data_folder": str((layout.data / name / hospital).resolve())}
-            for hospital in hospitals
+            {"name": hospital, "data_folder": str(layout.data / name / hospital)} for hospital in hospitals
         ],
-        "model_cache": str(model_cache.resolve()),
-        # Several networks compute side by side here, so each hospital takes one core of the machine.
+        "model_cache": str(model_cache),
+        # Several networks compute side by side on this machine, so each hospital takes one core.
         "threads_per_site": 1,
         "environment": "simulator",
     }

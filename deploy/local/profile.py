@@ -45,8 +45,7 @@ DEMO = Profile(
     name="demo",
     draft=_HERE / "icd10_task.json",
     task_config=MappingProxyType(
-        _SHARED_TERMS
-        | {"training_s": 900, "committing_s": 900, "revealing_s": 180, "attesting_s": 300}
+        _SHARED_TERMS | {"training_s": 900, "committing_s": 900, "revealing_s": 180, "attesting_s": 300}
     ),
     pool=3_000 * TOKEN,
     stake=1_000 * TOKEN,
@@ -66,8 +65,8 @@ TINY = Profile(
 
 PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for profile in (DEMO, TINY)})
 
-NETWORK_NAMES = ("aurora", "borealis", "cascade", "delta")
-"""The hospital networks of a local run."""
+NETWORK_NAMES = ("oncology", "internal", "senses", "perinatal")
+"""The hospital networks of a local run, in the order of the data's specialties."""
 HOSPITALS_PER_NETWORK = 2
 POISONED_NETWORK = NETWORK_NAMES[-1]
 """The network that attacks in a poisoned run."""

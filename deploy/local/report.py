@@ -18,7 +18,7 @@ class _Part(BaseModel):
 
 
 class AccuracyReport(_Part):
-    """Accuracy on the test records: base model, after each round, and each network alone if it was measured."""
+    """Accuracy on the test records: base model, after each round, each network alone if measured."""
 
     base: float
     rounds: tuple[float, ...]
@@ -40,7 +40,7 @@ class ProposalReport(_Part):
 
 
 class RoundReport(_Part):
-    """One round: outcome, and what it cost. Gas by kind of transaction; seconds by phase and by stage of the work."""
+    """One round: its outcome and what it cost: gas by kind of transaction, seconds by phase and stage."""
 
     round: int
     phase: str
@@ -62,8 +62,11 @@ class RunReport(_Part):
     rounds: tuple[RoundReport, ...]
     rewards: Mapping[str, int]
     """Node → what it earned, in base units of the token."""
+    networks: Mapping[str, str]
+    """Node → its network's name."""
     verified: bool
-    verdict: str
+    fault: str | None
+    """What the verifier found wrong, if anything."""
     adapter_folder: str
     seconds: Mapping[str, float]
     seconds_total: float = Field(ge=0)
@@ -187,5 +190,5 @@ def _reward_table(report: RunReport) -> Table:
     table.add_column("node")
     table.add_column("tokens", justify="right")
     for node, amount in report.rewards.items():
-        table.add_row(node, f"{amount / 10**18:,.3f}")
+        table.add_row(f"{report.networks[node]} {node}", f"{amount / 10**18:,.3f}")
     return table

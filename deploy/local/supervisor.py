@@ -72,7 +72,7 @@ class Supervisor:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment | dict(environment or {}),
-                # A group of its own: Ctrl-C reaches the launcher alone, which then stops the daemons in order.
+                # A group of its own: Ctrl-C reaches the launcher alone, which stops the daemons in order.
                 process_group=0,
             )
         self._daemons.append(Daemon(name, process, log_file))

@@ -11,12 +11,14 @@ import httpx
 from deploy.local.hub import Hub
 from deploy.local.layout import Layout
 from deploy.local.ports import accepts_connections, free_ports
-from deploy.local.supervisor import Supervisor
+from deploy.local.supervisor import LauncherError, Supervisor
 
 BIN = Path(sys.executable).parent
 EVM_BIN = Path(__file__).parents[2] / "contracts" / "evm" / "node_modules" / ".bin"
 READY_TIMEOUT_S = 60.0
+RPC_TIMEOUT_S = 5.0
 SECONDS_PER_BLOCK = 1
+GAS_ALLOWANCE_WEI = 1_000 * 10**18
 
 
 @dataclass(frozen=True)
@@ -160,9 +162,26 @@ def orchestrator_environment(layout: Layout, ports: Ports) -> dict[str, str]:
     }
 
 
-def _answers_rpc(url: str) -> bool:
-    request = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
+def give_gas(rpc_url: str, address: str) -> None:
+    """Give an account of the local chain some of its currency (a method of Anvil's)."""
+    _rpc(rpc_url, "anvil_setBalance", [address, hex(GAS_ALLOWANCE_WEI)])
+
+
+def _answers_rpc(rpc_url: str) -> bool:
     try:
-        return httpx.post(url, json=request, timeout=5.0).is_success
-    except httpx.TransportError:
+        _rpc(rpc_url, "eth_chainId", [])
+    except LauncherError:
         return False
+    return True
+
+
+def _rpc(rpc_url: str, method: str, parameters: list[str]) -> object:
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+    try:
+        answer = httpx.post(rpc_url, json=request, timeout=RPC_TIMEOUT_S).raise_for_status().json()
+    except httpx.HTTPError as error:
+        raise LauncherError(f"the chain does not answer {method}: {error}") from error
+    if "error" in answer:
+        raise LauncherError(f"the chain refuses {method}: {answer['error']}")
+    result: object = answer["result"]
+    return result

@@ -37,9 +37,7 @@ def _balanced(generator: random.Random, count: int) -> list[dict[str, str]]:
     return [_record(generator, LABELS[number % len(LABELS)], share=1.0) for number in range(count)]
 
 
-def _record(
-    generator: random.Random, favourite: str, share: float = _FAVOURITE_SHARE
-) -> dict[str, str]:
+def _record(generator: random.Random, favourite: str, share: float = _FAVOURITE_SHARE) -> dict[str, str]:
     label = favourite if generator.random() < share else generator.choice(LABELS)
     filler = "".join(generator.choices(_FILLER, k=_TEXT_LETTERS - 1))
     return {"text": filler + _LETTER_OF_LABEL[label], "label": label}

@@ -1,7 +1,8 @@
 """Follows the rounds of a task and shows them: phases, and how far the hospitals' long jobs are."""
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,8 @@ class RoundWatcher:
     console: Console
     _said: set[object] = field(default_factory=set)
 
-    def follow(
-        self, task: int, round_number: int, timeout_s: float, also: Callable[[], None]
-    ) -> Mapping[str, Any]:
-        """Wait until a round is closed; give its resource. ``also`` is called with each look.
+    def follow(self, task: int, round_number: int, timeout_s: float) -> Mapping[str, Any]:
+        """Wait until a round is closed; give its resource.
 
         Raises:
             LauncherError: a daemon died, or the round was not closed in time.
@@ -56,7 +55,6 @@ class RoundWatcher:
                 latest.update(self.hub.find(path) or {})
                 if latest:
                     self._show(latest, live)
-                also()
                 return latest.get("phase") in CLOSED_PHASES
 
             self.supervisor.wait_for(closed, f"round {round_number} to close", timeout_s)
@@ -86,15 +84,20 @@ def inner_progress(layout: Layout) -> list[InnerProgress]:
     """The newest inner job of every network that is at work."""
     jobs = []
     for folder in sorted(layout.network("").iterdir()):
-        files = [(file.stat().st_mtime, file) for file in _progress_files(folder)]
-        if files:
-            job = json.loads(max(files)[1].read_text())
+        newest = _newest(folder)
+        if newest is not None:
+            job = json.loads(newest)
             jobs.append(InnerProgress(folder.name, job["stage"], job["done"], job["total"], job["unit"]))
     return jobs
 
 
-def _progress_files(folder: Path) -> list[Path]:
-    return [file for file in folder.rglob("progress.json") if file.is_file()]
+def _newest(folder: Path) -> str | None:
+    """The text of the progress file that was written last; a job may take its own away meanwhile."""
+    texts = []
+    for file in folder.rglob("progress.json"):
+        with contextlib.suppress(FileNotFoundError):
+            texts.append((file.stat().st_mtime, file.read_text()))
+    return max(texts)[1] if texts else None
 
 
 def _what_happened(resource: Mapping[str, Any]) -> str:
@@ -116,6 +119,9 @@ def _progress_table(progress: list[InnerProgress]) -> Table:
     for job in progress:
         filled = round(20 * job.done / job.total) if job.total else 0
         table.add_row(
-            f"  {job.network}", job.stage, "━" * filled + "╌" * (20 - filled), f"{job.done}/{job.total} {job.unit}"
+            f"  {job.network}",
+            job.stage,
+            "━" * filled + "╌" * (20 - filled),
+            f"{job.done}/{job.total} {job.unit}",
         )
     return table

@@ -1,7 +1,7 @@
 """Turns views into HTML: the Jinja environment, with our filters and the addresses of static files.
 
-A static file's address carries the hash of its content, so that a browser may keep it for ever and still gets a
-changed one at once.
+A static file's address carries the hash of its content, so that a browser may keep it for ever and still
+gets a changed one at once.
 """
 
 from functools import cache

@@ -1,6 +1,6 @@
 """Numbers, digests and times as people read them: the templates' filters.
 
-Scores are signed with a real minus and three decimals (a thousandth of a nat); amounts are tokens of 18 decimals.
+Scores are signed, with a real minus and three decimals (thousandths of a nat); a token has 18 decimals.
 """
 
 from datetime import UTC, datetime
@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from orchestrator.domain.chain import Phase
 
-TOKEN_DECIMALS = 18
+TOKEN = 1_000_000_000_000_000_000
+"""Base units in one token."""
 
 PHASE_NAMES = {
     Phase.NONE: "Not requested",
@@ -46,10 +47,10 @@ def nats(micronats: int | None, digits: int = 3) -> str:
 
 
 def tokens(amount: int | None) -> str:
-    """Base units as tokens with two decimals, rounded down, and thousands apart: ``1,250.00``; "—" for None."""
+    """Base units as tokens, rounded down to two decimals: ``1,250.00``; "—" for None."""
     if amount is None:
         return "—"
-    hundredths = amount // 10 ** (TOKEN_DECIMALS - 2)
+    hundredths = amount * 100 // TOKEN
     return f"{Decimal(hundredths).scaleb(-2):,.2f}"
 
 

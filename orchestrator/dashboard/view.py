@@ -1,8 +1,8 @@
 """What the task page shows, one frozen dataclass per panel.
 
 Nothing here is made up: a value that does not exist yet is None, and the page prints "—" with the reason.
-Units: scores and improvements in micronats (millionths of a nat per target token), token amounts in base units,
-durations in seconds, times in unix seconds (UTC).
+Units: scores and improvements in micronats (millionths of a nat per target token), token amounts in base
+units, durations in seconds, times in unix seconds (UTC).
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Tone = Literal["good", "warn", "bad", "live", "calm"]
 
 @dataclass(frozen=True)
 class Party:
-    """A node as people call it; ``name`` is the display name, or the shortened address where there is none."""
+    """A node as people call it; ``name`` is its display name, else its shortened address."""
 
     address: str
     name: str
@@ -79,7 +79,7 @@ class DecisionsPanel:
 
 @dataclass(frozen=True)
 class AccuracyPoint:
-    """One model on the test records; round 0 is the base model. The interval holds the truth in 95 of 100 cases."""
+    """One model on the test records, with its 95 % interval; round 0 is the base model."""
 
     round: int
     accuracy: float
@@ -140,7 +140,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class ProposalRow:
-    """``accepted`` and ``median_micronats`` are None until the tally; ``why`` says what is missing and why."""
+    """``accepted`` and ``median_micronats`` are None until the tally; ``why`` explains that, or a no."""
 
     party: Party
     adapter_digest: str | None

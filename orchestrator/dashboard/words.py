@@ -50,7 +50,9 @@ def event_row(event: StreamEvent, node_name: str | None) -> EventRow:
         words[key] = text.tokens(int(str(value))) if key in _AMOUNTS else value
     phase = _phase(str(announcement.facts.get("phase", "")))
     if announcement.kind == "round.closed":
-        sentence = f"Round {announcement.round} is {text.phase_name(phase).lower()}: {text.phase_meaning(phase)}"
+        sentence = (
+            f"Round {announcement.round} is {text.phase_name(phase).lower()}: {text.phase_meaning(phase)}"
+        )
     else:
         template = _SENTENCES.get(announcement.kind, _plain(announcement.kind))
         words["phase"] = text.phase_name(phase)

@@ -97,10 +97,10 @@ class WrongTerms(Unacceptable):
     code = "wrong_terms"
 
 
-class RepeatedDigest(Unacceptable):
-    """A proposal repeats its own parent."""
+class RepeatsParent(Unacceptable):
+    """A proposal repeats the adapter that its round starts from."""
 
-    code = "repeated_digest"
+    code = "repeats_parent"
 
 
 class ArtifactMissing(Unacceptable):

@@ -306,6 +306,9 @@ class TokenRepository(Protocol):
     def remove_named(self, name: str) -> None:
         """Forget all tokens of a name."""
 
+    def remove_expired(self, now_unix_s: int) -> None:
+        """Forget all tokens that have expired."""
+
 
 class EvaluationRepository(Protocol):
     """Evaluations on test sets."""

@@ -100,6 +100,10 @@ class SqlTokenRepository:
         """Forget all tokens of a name."""
         self._session.execute(delete(TokenRow).where(TokenRow.name == name))
 
+    def remove_expired(self, now_unix_s: int) -> None:
+        """Forget all tokens that have expired."""
+        self._session.execute(delete(TokenRow).where(TokenRow.expires_unix_s <= now_unix_s))
+
 
 class SqlEvaluationRepository:
     """``EvaluationRepository`` over one session."""

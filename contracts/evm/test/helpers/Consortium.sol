@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {BlockhashRandomness} from "../../src/BlockhashRandomness.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+
 import {IRegistry} from "../../src/interfaces/IRegistry.sol";
-import {IRandomness} from "../../src/interfaces/IRandomness.sol";
+import {IRounds} from "../../src/interfaces/IRounds.sol";
 import {ITasks} from "../../src/interfaces/ITasks.sol";
 import {Approval, Attestation, Commit, Proposal, Reveal} from "../../src/Messages.sol";
-import {Registry} from "../../src/Registry.sol";
-import {Rounds} from "../../src/Rounds.sol";
-import {Tasks} from "../../src/Tasks.sol";
-import {TestToken} from "../../src/token/TestToken.sol";
-import {Phase, ProposalView, RoundView, TaskConfig} from "../../src/Types.sol";
+import {RoundView, TaskConfig} from "../../src/Types.sol";
 import {vm} from "./Vm.sol";
+
+interface IMintable is IERC20 {
+    function mint(address to, uint256 amount) external;
+}
 
 /// A deployed consortium with admitted, staked nodes, and each step of a round as one call.
 abstract contract Consortium {
@@ -22,10 +23,10 @@ abstract contract Consortium {
     bytes32 internal constant SALT = keccak256("salt");
 
     address internal council = address(0xC0);
-    TestToken internal token;
-    Registry internal registry;
-    Tasks internal tasks;
-    Rounds internal rounds;
+    IMintable internal token;
+    IRegistry internal registry;
+    ITasks internal tasks;
+    IRounds internal rounds;
 
     address[] internal admitted;
     mapping(address node => uint256) internal keyOf;
@@ -33,12 +34,12 @@ abstract contract Consortium {
     function setUp() public virtual {
         vm.roll(1000);
         vm.warp(1_800_000_000);
-        token = new TestToken(council);
-        registry = new Registry(address(token), council);
-        address futureRounds = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 2);
-        BlockhashRandomness randomness = new BlockhashRandomness();
-        tasks = new Tasks(address(token), council, futureRounds);
-        rounds = new Rounds(IRegistry(registry), ITasks(tasks), IRandomness(randomness));
+        token = IMintable(vm.deployCode("TestToken.sol:TestToken", abi.encode(council)));
+        registry = IRegistry(vm.deployCode("Registry.sol:Registry", abi.encode(token, council)));
+        address randomness = vm.deployCode("BlockhashRandomness.sol:BlockhashRandomness");
+        address futureRounds = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
+        tasks = ITasks(vm.deployCode("Tasks.sol:Tasks", abi.encode(token, council, futureRounds)));
+        rounds = IRounds(vm.deployCode("Rounds.sol:Rounds", abi.encode(registry, tasks, randomness)));
         mint(address(this), 1e12 * TOKEN);
         token.approve(address(registry), type(uint256).max);
         token.approve(address(tasks), type(uint256).max);
@@ -288,6 +289,11 @@ abstract contract Consortium {
         pure
         returns (bytes memory)
     {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digestOf(structHash, verifyingContract, chainId));
+        return abi.encodePacked(r, s, v);
+    }
+
+    function digestOf(bytes32 structHash, address verifyingContract, uint256 chainId) internal pure returns (bytes32) {
         bytes32 domain = keccak256(
             abi.encode(
                 keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
@@ -297,8 +303,7 @@ abstract contract Consortium {
                 verifyingContract
             )
         );
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, keccak256(abi.encodePacked("\x19\x01", domain, structHash)));
-        return abi.encodePacked(r, s, v);
+        return keccak256(abi.encodePacked("\x19\x01", domain, structHash));
     }
 
     function hashOf(Approval memory message) internal pure returns (bytes32) {

@@ -17,6 +17,8 @@ interface Vm {
     function assertLe(uint256 left, uint256 right) external pure;
     function assertLt(uint256 left, uint256 right) external pure;
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
+    function deployCode(string calldata artifact) external returns (address);
+    function deployCode(string calldata artifact, bytes calldata constructorArguments) external returns (address);
     function expectEmit() external;
     function expectRevert(bytes4 selector) external;
     function expectRevert(bytes calldata data) external;

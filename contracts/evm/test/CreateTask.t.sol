@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
+
+import {InvalidConfig, TaskUnknown, ZeroAmount} from "../src/Errors.sol";
+import {ITasks} from "../src/interfaces/ITasks.sol";
+import {TaskConfig} from "../src/Types.sol";
+import {Consortium} from "./helpers/Consortium.sol";
+import {bound, vm} from "./helpers/Vm.sol";
+
+/// Tasks: create and fund.
+contract CreateTaskTest is Consortium {
+    function test_CouncilCreatesNumberedTasks() public {
+        TaskConfig memory config = demoConfig();
+        vm.expectEmit();
+        emit ITasks.TaskCreated(1, SPEC, config);
+        vm.prank(council);
+        vm.assertEq(tasks.createTask(config), 1);
+        config.rounds = 9;
+        vm.prank(council);
+        vm.assertEq(tasks.createTask(config), 2);
+
+        vm.assertEq(tasks.taskCount(), 2);
+        vm.assertEq(keccak256(abi.encode(tasks.configOf(1))), keccak256(abi.encode(demoConfig())));
+        vm.assertEq(keccak256(abi.encode(tasks.configOf(2))), keccak256(abi.encode(config)));
+        vm.assertEq(rounds.taskOf(1).parentDigest, GENESIS);
+    }
+
+    function testFuzz_OnlyTheCouncilCreates(address stranger) public {
+        vm.assume(stranger != council);
+        vm.expectRevert(abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, stranger));
+        vm.prank(stranger);
+        tasks.createTask(demoConfig());
+    }
+
+    function testFuzz_Fund(uint256 first, uint256 second) public {
+        first = bound(first, 1, 1e30);
+        second = bound(second, 1, 1e30);
+        uint64 task = createTask(demoConfig(), 0);
+        tasks.fund(task, first);
+        tasks.fund(task, second);
+        vm.assertEq(tasks.poolOf(task), first + second);
+        vm.assertEq(tasks.totalOwed(), first + second);
+        vm.assertEq(token.balanceOf(address(tasks)), first + second);
+    }
+
+    function test_FundingNothingOrAnUnknownTaskIsRefused() public {
+        uint64 task = createTask(demoConfig(), 0);
+        vm.expectRevert(ZeroAmount.selector);
+        tasks.fund(task, 0);
+        vm.expectRevert(abi.encodeWithSelector(TaskUnknown.selector, task + 1));
+        tasks.fund(task + 1, 1);
+        vm.expectRevert(abi.encodeWithSelector(TaskUnknown.selector, 0));
+        tasks.configOf(0);
+    }
+
+    function testFuzz_ProposersAndTheirQuorumAreBounded(uint8 proposers, uint8 minProposals) public {
+        TaskConfig memory config = demoConfig();
+        (config.proposers, config.minProposals) = (proposers, minProposals);
+        if (proposers == 0 || proposers > 16) _refused(config, "proposers");
+        else if (minProposals == 0 || minProposals > proposers) _refused(config, "minProposals");
+        else createTask(config, 0);
+    }
+
+    function testFuzz_VotersAndTheirQuorumsAreBounded(uint8 voters, uint8 minReveals, uint8 minScorers) public {
+        TaskConfig memory config = demoConfig();
+        config.voters = uint8(bound(voters, 0, 70));
+        config.minReveals = uint8(bound(minReveals, 0, 70));
+        config.minScorers = uint8(bound(minScorers, 0, 70));
+        if (config.voters == 0 || config.voters > 64) _refused(config, "voters");
+        else if (config.minReveals == 0 || config.minReveals > config.voters) _refused(config, "minReveals");
+        else if (config.minScorers == 0 || config.minScorers > config.minReveals) _refused(config, "minScorers");
+        else createTask(config, 0);
+    }
+
+    function testFuzz_SharesAreBounded(uint16 quorumBps, uint16 proposerShareBps, int32 threshold) public {
+        TaskConfig memory config = demoConfig();
+        config.attestationQuorumBps = quorumBps;
+        config.proposerShareBps = proposerShareBps;
+        config.acceptanceThresholdMicronats = threshold;
+        if (quorumBps < 5000 || quorumBps >= 10_000) _refused(config, "attestationQuorumBps");
+        else if (proposerShareBps > 10_000) _refused(config, "proposerShareBps");
+        else if (threshold < -8_000_000 || threshold > 8_000_000) _refused(config, "acceptanceThresholdMicronats");
+        else createTask(config, 0);
+    }
+
+    function test_NothingIsZeroThatMustNotBe() public {
+        TaskConfig memory config = demoConfig();
+        config.specDigest = 0;
+        _refused(config, "specDigest");
+        config = demoConfig();
+        config.genesisDigest = 0;
+        _refused(config, "genesisDigest");
+        config = demoConfig();
+        config.rounds = 0;
+        _refused(config, "rounds");
+        config = demoConfig();
+        config.trainingSeconds = 0;
+        _refused(config, "trainingSeconds");
+        config = demoConfig();
+        config.committingSeconds = 0;
+        _refused(config, "committingSeconds");
+        config = demoConfig();
+        config.revealingSeconds = 0;
+        _refused(config, "revealingSeconds");
+        config = demoConfig();
+        config.attestingSeconds = 0;
+        _refused(config, "attestingSeconds");
+        config = demoConfig();
+        config.stakeCap = 0;
+        _refused(config, "stakeCap");
+    }
+
+    function _refused(TaskConfig memory config, string memory field) private {
+        vm.expectRevert(abi.encodeWithSelector(InvalidConfig.selector, field));
+        vm.prank(council);
+        tasks.createTask(config);
+    }
+}

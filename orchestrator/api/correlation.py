@@ -1,0 +1,40 @@
+"""Every request has a correlation id: in its answer's header, in its errors and in the log."""
+
+import re
+import uuid
+from contextvars import ContextVar
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER = "X-Correlation-Id"
+_ACCEPTED = re.compile(r"[A-Za-z0-9\-]{1,64}")
+_current: ContextVar[str] = ContextVar("correlation_id", default="none")
+
+
+def correlation_id() -> str:
+    """The id of the request at hand."""
+    return _current.get()
+
+
+class CorrelationMiddleware:
+    """Takes the caller's id, if it is a harmless one, or makes one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(HEADER, "")
+        identifier = given if _ACCEPTED.fullmatch(given) else uuid.uuid4().hex
+        _current.set(identifier)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[HEADER] = identifier
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)

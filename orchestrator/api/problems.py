@@ -1,0 +1,142 @@
+"""Errors as RFC 9457 problem documents: one mapping from the domain's errors, one shape for all."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from contracts.errors import ContractViolation
+from orchestrator.api.correlation import correlation_id
+from orchestrator.domain.errors import (
+    Conflict,
+    NotAllowed,
+    NotFound,
+    OrchestratorError,
+    TooLarge,
+    Unacceptable,
+    Unauthenticated,
+    Unavailable,
+)
+from orchestrator.domain.ports import ArtifactTooLarge, RecordsUnavailable
+
+logger = logging.getLogger(__name__)
+
+_STATUS: tuple[tuple[type[OrchestratorError], HTTPStatus], ...] = (
+    (NotFound, HTTPStatus.NOT_FOUND),
+    (Unauthenticated, HTTPStatus.UNAUTHORIZED),
+    (NotAllowed, HTTPStatus.FORBIDDEN),
+    (Conflict, HTTPStatus.CONFLICT),
+    (Unacceptable, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (ArtifactTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (RecordsUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+_HEADERS = {HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"}}
+
+
+class Problem(BaseModel):
+    """What went wrong, for programs (``code``) and for people (``detail``)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:collegium:problem:wrong_phase",
+                "title": "Conflict",
+                "status": 409,
+                "code": "wrong_phase",
+                "detail": "the round is committing, the message belongs to training",
+                "correlation_id": "5e1f6c1f8a3a4b0f9a6d7c2e8b9f0a1b",
+            }
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    correlation_id: str
+
+
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "content": {"application/problem+json": {}}, "description": description}
+    for status, description in (
+        (401, "No valid token."),
+        (403, "The token's role, or the node's role in the round, does not allow it."),
+        (404, "It does not exist, or not yet."),
+        (409, "It contradicts what is recorded."),
+        (413, "The body is larger than the limit."),
+        (422, "What the request says is malformed or wrong."),
+        (503, "Something that the hub depends on does not answer."),
+    )
+}
+
+
+def problem_response(
+    status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """A problem document."""
+    problem = Problem(
+        type=f"urn:collegium:problem:{code}",
+        title=status.phrase,
+        status=status,
+        code=code,
+        detail=detail,
+        correlation_id=correlation_id(),
+    )
+    return JSONResponse(
+        problem.model_dump(), status, headers=headers, media_type="application/problem+json"
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the app with a problem document."""
+    app.add_exception_handler(OrchestratorError, _on_orchestrator_error)
+    app.add_exception_handler(ContractViolation, _on_contract_violation)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_any_error)
+
+
+def _on_orchestrator_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OrchestratorError)
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), None)
+    if status is None:
+        return _on_any_error(_, error)
+    return problem_response(status, error.code, str(error), _HEADERS.get(status))
+
+
+def _on_contract_violation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ContractViolation)
+    return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, str(error))
+
+
+def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    # What was sent is not repeated: it may hold a secret, and says nothing new to its sender.
+    where = ".".join(str(part) for part in first["loc"])
+    return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", f"{where}: {first['msg']}")
+
+
+def _on_http_exception(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    code = status.phrase.lower().replace(" ", "_")
+    return problem_response(status, code, str(error.detail), error.headers)
+
+
+def _on_any_error(_: Request, error: Exception) -> JSONResponse:
+    logger.error("unexpected error, correlation id %s", correlation_id(), exc_info=error)
+    return problem_response(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal",
+        "the hub met an unexpected error; its log has the details under the correlation id",
+    )

@@ -1,0 +1,53 @@
+"""Artifacts: bytes under their SHA-256, streamed both ways."""
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Annotated
+
+import anyio.from_thread
+import anyio.to_thread
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import StreamingResponse
+
+from orchestrator.api.access import Conductor, Reader, ServicesOfApp
+from orchestrator.api.schemas import ArtifactAnswer
+
+PREFIX = "/v1/artifacts"
+router = APIRouter(prefix=PREFIX, tags=["artifacts"])
+
+DigestInPath = Annotated[str, Path(description="SHA-256 as 0x and 64 lower-case hex digits")]
+
+
+@router.put("/{digest}", operation_id="put_artifact", status_code=HTTPStatus.CREATED)
+async def put_artifact(
+    digest: DigestInPath, request: Request, response: Response, services: ServicesOfApp, _: Conductor
+) -> ArtifactAnswer:
+    """Store the body under its digest: 201 when it is new, 200 when it is there already."""
+    stream = request.stream()
+
+    async def next_chunk() -> bytes | None:
+        return await anext(stream, None)
+
+    def chunks() -> Iterator[bytes]:
+        while (chunk := anyio.from_thread.run(next_chunk)) is not None:
+            yield chunk
+
+    is_new = await anyio.to_thread.run_sync(services.artifacts.put, digest, chunks())
+    if not is_new:
+        response.status_code = HTTPStatus.OK
+    return ArtifactAnswer(digest=digest)
+
+
+@router.get("/{digest}", operation_id="get_artifact", response_class=StreamingResponse)
+def get_artifact(digest: DigestInPath, services: ServicesOfApp, principal: Reader) -> StreamingResponse:
+    """The bytes. Readers get only what the chain has made public."""
+    artifact = services.artifacts.open(digest, principal)
+    return StreamingResponse(
+        artifact.chunks,
+        media_type="application/octet-stream",
+        headers={
+            "Content-Length": str(artifact.size_bytes),
+            "ETag": f'"{digest}"',
+            "Cache-Control": "private, immutable, max-age=31536000",
+        },
+    )

@@ -1,0 +1,18 @@
+"""Intents: what the hub means to put on chain, and what became of it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from orchestrator.api.access import Reader, ServicesOfApp
+from orchestrator.api.schemas import IntentAnswer
+
+router = APIRouter(prefix="/v1/intents", tags=["intents"])
+
+
+@router.get("/{intent}", operation_id="get_intent")
+def get_intent(
+    intent: Annotated[int, Path(ge=1, lt=1 << 63)], services: ServicesOfApp, _: Reader
+) -> IntentAnswer:
+    """One intent."""
+    return IntentAnswer.model_validate(services.queries.intent(intent))

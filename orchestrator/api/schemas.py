@@ -1,0 +1,355 @@
+"""The JSON of the API. Digests and addresses are 0x text, token amounts decimal strings in base units."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from contracts.digests import Digest
+from contracts.messages import Address, Approval, Attestation, Commit, Proposal, Reveal, Signature
+from orchestrator.domain.chain import TaskConfig
+from orchestrator.domain.outbox import IntentStatus
+from orchestrator.domain.ports import EvaluationRecord, StreamEvent
+from orchestrator.domain.views import TaskStatus
+
+_MOST_DIGITS = 78
+
+
+def _amount(value: Any) -> Any:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS:
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError("an amount is a decimal string of base units")
+
+
+Amount = Annotated[
+    int,
+    BeforeValidator(_amount, json_schema_input_type=str),
+    Field(ge=0, lt=1 << 256),
+    PlainSerializer(str, return_type=str),
+]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._\-]{0,99}$")]
+Whole = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class TaskTerms(_Request):
+    """The chain's TaskConfig."""
+
+    spec_digest: Digest
+    genesis_digest: Digest
+    rounds: Whole
+    proposers: Whole
+    voters: Whole
+    min_proposals: Whole
+    min_reveals: Whole
+    min_scorers: Whole
+    attestation_quorum_bps: Whole
+    proposer_share_bps: Whole
+    acceptance_threshold_micronats: int
+    closeness_range_micronats: Whole
+    training_s: Whole
+    committing_s: Whole
+    revealing_s: Whole
+    attesting_s: Whole
+    stake_cap: Amount
+
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
+
+    def to_config(self) -> TaskConfig:
+        """As the chain's type."""
+        return TaskConfig(**{name: getattr(self, name) for name in type(self).model_fields})
+
+
+class TaskOrderRequest(_Request):
+    """A task to create and fund; its spec and genesis adapter are stored already."""
+
+    spec_digest: Digest
+    name: Name
+    config: TaskTerms
+    pool: Amount
+
+    @model_validator(mode="after")
+    def _one_spec(self) -> Self:
+        if self.config.spec_digest != self.spec_digest:
+            raise ValueError("spec_digest and config.spec_digest differ")
+        return self
+
+
+class TaskOrderAnswer(_Answer):
+    """Where an order stands; ``task`` is null until the task is on chain."""
+
+    spec_digest: str
+    task: int | None
+    status: IntentStatus
+    error: str | None
+
+
+class TaskAnswer(_Answer):
+    """A task."""
+
+    task: int | None
+    name: str | None
+    status: TaskStatus
+    spec_digest: str
+    config: TaskTerms
+    pool: Amount
+    parent_digest: str
+    rounds_requested: int
+    rounds_closed: int
+    open_round: int | None
+    approved: tuple[str, ...]
+    error: str | None
+
+
+class TaskList(_Answer):
+    """Tasks."""
+
+    items: tuple[TaskAnswer, ...]
+
+
+class NodeRequest(_Request):
+    """A node to admit. ``group`` is shared by sister networks."""
+
+    node: Address
+    signer: Address
+    group: Annotated[int, Field(ge=1, lt=1 << 64)]
+    name: Name
+
+
+class NodeAnswer(_Answer):
+    """A node."""
+
+    node: str
+    name: str | None
+    signer: str
+    group: int
+    stake: Amount
+    earned: Amount
+    claimable: Amount
+
+
+class NodeList(_Answer):
+    """Nodes."""
+
+    items: tuple[NodeAnswer, ...]
+
+
+class IntentAnswer(_Answer):
+    """What was recorded for the chain, and where it stands; ``error`` says why it was refused."""
+
+    intent: int
+    kind: str
+    task: int | None
+    round: int | None
+    node: str | None
+    status: IntentStatus
+    transaction_hash: str | None
+    gas_used: int
+    error: str | None
+
+
+class ApprovalRequest(_Request):
+    """A signed approval."""
+
+    message: Approval
+    signature: Signature
+
+
+class ProposalRequest(_Request):
+    """A signed proposal; its adapter and report are stored already."""
+
+    message: Proposal
+    signature: Signature
+
+
+class CommitRequest(_Request):
+    """A signed commitment."""
+
+    message: Commit
+    signature: Signature
+
+
+class RevealRequest(_Request):
+    """Revealed scores; the commitment is their proof."""
+
+    message: Reveal
+
+
+class AttestationRequest(_Request):
+    """A signed attestation."""
+
+    message: Attestation
+    signature: Signature
+
+
+class ProposalAnswer(_Answer):
+    """A proposal in a round."""
+
+    node: str
+    adapter_digest: str
+    report_digest: str
+    accepted: bool | None
+    median_improvement_micronats: int | None
+
+
+class VoteAnswer(_Answer):
+    """A drawn voter's vote."""
+
+    node: str
+    committed: bool
+    revealed: bool
+    scores_micronats: tuple[int, ...] | None
+
+
+class AttestationAnswer(_Answer):
+    """An attestation in a round."""
+
+    node: str
+    aggregate_digest: str
+    score_micronats: int
+
+
+class RewardAnswer(_Answer):
+    """A reward in a round."""
+
+    node: str
+    amount: Amount
+
+
+class StakeAnswer(_Answer):
+    """A stake as the round froze it."""
+
+    node: str
+    stake: Amount
+
+
+class PhaseAnswer(_Answer):
+    """When a phase began."""
+
+    phase: str
+    started_unix_s: int
+
+
+class RoundAnswer(_Answer):
+    """A round. ``deadline_unix_s`` is 0 where the phase has none."""
+
+    task: int
+    round: int
+    phase: str
+    parent_digest: str
+    aggregate_digest: str | None
+    context: str
+    deadline_unix_s: int
+    reward: Amount
+    stakes: tuple[StakeAnswer, ...]
+    proposers: tuple[str, ...]
+    voters: tuple[str, ...]
+    proposals: tuple[ProposalAnswer, ...]
+    votes: tuple[VoteAnswer, ...]
+    attestations: tuple[AttestationAnswer, ...]
+    rewards: tuple[RewardAnswer, ...]
+    phases: tuple[PhaseAnswer, ...]
+    gas: dict[str, int]
+    seconds: dict[str, int]
+
+
+class RoundList(_Answer):
+    """Rounds."""
+
+    items: tuple[RoundAnswer, ...]
+
+
+class EvaluationRequest(_Request):
+    """How an adapter did on a test set; the interval is the 95 % one of the accuracy."""
+
+    name: Name
+    digest: Digest
+    records: Annotated[int, Field(ge=1, lt=1 << 63)]
+    correct: Whole
+    accuracy: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    interval_low: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    interval_high: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+    loss_nats: Annotated[float, Field(allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.correct > self.records:
+            raise ValueError("more correct answers than records")
+        if not self.interval_low <= self.accuracy <= self.interval_high:
+            raise ValueError("the interval does not hold the accuracy")
+        return self
+
+    def to_record(self, task: int, round_number: int) -> EvaluationRecord:
+        """As a record of a round."""
+        return EvaluationRecord(task=task, round=round_number, **self.model_dump())
+
+
+class EvaluationAnswer(_Answer):
+    """An evaluation; round 0 is the base model."""
+
+    task: int
+    round: int
+    name: str
+    digest: str
+    records: int
+    correct: int
+    accuracy: float
+    interval_low: float
+    interval_high: float
+    loss_nats: float
+
+
+class EvaluationList(_Answer):
+    """Evaluations."""
+
+    items: tuple[EvaluationAnswer, ...]
+
+
+class ArtifactAnswer(_Answer):
+    """A stored artifact."""
+
+    digest: str
+
+
+class HealthAnswer(_Answer):
+    """The process is alive."""
+
+    status: str
+
+
+class ReadyAnswer(_Answer):
+    """What stands in the way of work; empty when nothing does."""
+
+    not_ready: tuple[str, ...]
+
+
+class EventAnswer(_Answer):
+    """The data of one server-sent event; its id and kind are the event's own."""
+
+    kind: str
+    task: int | None
+    round: int | None
+    node: str | None
+    created_unix_s: int
+    facts: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: StreamEvent) -> Self:
+        """The answer for a stored event."""
+        announcement = event.announcement
+        return cls(
+            kind=announcement.kind,
+            task=announcement.task,
+            round=announcement.round,
+            node=announcement.node,
+            created_unix_s=event.created_unix_s,
+            facts=dict(announcement.facts),
+        )

@@ -1,0 +1,62 @@
+"""The web application: REST API and dashboard over the services."""
+
+import logging
+
+from fastapi import APIRouter, FastAPI
+from fastapi.responses import JSONResponse
+
+from contracts.messages import Domain
+from orchestrator import dashboard
+from orchestrator.api import problems
+from orchestrator.api.access import Reader
+from orchestrator.api.correlation import CorrelationMiddleware
+from orchestrator.api.limits import BodyLimitMiddleware
+from orchestrator.api.routers import artifacts as artifact_router
+from orchestrator.api.routers import events, health, intents, nodes, rounds, tasks
+from orchestrator.composition import SystemClock, build_services, open_artifacts, open_database
+from orchestrator.domain.ports import ArtifactStore, Clock, Records
+from orchestrator.settings import load_settings
+
+_ROUTERS = (
+    artifact_router.router,
+    nodes.router,
+    tasks.router,
+    rounds.router,
+    intents.router,
+    events.router,
+)
+
+
+def create_app(records: Records, artifacts: ArtifactStore, domain: Domain, clock: Clock) -> FastAPI:
+    """The application over given adapters; ``domain`` is the one that nodes sign in."""
+    # The description of the API is served behind a token, and the interactive pages would load foreign scripts.
+    app = FastAPI(title="Collegium", version="1", openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.services = build_services(records, artifacts, domain, clock)
+    problems.install(app)
+    app.include_router(health.router)
+    for router in _ROUTERS:
+        app.include_router(router, responses=problems.PROBLEM_RESPONSES)
+    app.include_router(_description(app))
+    dashboard.register(app, records, clock)
+    app.add_middleware(BodyLimitMiddleware, streamed_prefix=artifact_router.PREFIX)
+    # Added last, so that it is outermost: errors of the others carry the correlation id too.
+    app.add_middleware(CorrelationMiddleware)
+    return app
+
+
+def create_app_from_environment() -> FastAPI:
+    """The application that the environment describes; what ``collegium serve`` runs."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = load_settings()
+    domain = settings.deployment().domain
+    return create_app(open_database(settings), open_artifacts(settings), domain, SystemClock())
+
+
+def _description(app: FastAPI) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/v1/openapi.json", operation_id="describe", include_in_schema=False)
+    def describe(_: Reader) -> JSONResponse:
+        return JSONResponse(app.openapi())
+
+    return router

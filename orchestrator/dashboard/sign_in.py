@@ -1,0 +1,149 @@
+"""Signing in and out: a token or a single-use link in exchange for a session cookie."""
+
+from typing import Annotated
+from urllib.parse import parse_qs, urlsplit
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
+
+from orchestrator.dashboard import pages
+from orchestrator.dashboard.html_route import HtmlRoute
+from orchestrator.dashboard.setting import DashboardSetting, setting_of
+from orchestrator.domain.errors import NotAllowed, TooLarge, Unauthenticated
+from orchestrator.services.sessions import SESSION_S, TICKET_S
+from orchestrator.services.tokens import Principal
+
+COOKIE = "collegium_session"
+_MOST_FORM_BYTES = 4096
+
+router = APIRouter(route_class=HtmlRoute, include_in_schema=False)
+tickets_router = APIRouter(prefix="/dashboard", tags=["dashboard"])
+Setting = Annotated[DashboardSetting, Depends(setting_of)]
+
+
+def current_session(request: Request, setting: Setting) -> Principal:
+    """The session of whoever asks. Raises Unauthenticated."""
+    session = setting.sessions.holder_of(request.cookies.get(COOKIE))
+    if session is None:
+        raise Unauthenticated("sign in first")
+    return session
+
+
+Session = Annotated[Principal, Depends(current_session)]
+
+
+class Ticket(BaseModel):
+    """A sign-in link: it works once, and until it expires."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    lasts_s: int
+
+
+@tickets_router.post("/tickets", status_code=201, operation_id="createDashboardTicket")
+def create_ticket(setting: Setting, authorization: Annotated[str, Header()] = "") -> Ticket:
+    """Make a single-use link that signs a browser in to the dashboard (roles: reader, admin)."""
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated("the request carries no bearer token")
+    ticket = setting.sessions.issue_ticket(_reader(setting, token.strip()))
+    return Ticket(url=f"/login?ticket={ticket}", lasts_s=TICKET_S)
+
+
+@router.get("/login")
+def show_sign_in(
+    request: Request, setting: Setting, ticket: Annotated[str, Query(max_length=200)] = ""
+) -> Response:
+    """The sign-in page, or, with a ticket, a session."""
+    if not ticket:
+        return _sign_in_page(None)
+    if "prefetch" in request.headers.get("sec-purpose", ""):
+        # A browser that looks ahead must not use the link up.
+        return Response(status_code=503)
+    try:
+        secret = setting.sessions.redeem_ticket(ticket)
+    except Unauthenticated as error:
+        return _sign_in_page(_sentence(error))
+    # A page, not a redirect: a redirect that began on another site would come without the strict cookie.
+    page = pages.render("signed_in.html", signed_in_as=None, session_hours=SESSION_S // 3600)
+    return _with_cookie(HTMLResponse(page), request, secret)
+
+
+@router.post("/login")
+async def sign_in(request: Request, setting: Setting) -> Response:
+    """A session for the token in the form."""
+    _require_own_origin(request)
+    token = (await _form(request)).get("token", "").strip()
+    try:
+        secret = await run_in_threadpool(_open_session, setting, token)
+    except (Unauthenticated, NotAllowed) as error:
+        return _sign_in_page(_sentence(error))
+    return _with_cookie(RedirectResponse("/", 303), request, secret)
+
+
+@router.post("/logout")
+def sign_out(request: Request, setting: Setting) -> Response:
+    """End the session."""
+    _require_own_origin(request)
+    secret = request.cookies.get(COOKIE)
+    if secret:
+        setting.sessions.close(secret)
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(COOKIE)
+    return response
+
+
+def _open_session(setting: DashboardSetting, token: str) -> str:
+    return setting.sessions.open(_reader(setting, token))
+
+
+def _reader(setting: DashboardSetting, token: str) -> Principal:
+    holder = setting.tokens.authenticate(token)
+    if holder is None:
+        raise Unauthenticated("this token is not known, or it has expired")
+    if not holder.may("reader"):
+        raise NotAllowed(f"the dashboard needs a token of a reader or an admin, not of a {holder.role}")
+    return holder
+
+
+def _sign_in_page(problem: str | None) -> HTMLResponse:
+    return HTMLResponse(
+        pages.render("login.html", signed_in_as=None, problem=problem), 200 if problem is None else 401
+    )
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _with_cookie(response: Response, request: Request, secret: str) -> Response:
+    response.set_cookie(
+        COOKIE,
+        secret,
+        max_age=SESSION_S,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return response
+
+
+def _require_own_origin(request: Request) -> None:
+    """Refuse a form that another site sent; browsers name the sender with every POST."""
+    origin = urlsplit(request.headers.get("origin", ""))
+    if not origin.netloc or origin.netloc.lower() != request.headers.get("host", "").lower():
+        raise NotAllowed("this form was not sent from the dashboard's own pages")
+
+
+async def _form(request: Request) -> dict[str, str]:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MOST_FORM_BYTES:
+            raise TooLarge(f"a form has at most {_MOST_FORM_BYTES} bytes")
+    fields = parse_qs(body.decode("utf-8", "replace"))
+    return {name: values[0] for name, values in fields.items()}

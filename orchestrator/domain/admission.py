@@ -1,0 +1,168 @@
+"""Whether a node's message may be relayed: what the contract would check, checked where it can be explained.
+
+Nothing here reads artifacts; that an adapter is what its digest and the manifest say is checked apart.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from contracts.errors import InvalidMessage, WrongParent
+from contracts.messages import Approval, Attestation, Commit, Domain, Proposal, Reveal
+from orchestrator.domain.chain import (
+    Phase,
+    RelayApproval,
+    RelayAttestation,
+    RelayCommit,
+    RelayProposal,
+    RelayReveal,
+)
+from orchestrator.domain.errors import (
+    BadSignature,
+    Conflict,
+    DeadlinePassed,
+    NotDrawn,
+    NotFound,
+    RepeatsParent,
+    Unacceptable,
+    WrongCommitment,
+    WrongContext,
+    WrongPhase,
+    WrongRound,
+    WrongScoreCount,
+)
+from orchestrator.domain.state import NodeState, RoundState, TaskState
+
+RoundCall = RelayProposal | RelayCommit | RelayReveal | RelayAttestation
+RoundMessage = Proposal | Commit | Reveal | Attestation
+
+_PHASE_OF: dict[type[RoundCall], Phase] = {
+    RelayProposal: Phase.TRAINING,
+    RelayCommit: Phase.COMMITTING,
+    RelayReveal: Phase.REVEALING,
+    RelayAttestation: Phase.ATTESTING,
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and when a round's message arrives; ``now_unix_s`` is the newest block's time."""
+
+    round: RoundState
+    node: NodeState | None
+    domain: Domain
+    now_unix_s: int
+
+
+def check_round_message(call: RoundCall, place: Place) -> None:
+    """Refuse a message that the round's contract would refuse now.
+
+    Raises:
+        WrongRound, WrongPhase, DeadlinePassed, WrongContext, NotDrawn, BadSignature: any kind of message.
+        WrongParent, RepeatsParent: a proposal.
+        WrongCommitment, WrongScoreCount: a reveal.
+        Conflict: the chain has this node's message of this kind already.
+    """
+    message, state = call.message, place.round
+    if (message.task, message.round) != (state.task, state.round):
+        raise WrongRound(
+            f"the message is for round {message.round} of task {message.task}, "
+            f"not for round {state.round} of task {state.task}"
+        )
+    _check_time(_PHASE_OF[type(call)], place)
+    if message.context != state.context:
+        raise WrongContext(f"the message was signed for context {message.context}, the round's is {state.context}")
+    match call:
+        case RelayProposal():
+            _check_proposal(call, place)
+        case RelayCommit():
+            _check_commit(call, place)
+        case RelayReveal():
+            _check_reveal(call.message, place)
+        case RelayAttestation():
+            _check_attestation(call, place)
+        case _:
+            assert_never(call)
+
+
+def check_approval(
+    call: RelayApproval, task: TaskState, node: NodeState | None, domain: Domain, now_unix_s: int
+) -> None:
+    """Refuse an approval that the contract would refuse now, but for its nonce, which only the chain knows.
+
+    Raises:
+        NotFound: the node is not admitted.
+        Unacceptable: another spec, or expired.
+        BadSignature: not by the node's signing key.
+    """
+    approval = call.message
+    if node is None:
+        raise NotFound(f"node {approval.node} is not admitted")
+    if approval.spec_digest != task.config.spec_digest:
+        raise Unacceptable(f"the approval is for spec {approval.spec_digest}, the task's is {task.config.spec_digest}")
+    if now_unix_s > approval.expiry_unix_s:
+        raise Unacceptable("the approval has expired")
+    _check_signature(approval, call.signature, node, domain)
+
+
+def _check_time(needed: Phase, place: Place) -> None:
+    state = place.round
+    if state.phase is not needed:
+        raise WrongPhase(f"the round is {state.phase.label}, the message belongs to {needed.label}")
+    if 0 < state.deadline_unix_s < place.now_unix_s:
+        raise DeadlinePassed(f"the deadline of {needed.label} passed at {state.deadline_unix_s}")
+
+
+def _check_proposal(call: RelayProposal, place: Place) -> None:
+    proposal, state = call.message, place.round
+    node = _drawn(proposal.node, state.proposers, "proposer", place)
+    if proposal.parent_digest != state.parent_digest:
+        raise WrongParent(f"the proposal starts from {proposal.parent_digest}, the round from {state.parent_digest}")
+    if proposal.adapter_digest == state.parent_digest:
+        raise RepeatsParent("the proposal repeats the adapter that the round starts from")
+    _check_signature(proposal, call.signature, node, place.domain)
+    if any(known.node == proposal.node for known in state.proposals):
+        raise Conflict(f"the chain holds a proposal of {proposal.node} already")
+
+
+def _check_commit(call: RelayCommit, place: Place) -> None:
+    node = _drawn(call.message.node, place.round.voters, "voter", place)
+    _check_signature(call.message, call.signature, node, place.domain)
+    if place.round.vote_of(call.message.node) is not None:
+        raise Conflict(f"the chain holds a commitment of {call.message.node} already")
+
+
+def _check_reveal(reveal: Reveal, place: Place) -> None:
+    _drawn(reveal.node, place.round.voters, "voter", place)
+    vote = place.round.vote_of(reveal.node)
+    if vote is None:
+        raise WrongCommitment(f"{reveal.node} has not committed to scores in this round")
+    if vote.scores_micronats is not None:
+        raise Conflict(f"the chain holds the scores of {reveal.node} already")
+    if reveal.commitment != vote.commitment:
+        raise WrongCommitment("the scores and salt are not those that the node committed to")
+    if len(reveal.scores_micronats) != len(place.round.proposals):
+        raise WrongScoreCount(
+            f"the reveal has {len(reveal.scores_micronats)} scores, the round {len(place.round.proposals)} proposals"
+        )
+
+
+def _check_attestation(call: RelayAttestation, place: Place) -> None:
+    node = _drawn(call.message.node, place.round.voters, "voter", place)
+    _check_signature(call.message, call.signature, node, place.domain)
+    if any(known.node == call.message.node for known in place.round.attestations):
+        raise Conflict(f"the chain holds an attestation of {call.message.node} already")
+
+
+def _drawn(node: str, drawn: tuple[str, ...], role: str, place: Place) -> NodeState:
+    if node not in drawn or place.node is None:
+        raise NotDrawn(f"{node} was not drawn as a {role} of this round")
+    return place.node
+
+
+def _check_signature(
+    message: Approval | Proposal | Commit | Attestation, signature: str, node: NodeState, domain: Domain
+) -> None:
+    try:
+        message.require_signer(domain, signature, node.signer)
+    except InvalidMessage as error:
+        raise BadSignature(str(error)) from error

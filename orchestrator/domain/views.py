@@ -1,0 +1,154 @@
+"""Read models: what the API and the dashboard show. Amounts are base units, times unix seconds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.domain.chain import TaskConfig
+from orchestrator.domain.outbox import IntentStatus
+
+TaskStatus = Literal["ordered", "refused", "active", "finished"]
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """A node; ``name`` None where nobody gave it one."""
+
+    node: str
+    name: str | None
+    signer: str
+    group: int
+    stake: int
+    earned: int
+    claimable: int
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """A task; ``task`` None while it is ordered and not on chain, ``error`` why it was refused."""
+
+    task: int | None
+    name: str | None
+    status: TaskStatus
+    config: TaskConfig
+    pool: int
+    parent_digest: str
+    rounds_requested: int
+    rounds_closed: int
+    open_round: int | None
+    approved: tuple[str, ...]
+    error: str | None
+
+    @property
+    def spec_digest(self) -> str:
+        """The digest of the task's spec."""
+        return self.config.spec_digest
+
+
+@dataclass(frozen=True)
+class StakeView:
+    """A node's stake as the round froze it."""
+
+    node: str
+    stake: int
+
+
+@dataclass(frozen=True)
+class PhaseView:
+    """When a phase began."""
+
+    phase: str
+    started_unix_s: int
+
+
+@dataclass(frozen=True)
+class ProposalView:
+    """A proposal; verdict None before the tally, median None also where too few scored it."""
+
+    node: str
+    adapter_digest: str
+    report_digest: str
+    accepted: bool | None
+    median_improvement_micronats: int | None
+
+
+@dataclass(frozen=True)
+class VoteView:
+    """A drawn voter's vote; scores follow the proposals."""
+
+    node: str
+    committed: bool
+    revealed: bool
+    scores_micronats: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class AttestationView:
+    """A voter's word on the aggregate."""
+
+    node: str
+    aggregate_digest: str
+    score_micronats: int
+
+
+@dataclass(frozen=True)
+class RewardView:
+    """What a node earned in the round."""
+
+    node: str
+    amount: int
+
+
+@dataclass(frozen=True)
+class RoundView:
+    """A round; ``gas`` by kind of transaction that the hub sent, ``seconds`` by phase."""
+
+    task: int
+    round: int
+    phase: str
+    parent_digest: str
+    aggregate_digest: str | None
+    context: str
+    deadline_unix_s: int
+    reward: int
+    stakes: tuple[StakeView, ...]
+    proposers: tuple[str, ...]
+    voters: tuple[str, ...]
+    proposals: tuple[ProposalView, ...]
+    votes: tuple[VoteView, ...]
+    attestations: tuple[AttestationView, ...]
+    rewards: tuple[RewardView, ...]
+    phases: tuple[PhaseView, ...]
+    gas: Mapping[str, int]
+    seconds: Mapping[str, int]
+
+    @property
+    def requested_unix_s(self) -> int:
+        """When the round was requested."""
+        return self.phases[0].started_unix_s
+
+
+@dataclass(frozen=True)
+class IntentView:
+    """A call of the outbox; ``error`` says why it was refused."""
+
+    intent: int
+    kind: str
+    task: int | None
+    round: int | None
+    node: str | None
+    status: IntentStatus
+    transaction_hash: str | None
+    gas_used: int
+    error: str | None
+    changed_unix_s: int
+
+
+@dataclass(frozen=True)
+class HubView:
+    """How the hub itself is doing; a head that does not move means that the worker or the chain is stuck."""
+
+    indexed_block: int | None
+    indexed_block_unix_s: int | None
+    pending_intents: int
+    refused_intents: tuple[IntentView, ...]

@@ -1,0 +1,26 @@
+"""All services that the API and the dashboard call."""
+
+from dataclasses import dataclass
+
+from orchestrator.services.artifacts import ArtifactService
+from orchestrator.services.evaluations import EvaluationService
+from orchestrator.services.feed import EventFeed
+from orchestrator.services.messages import MessageService
+from orchestrator.services.nodes import NodeService
+from orchestrator.services.queries import QueryService
+from orchestrator.services.tasks import TaskService
+from orchestrator.services.tokens import TokenService
+
+
+@dataclass(frozen=True)
+class Services:
+    """One of each."""
+
+    tokens: TokenService
+    queries: QueryService
+    feed: EventFeed
+    artifacts: ArtifactService
+    nodes: NodeService
+    tasks: TaskService
+    messages: MessageService
+    evaluations: EvaluationService

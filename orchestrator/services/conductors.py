@@ -1,0 +1,91 @@
+"""Starts the conductor of a round as a Flower run and follows it.
+
+Flower's command takes seconds, so both happen on a thread of their own and never hold up the chain's work. A
+worker that is killed while it submits cannot know whether the run began: the round gets another conductor
+then, which is harmless, because nodes answer from their records.
+"""
+
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from orchestrator.domain.ports import Clock, FlowerError, FlowerRunRecord, FlowerRuns, Records
+from orchestrator.domain.projection import Announcement
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Conductors:
+    """The hub's Flower runs; ``follow_every_s`` apart, because asking costs seconds of CPU."""
+
+    records: Records
+    flower: FlowerRuns
+    clock: Clock
+    follow_every_s: int
+    _thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="flower")
+    )
+    _busy: dict[int, Future[None]] = field(default_factory=dict)
+    _asked_unix_s: dict[int, int] = field(default_factory=dict)
+
+    def recover(self) -> None:
+        """Give up submissions that an earlier worker did not finish."""
+        now_unix_s = self.clock.now_unix_s()
+        with self.records.write() as unit:
+            for run in unit.flower_runs.unfinished():
+                if run.run_id is None:
+                    error = "the worker stopped while it submitted"
+                    unit.flower_runs.save(
+                        replace(run, status="lost", changed_unix_s=now_unix_s, error=error)
+                    )
+
+    def start(self, run: FlowerRunRecord) -> None:
+        """Submit a recorded run, soon."""
+        self._busy[run.id] = self._thread.submit(self._submit, run)
+
+    def follow(self) -> bool:
+        """Ask after runs whose turn it is; whether a submission or an answer came in since the last call."""
+        done = [run_id for run_id, future in self._busy.items() if future.done()]
+        for run_id in done:
+            self._busy.pop(run_id).result()
+        now_unix_s = self.clock.now_unix_s()
+        with self.records.read() as unit:
+            running = [run for run in unit.flower_runs.unfinished() if run.run_id is not None]
+        for run in running:
+            last_unix_s = self._asked_unix_s.get(run.id, run.changed_unix_s)
+            if run.id not in self._busy and now_unix_s >= last_unix_s + self.follow_every_s:
+                self._asked_unix_s[run.id] = now_unix_s
+                self._busy[run.id] = self._thread.submit(self._ask, run)
+        return bool(done)
+
+    def close(self) -> None:
+        """Wait for what is under way and start nothing more."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self, run: FlowerRunRecord) -> None:
+        try:
+            run_id = self.flower.submit(run.task, run.round)
+        except FlowerError as error:
+            logger.warning("the conductor of round %d of task %d: %s", run.round, run.task, error)
+            self._save(replace(run, status="failed", error=str(error)))
+            return
+        self._save(replace(run, status="running", run_id=run_id))
+
+    def _ask(self, run: FlowerRunRecord) -> None:
+        assert run.run_id is not None, "only submitted runs are followed"
+        try:
+            status = self.flower.status(run.run_id)
+        except FlowerError as error:
+            logger.warning("Flower run %s: %s", run.run_id, error)
+            return
+        if status not in ("pending", "running"):
+            self._save(replace(run, status=status))
+
+    def _save(self, run: FlowerRunRecord) -> None:
+        now_unix_s = self.clock.now_unix_s()
+        facts = {"run": run.run_id, "status": run.status, "error": run.error}
+        with self.records.write() as unit:
+            unit.flower_runs.save(replace(run, changed_unix_s=now_unix_s))
+            announcement = Announcement("conductor." + run.status, run.task, run.round, facts=facts)
+            unit.stream.append(announcement, now_unix_s)

@@ -1,0 +1,186 @@
+"""Follows the chain: applies new events to the projection, and builds it again after a reorganisation."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.domain.chain import (
+    Block,
+    ChainError,
+    ChainEvent,
+    ChainReader,
+    Claimed,
+    IndexedEvent,
+    NodeAdmitted,
+    Rewarded,
+    SignerRotated,
+    StakeChanged,
+)
+from orchestrator.domain.outbox import Intent, IntentStatus
+from orchestrator.domain.ports import Clock, Lanes, ProjectionRepository, Records
+from orchestrator.domain.projection import Announcement, Ledger, step
+
+_BATCH_BLOCKS = 500
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A stretch of the chain, read whole: its events, when their blocks were made, its last block."""
+
+    events: Sequence[IndexedEvent]
+    block_times_unix_s: dict[int, int]
+    last: Block
+
+
+@dataclass(frozen=True)
+class Indexer:
+    """Keeps the projection at the chain's head; ``first_block`` is the deployment's."""
+
+    records: Records
+    reader: ChainReader
+    lanes: Lanes
+    clock: Clock
+    first_block: int
+
+    def run_once(self) -> bool:
+        """Read what is new; whether anything was.
+
+        Raises:
+            ChainError: the chain does not answer, or moved while it was read; the projection is as it was.
+        """
+        head = self.reader.head()
+        with self.records.read() as unit:
+            last = unit.projection.last_block()
+        if last is None:
+            if head.number < self.first_block:
+                return False
+        elif last.hash == head.hash:
+            return False
+        elif self._has_left_the_chain(last, head):
+            self._rebuild(head)
+            return True
+        for batch in self._read(last, head):
+            self._apply(batch, last)
+            last = batch.last
+        return True
+
+    def _has_left_the_chain(self, last: Block, head: Block) -> bool:
+        if head.number <= last.number:
+            return True
+        return self.reader.block(last.number).hash != last.hash
+
+    def _read(self, parent: Block | None, head: Block) -> Iterator[_Batch]:
+        """The chain after ``parent`` (None: from the deployment) to the head, each stretch of one piece."""
+        first_block = self.first_block if parent is None else parent.number + 1
+        for first in range(first_block, head.number + 1, _BATCH_BLOCKS):
+            batch = self._read_batch(first, min(first + _BATCH_BLOCKS - 1, head.number))
+            if parent is not None:
+                self._require_unchanged(parent)
+            parent = batch.last
+            yield batch
+
+    def _read_batch(self, first: int, number: int) -> _Batch:
+        last = self.reader.block(number)
+        events = self.reader.events(first, number)
+        times: dict[int, int] = {}
+        for indexed in events:
+            if indexed.block_number not in times:
+                block = self.reader.block(indexed.block_number)
+                if block.hash != indexed.block_hash:
+                    raise ChainError("the chain was reorganised while it was read")
+                times[indexed.block_number] = block.timestamp_unix_s
+        self._require_unchanged(last)
+        return _Batch(events, times, last)
+
+    def _require_unchanged(self, block: Block) -> None:
+        if self.reader.block(block.number).hash != block.hash:
+            raise ChainError("the chain was reorganised while it was read")
+
+    def _apply(self, batch: _Batch, last: Block | None) -> None:
+        with self.records.write() as unit:
+            if unit.projection.last_block() != last:
+                raise ChainError("another worker indexed the same blocks")
+            for announcement in _project(unit.projection, batch):
+                unit.stream.append(announcement, self.clock.now_unix_s())
+
+    def _rebuild(self, head: Block) -> None:
+        """Forget the projection and read the chain from the deployment on, in one transaction."""
+        logger.warning("the chain was reorganised: building the projection again from block %d", self.first_block)
+        batches = list(self._read(None, head))
+        with self.records.read() as unit:
+            settled = unit.outbox.settled_from_block(self.first_block)
+        reopened = [again for again in map(self._after_reorganisation, settled) if again is not None]
+        now_unix_s = self.clock.now_unix_s()
+        with self.records.write() as unit:
+            unit.projection.clear()
+            for batch in batches:
+                _project(unit.projection, batch)
+            for before, after in reopened:
+                unit.outbox.save(after, before.status)
+            facts = {"head": head.number, "reopened_intents": len(reopened)}
+            unit.stream.append(Announcement("chain.reorganised", facts=facts), now_unix_s)
+
+    def _after_reorganisation(self, intent: Intent) -> tuple[Intent, Intent] | None:
+        """A settled intent and what it is now, where that differs: its bytes are sent again if they vanished."""
+        lane = self.lanes.for_call(intent.call)
+        if intent.transaction_hash is None or intent.raw is None:
+            return None
+        receipt = lane.receipt(intent.transaction_hash)
+        if receipt is not None and receipt.block_number == intent.block_number:
+            return None
+        sent = replace(
+            intent,
+            status=IntentStatus.SENT,
+            changed_unix_s=self.clock.now_unix_s(),
+            block_number=None,
+            # The gas of a transaction is counted when it settles, which it does again.
+            gas_used=0,
+            error=None,
+        )
+        return intent, sent
+
+
+def _project(projection: ProjectionRepository, batch: _Batch) -> list[Announcement]:
+    """Apply a batch to the stored projection; what to announce."""
+    ledger, announcements = Ledger(), list[Announcement]()
+    for indexed in batch.events:
+        ledger = _with_subjects(projection, ledger, indexed.event)
+        ledger, said = step(ledger, indexed, batch.block_times_unix_s[indexed.block_number])
+        announcements += said
+    for node in ledger.nodes.values():
+        projection.save_node(node)
+    for task in ledger.tasks.values():
+        projection.save_task(task)
+    for state in ledger.rounds.values():
+        projection.save_round(state)
+    projection.add_events(batch.events)
+    projection.set_last_block(batch.last)
+    return announcements
+
+
+def _with_subjects(projection: ProjectionRepository, ledger: Ledger, event: ChainEvent) -> Ledger:
+    """The ledger with what the event concerns, as far as it is stored and not at hand."""
+    nodes, tasks, rounds = dict(ledger.nodes), dict(ledger.tasks), dict(ledger.rounds)
+    for address in _nodes_of(event):
+        if address not in nodes and (node := projection.node(address)) is not None:
+            nodes[address] = node
+    task, round_number = getattr(event, "task", None), getattr(event, "round", None)
+    if task is not None and task not in tasks and (known := projection.task(task)) is not None:
+        tasks[task] = known
+    if task is not None and round_number is not None and (task, round_number) not in rounds:
+        state = projection.round(task, round_number)
+        if state is not None:
+            rounds[task, round_number] = state
+    return replace(ledger, nodes=nodes, tasks=tasks, rounds=rounds)
+
+
+def _nodes_of(event: ChainEvent) -> tuple[str, ...]:
+    match event:
+        case Rewarded():
+            return event.nodes
+        case NodeAdmitted() | SignerRotated() | StakeChanged() | Claimed():
+            return (event.node,)
+        case _:
+            return ()

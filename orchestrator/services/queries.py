@@ -1,0 +1,250 @@
+"""Read models out of the projection and the hub's records."""
+
+from dataclasses import dataclass
+
+from orchestrator.domain.chain import CreateTask
+from orchestrator.domain.errors import NotFound
+from orchestrator.domain.outbox import Intent, IntentStatus, subject_of
+from orchestrator.domain.ports import (
+    Clock,
+    EvaluationRecord,
+    Records,
+    RecordsUnavailable,
+    StreamEvent,
+    TaskOrder,
+    Unit,
+)
+from orchestrator.domain.state import NodeState, RoundState, TaskState, VoteState
+from orchestrator.domain.views import (
+    AttestationView,
+    HubView,
+    IntentView,
+    NodeView,
+    PhaseView,
+    ProposalView,
+    RewardView,
+    RoundView,
+    StakeView,
+    TaskStatus,
+    TaskView,
+    VoteView,
+)
+from orchestrator.services.tasks import order_of
+
+_REFUSED_SHOWN = 50
+
+
+@dataclass(frozen=True)
+class QueryService:
+    """What people and programs may read."""
+
+    records: Records
+    clock: Clock
+
+    def nodes(self) -> tuple[NodeView, ...]:
+        """All admitted nodes, by address."""
+        with self.records.read() as unit:
+            names = unit.names.names()
+            return tuple(_node_view(node, names.get(node.node)) for node in unit.projection.nodes())
+
+    def tasks(self) -> tuple[TaskView, ...]:
+        """All tasks: those on chain by number, then those ordered."""
+        with self.records.read() as unit:
+            on_chain = [_task_view(task, order_of(unit, task)) for task in unit.projection.tasks()]
+            known = {view.spec_digest for view in on_chain}
+            ordered = [_order_view(unit, order) for order in unit.orders.all() if order.spec_digest not in known]
+            return (*on_chain, *(view for view in ordered if view is not None))
+
+    def task(self, task: int) -> TaskView:
+        """One task. Raises NotFound."""
+        with self.records.read() as unit:
+            state = _task_state(unit, task)
+            return _task_view(state, order_of(unit, state))
+
+    def rounds(self, task: int) -> tuple[RoundView, ...]:
+        """A task's rounds, by number. Raises NotFound when there is no such task."""
+        with self.records.read() as unit:
+            _task_state(unit, task)
+            return tuple(self._round_view(unit, state) for state in unit.projection.rounds(task))
+
+    def round(self, task: int, round_number: int) -> RoundView:
+        """One round. Raises NotFound."""
+        with self.records.read() as unit:
+            state = unit.projection.round(task, round_number)
+            if state is None:
+                raise NotFound(f"task {task} has no round {round_number}")
+            return self._round_view(unit, state)
+
+    def evaluations(self, task: int) -> tuple[EvaluationRecord, ...]:
+        """A task's evaluations, by round and name."""
+        with self.records.read() as unit:
+            return tuple(unit.evaluations.of_task(task))
+
+    def evaluations_of_round(self, task: int, round_number: int) -> tuple[EvaluationRecord, ...]:
+        """A round's evaluations, by name."""
+        with self.records.read() as unit:
+            return tuple(unit.evaluations.of_round(task, round_number))
+
+    def intent(self, intent_id: int) -> IntentView:
+        """One call of the outbox. Raises NotFound."""
+        with self.records.read() as unit:
+            intent = unit.outbox.by_id(intent_id)
+        if intent is None:
+            raise NotFound(f"there is no intent {intent_id}")
+        return intent_view(intent)
+
+    def hub(self) -> HubView:
+        """How the hub itself is doing."""
+        with self.records.read() as unit:
+            last = unit.projection.last_block()
+            return HubView(
+                indexed_block=None if last is None else last.number,
+                indexed_block_unix_s=None if last is None else last.timestamp_unix_s,
+                pending_intents=unit.outbox.count_unsettled(),
+                refused_intents=tuple(intent_view(each) for each in unit.outbox.refused(_REFUSED_SHOWN)),
+            )
+
+    def not_ready(self) -> tuple[str, ...]:
+        """What stands in the way of work, as sentences; nothing when all is well."""
+        try:
+            hub = self.hub()
+        except RecordsUnavailable:
+            return ("the database does not answer or is not migrated; run `collegium migrate`",)
+        if hub.indexed_block is None:
+            return ("the worker has not read the chain yet; is `collegium worker` running?",)
+        return ()
+
+    def events_after(self, event_id: int, limit: int) -> tuple[StreamEvent, ...]:
+        """What happened after an event, oldest first."""
+        with self.records.read() as unit:
+            return tuple(unit.stream.after(event_id, limit))
+
+    def newest_events(self, limit: int) -> tuple[StreamEvent, ...]:
+        """What happened last, newest first."""
+        with self.records.read() as unit:
+            return tuple(unit.stream.newest(limit))
+
+    def last_event_id(self) -> int:
+        """The newest event's number; 0 without any."""
+        with self.records.read() as unit:
+            return unit.stream.last_id()
+
+    def _round_view(self, unit: Unit, state: RoundState) -> RoundView:
+        last = unit.projection.last_block()
+        now_unix_s = self.clock.now_unix_s() if last is None else last.timestamp_unix_s
+        return _round_view(state, unit.outbox.gas_of_round(state.task, state.round), now_unix_s)
+
+
+def intent_view(intent: Intent) -> IntentView:
+    """What may be shown of an intent."""
+    subject = subject_of(intent.call)
+    return IntentView(
+        intent=intent.id,
+        kind=subject.kind,
+        task=subject.task,
+        round=subject.round,
+        node=subject.node,
+        status=intent.status,
+        transaction_hash=intent.transaction_hash,
+        gas_used=intent.gas_used,
+        error=intent.error,
+        changed_unix_s=intent.changed_unix_s,
+    )
+
+
+def _task_state(unit: Unit, task: int) -> TaskState:
+    state = unit.projection.task(task)
+    if state is None:
+        raise NotFound(f"the chain has no task {task}")
+    return state
+
+
+def _node_view(node: NodeState, name: str | None) -> NodeView:
+    return NodeView(
+        node=node.node,
+        name=name,
+        signer=node.signer,
+        group=node.group,
+        stake=node.stake,
+        earned=node.earned,
+        claimable=node.earned - node.claimed,
+    )
+
+
+def _task_view(task: TaskState, order: TaskOrder | None) -> TaskView:
+    return TaskView(
+        task=task.task,
+        name=None if order is None else order.name,
+        status="finished" if task.is_finished else "active",
+        config=task.config,
+        pool=task.pool,
+        parent_digest=task.parent_digest,
+        rounds_requested=task.rounds_requested,
+        rounds_closed=task.rounds_closed,
+        open_round=task.rounds_requested if task.has_open_round else None,
+        approved=task.approved,
+        error=None,
+    )
+
+
+def _order_view(unit: Unit, order: TaskOrder) -> TaskView | None:
+    intent = unit.outbox.by_key(order.call_key)
+    if intent is None or not isinstance(intent.call, CreateTask):
+        return None
+    config = intent.call.config
+    status: TaskStatus = "refused" if intent.status is IntentStatus.REFUSED else "ordered"
+    return TaskView(
+        task=None,
+        name=order.name,
+        status=status,
+        config=config,
+        pool=0,
+        parent_digest=config.genesis_digest,
+        rounds_requested=0,
+        rounds_closed=0,
+        open_round=None,
+        approved=(),
+        error=intent.error,
+    )
+
+
+def _round_view(state: RoundState, gas: dict[str, int], now_unix_s: int) -> RoundView:
+    return RoundView(
+        task=state.task,
+        round=state.round,
+        phase=state.phase.label,
+        parent_digest=state.parent_digest,
+        aggregate_digest=state.aggregate_digest,
+        context=state.context,
+        deadline_unix_s=state.deadline_unix_s,
+        reward=state.reward,
+        stakes=tuple(StakeView(each.node, each.stake) for each in state.eligible),
+        proposers=state.proposers,
+        voters=state.voters,
+        proposals=tuple(
+            ProposalView(
+                proposal.node,
+                proposal.adapter_digest,
+                proposal.report_digest,
+                proposal.accepted,
+                proposal.median_improvement_micronats,
+            )
+            for proposal in state.proposals
+        ),
+        votes=tuple(_vote_view(voter, state.vote_of(voter)) for voter in state.voters),
+        attestations=tuple(
+            AttestationView(each.node, each.aggregate_digest, each.score_micronats)
+            for each in state.attestations
+        ),
+        rewards=tuple(RewardView(reward.node, reward.amount) for reward in state.rewards),
+        phases=tuple(PhaseView(start.phase.label, start.started_unix_s) for start in state.phases),
+        gas=gas,
+        seconds=state.phase_seconds(now_unix_s),
+    )
+
+
+def _vote_view(voter: str, vote: VoteState | None) -> VoteView:
+    if vote is None:
+        return VoteView(voter, committed=False, revealed=False, scores_micronats=None)
+    revealed = vote.scores_micronats is not None
+    return VoteView(voter, committed=True, revealed=revealed, scores_micronats=vote.scores_micronats)

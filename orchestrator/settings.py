@@ -1,0 +1,95 @@
+"""Settings of the orchestrator's processes, from the environment (``COLLEGIUM_…``).
+
+Private keys and tokens are never settings: settings name the files that hold them.
+"""
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from contracts.deployment import Deployment
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names its environment variable."""
+
+
+class Settings(BaseSettings):
+    """Every field is the environment variable ``COLLEGIUM_`` and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="COLLEGIUM_", frozen=True, extra="ignore")
+
+    database_url: str = "sqlite:///collegium.sqlite3"
+    """Where the records are, as SQLAlchemy writes it."""
+    artifact_folder: Path = Path("artifacts")
+    artifact_limit_bytes: Annotated[int, Field(ge=1)] = 1 << 30
+    """The largest artifact that is taken."""
+    rpc_url: str | None = None
+    """The chain's JSON-RPC."""
+    deployment_file: Path = Path("deployment.json")
+    """Where the contracts live, as ``collegium deploy-contracts`` writes it."""
+    relayer_key_file: Path | None = None
+    """The account that pays for relaying messages and advancing rounds."""
+    council_key_file: Path | None = None
+    """The account that admits nodes, creates and funds tasks, and owns new contracts."""
+    token_folder: Path = Path("tokens")
+    """Where ``collegium tokens bootstrap`` writes the first tokens."""
+    flower_app_folder: Path | None = None
+    """The conductor's app folder; without it this worker starts no conductors."""
+    flower_home: Path | None = None
+    """FLWR_HOME of ``flwr run``; its config.toml names the connection."""
+    flower_connection: str = "collegium"
+    flower_follow_every_s: Annotated[int, Field(ge=1)] = 30
+    """How often the worker asks whether a conductor still runs."""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    poll_s: Annotated[float, Field(gt=0, le=10)] = 0.25
+    """How often the worker looks for new blocks and new intents."""
+
+    def deployment(self) -> Deployment:
+        """The deployment in its file.
+
+        Raises:
+            SettingsError: the file cannot be read.
+            InvalidDeployment: it is not a deployment.
+        """
+        try:
+            return Deployment.parse(self.deployment_file.read_bytes())
+        except OSError as error:
+            raise SettingsError(
+                f"COLLEGIUM_DEPLOYMENT_FILE {self.deployment_file}: {error.strerror}; "
+                "`collegium deploy-contracts --out` writes it"
+            ) from error
+
+    def chain_rpc_url(self) -> str:
+        """``rpc_url``. Raises SettingsError without it."""
+        return _given(self.rpc_url, "COLLEGIUM_RPC_URL")
+
+    def relayer_key(self) -> Path:
+        """``relayer_key_file``. Raises SettingsError without it."""
+        return _given(self.relayer_key_file, "COLLEGIUM_RELAYER_KEY_FILE")
+
+    def council_key(self) -> Path:
+        """``council_key_file``. Raises SettingsError without it."""
+        return _given(self.council_key_file, "COLLEGIUM_COUNCIL_KEY_FILE")
+
+
+def load_settings() -> Settings:
+    """The settings in the environment. Raises SettingsError; the message names the variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "COLLEGIUM_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(f"{name}: {first['msg']}") from error
+
+
+Value = TypeVar("Value")
+
+
+def _given(value: Value | None, variable: str) -> Value:
+    if value is None:
+        raise SettingsError(f"{variable} is not set")
+    return value

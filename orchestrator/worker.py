@@ -1,0 +1,119 @@
+"""The worker: follows the chain, decides what is due, and puts intents on chain.
+
+It may be killed at any moment; what it was doing is finished or undone at the next start.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.adapters.chain import open_lanes, open_reader
+from orchestrator.adapters.flower import FlowerCommandRuns
+from orchestrator.composition import SystemClock, open_database
+from orchestrator.domain.chain import ChainError
+from orchestrator.domain.ports import Clock, Records, RecordsUnavailable
+from orchestrator.services.conductors import Conductors
+from orchestrator.services.indexer import Indexer
+from orchestrator.services.outbox import OutboxProcessor
+from orchestrator.services.reconciler import Reconciler
+from orchestrator.settings import Settings, load_settings
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_PAUSE_S = 10.0
+
+
+@dataclass
+class Worker:
+    """One loop over everything that has to happen; ``conductors`` None where none are started here."""
+
+    indexer: Indexer
+    reconciler: Reconciler
+    outbox: OutboxProcessor
+    conductors: Conductors | None
+    poll_s: float
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set."""
+        self._patiently(self._recover, stop)
+        failures = 0
+        while not stop.is_set():
+            try:
+                self.run_once()
+                failures = 0
+            except (ChainError, RecordsUnavailable) as error:
+                failures += 1
+                logger.warning("trying again: %s", error)
+            except Exception:
+                # A loop that gives up would stop every round; whatever it is, the log says it, and the state is
+                # as it was before the step.
+                failures += 1
+                logger.exception("trying again after an unexpected error")
+            stop.wait(min(self.poll_s * 2 ** min(failures, 10), _LONGEST_PAUSE_S))
+        if self.conductors is not None:
+            self.conductors.close()
+
+    def run_once(self) -> None:
+        """One turn: read the chain, decide, send."""
+        has_news = self.indexer.run_once()
+        if self.conductors is not None:
+            has_news |= self.conductors.follow()
+        if has_news:
+            for run in self.reconciler.run_once():
+                if self.conductors is not None:
+                    self.conductors.start(run)
+        self.outbox.run_once()
+
+    def _recover(self) -> None:
+        if self.conductors is not None:
+            self.conductors.recover()
+
+    def _patiently(self, work: Callable[[], None], stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                work()
+                return
+            except RecordsUnavailable as error:
+                logger.warning("trying again: %s", error)
+                stop.wait(1.0)
+
+
+def build_worker(settings: Settings) -> Worker:
+    """The worker that the settings describe. Raises SettingsError, InvalidDeployment, ChainKeyError."""
+    deployment, rpc_url = settings.deployment(), settings.chain_rpc_url()
+    reader = open_reader(rpc_url, deployment)
+    lanes = open_lanes(
+        rpc_url,
+        deployment,
+        relayer_key_file=settings.relayer_key(),
+        council_key_file=settings.council_key(),
+    )
+    records, clock = open_database(settings), SystemClock()
+    conductors = _conductors(settings, records, clock)
+    return Worker(
+        indexer=Indexer(records, reader, lanes, clock, deployment.block),
+        reconciler=Reconciler(records, reader, clock, conducts=conductors is not None),
+        outbox=OutboxProcessor(records, lanes, clock),
+        conductors=conductors,
+        poll_s=settings.poll_s,
+    )
+
+
+def run_from_environment() -> None:
+    """Work as the environment says until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    worker = build_worker(load_settings())
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    worker.run(stop)
+
+
+def _conductors(settings: Settings, records: Records, clock: Clock) -> Conductors | None:
+    if settings.flower_app_folder is None or settings.flower_home is None:
+        logger.warning("no conductors are started here: COLLEGIUM_FLOWER_APP_FOLDER or _HOME is not set")
+        return None
+    runs = FlowerCommandRuns(settings.flower_app_folder, settings.flower_home, settings.flower_connection)
+    return Conductors(records, runs, clock, settings.flower_follow_every_s)

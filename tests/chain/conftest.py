@@ -1,0 +1,47 @@
+"""One Anvil for the session; worlds on it are cheap, because each deploys its own contracts."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chain.anvil import Anvil, running_anvil
+from tests.chain.world import World
+
+
+@pytest.fixture(scope="session")
+def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
+    """A chain that mines every transaction at once."""
+    with running_anvil(tmp_path_factory.mktemp("anvil") / "anvil.log") as running:
+        yield running
+
+
+@pytest.fixture
+def make_world(anvil: Anvil, tmp_path: Path) -> Callable[..., World]:
+    """Makes a world on the session's chain; takes the keyword arguments of ``World.build``."""
+
+    def make(**arguments: Any) -> World:
+        return World.build(anvil, tmp_path, **arguments)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def played(anvil: Anvil, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A world whose task 1 has three rounds played: final, rejected, aborted. Only to be read."""
+    world = World.build(anvil, tmp_path_factory.mktemp("played"))
+    play_three_outcomes(world)
+    return world
+
+
+def play_three_outcomes(world: World) -> int:
+    """Play a task of three rounds, one for each way a round can end; returns its number."""
+    from tests.chain.world import Script
+
+    task = world.create_task()
+    world.play_round(task)
+    everybody = frozenset(world.nodes)
+    world.play_round(task, Script(silent_attesters=everybody))
+    world.play_round(task, Script(silent_voters=everybody))
+    return task

@@ -1,0 +1,174 @@
+"""Real Flower daemons on free ports, each a process group of its own that is ended with all its children."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+
+BINARIES = Path(sys.executable).parent
+REPOSITORY = Path(__file__).parents[2]
+APP_FOLDER = REPOSITORY / "tier_global" / "app"
+START_TIMEOUT_S = 60.0
+
+
+def until(condition: Callable[[], object], timeout_s: float, what: str) -> None:
+    """Wait for a condition; fail when it does not come true."""
+    give_up = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < give_up, f"waited {timeout_s:.0f} s for {what}"
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@dataclass
+class FlowerRig:
+    """One SuperLink, and SuperNodes by name."""
+
+    folder: Path
+    port: int = field(default_factory=free_port)
+    daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def running(cls, folder: Path, conductor_environment: dict[str, str]) -> Iterator["FlowerRig"]:
+        """A rig with a SuperLink; everything is gone at the end."""
+        rig = cls(folder)
+        try:
+            rig._start(
+                "superlink",
+                [
+                    *("flower-superlink", "--insecure", "--disable-runtime-dependency-installation"),
+                    *("--host", "127.0.0.1", "--port", str(rig.port)),
+                ],
+                conductor_environment,
+            )
+            until(rig._superlink_answers, START_TIMEOUT_S, "the SuperLink")
+            yield rig
+        finally:
+            for name in list(rig.daemons):
+                rig.kill(name)
+
+    def start_node(self, name: str, config: Path) -> None:
+        """Start a node by its own command."""
+        command = "from tier_global.cli import app; app()"
+        self._start(
+            name,
+            [
+                *(sys.executable, "-c", command, "start", "--config", str(config)),
+                *("--superlink", f"127.0.0.1:{self.port}", "--port", str(free_port())),
+            ],
+            {},
+        )
+
+    def kill(self, name: str) -> None:
+        """kill -9 a daemon and everything that it started."""
+        process = self.daemons.pop(name)
+        family = [process.pid, *(child.pid for child in _descendants(process.pid))]
+        for pid in family:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        process.wait()
+
+    def submit(self, task: int, round_number: int) -> str:
+        """``flwr run``: start the conductor of a round; the run's id."""
+        home = self.folder / "client-home"
+        home.mkdir(exist_ok=True)
+        (home / "config.toml").write_text(
+            f'[superlink]\ndefault = "rig"\n[superlink.rig]\naddress = "127.0.0.1:{self.port}"\ninsecure = true\n'
+        )
+        done = subprocess.run(
+            [
+                *(BINARIES / "flwr", "run", APP_FOLDER, "rig"),
+                *("--run-config", f"task={task} round={round_number}", "--format", "json"),
+            ],
+            env=_environment(home),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+        run_id: str = json.loads(done.stdout)["run-id"]
+        return run_id
+
+    def conductor_pids(self) -> list[int]:
+        """The ServerApp processes that run now."""
+        return [
+            child.pid
+            for child in _descendants(self.daemons["superlink"].pid)
+            if any("flwr-serverapp" in part for part in child.cmdline())
+        ]
+
+    def log_of(self, name: str) -> str:
+        """What a daemon and its children have printed."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def run_log(self, run_id: str) -> str:
+        """What the conductor of a run has printed."""
+        done = subprocess.run(
+            [BINARIES / "flwr", "log", run_id, "rig", "--show"],
+            env=_environment(self.folder / "client-home"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return (done.stdout + done.stderr).decode(errors="replace")
+
+    def _start(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+        home = self.folder / f"{name}-home"
+        home.mkdir(exist_ok=True)
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.daemons[name] = subprocess.Popen(
+                command,
+                env=_environment(home) | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.folder,
+            )
+
+    def _superlink_answers(self) -> bool:
+        assert self.daemons["superlink"].poll() is None, self.log_of("superlink")
+        try:
+            httpx.get(f"http://127.0.0.1:{self.port}/", timeout=2)
+        except httpx.TransportError:
+            return False
+        return True
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _environment(home: Path) -> dict[str, str]:
+    return os.environ | {
+        "PATH": f"{BINARIES}{os.pathsep}{os.environ['PATH']}",
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2",
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,0 +1,219 @@
+"""``collegium node …``: a network makes its node, approves tasks, runs the node and looks at it."""
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(
+    help="A network's node: make it, approve tasks, run it.", add_completion=False, no_args_is_help=True
+)
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", envvar="COLLEGIUM_NODE_CONFIG", help="The node's node.json.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON envelope on stdout.")]
+
+_DEFAULT_INNER_COMMAND = shlex.join([sys.executable, "-m", "tier_local"])
+_DAY_S = 86_400
+
+
+class ExitCode(IntEnum):
+    """What a command's exit code says."""
+
+    DONE = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    REFUSED = 3
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Option(help="Where node.json, the key and the state go; made if missing.")],
+    rpc_url: Annotated[str, typer.Option(envvar="COLLEGIUM_RPC_URL", help="The node's own chain endpoint.")],
+    deployment: Annotated[
+        Path, typer.Option(envvar="COLLEGIUM_DEPLOYMENT_FILE", help="The deployment file of the consortium.")
+    ],
+    network: Annotated[Path, typer.Option(help="The network's own file for the inner tier (network.json).")],
+    address: Annotated[
+        str | None,
+        typer.Option(help="The account that is admitted, if it is another than the signing key's."),
+    ] = None,
+    inner_command: Annotated[
+        str, typer.Option(help="The inner tier's command line.")
+    ] = _DEFAULT_INNER_COMMAND,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a signing key that only you can read, and node.json beside it. Nothing is overwritten."""
+    from pydantic import ValidationError
+
+    from tier_global.errors import SetupError
+    from tier_global.keys import create_key
+    from tier_global.node_config import NodeConfig
+
+    config_file, key_file = folder / "node.json", folder / "node.key"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if config_file.exists():
+            _fail(
+                ExitCode.REFUSED, f"{config_file} exists already; choose another folder or remove it", as_json
+            )
+        key = create_key(key_file)
+        config = NodeConfig(
+            address=address or key.address,
+            key_file=key_file.resolve(),
+            rpc_url=rpc_url,
+            deployment_file=deployment.resolve(),
+            state_folder=(folder / "state").resolve(),
+            network_file=network.resolve(),
+            inner_command=tuple(shlex.split(inner_command)),
+        )
+        config_file.write_text(config.model_dump_json(indent=2) + "\n")
+    except SetupError as error:
+        _fail(ExitCode.REFUSED, str(error), as_json)
+    except ValidationError as error:
+        key_file.unlink(missing_ok=True)
+        first = error.errors(include_input=False)[0]
+        _fail(ExitCode.BAD_INPUT, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", as_json)
+    except OSError as error:
+        _fail(ExitCode.FAILED, f"{error.filename}: {error.strerror}", as_json)
+    _finish(
+        {
+            "address": config.address,
+            "signer": key.address,
+            "config": str(config_file),
+            "key_file": str(key_file),
+        },
+        f"{config_file} is ready; ask the council to admit {config.address} with the signing key {key.address}",
+        as_json,
+    )
+
+
+@app.command()
+def approve(
+    config: ConfigOption,
+    task: Annotated[int, typer.Option(min=1, help="The task's number on chain.")],
+    orchestrator_url: Annotated[
+        str, typer.Option(envvar="COLLEGIUM_ORCHESTRATOR_URL", help="The orchestrator.")
+    ],
+    token_file: Annotated[
+        Path,
+        typer.Option(envvar="COLLEGIUM_TOKEN_FILE", help="A file with a token that may hand in messages."),
+    ],
+    expires_in_s: Annotated[
+        int, typer.Option(min=60, help="How long the signature may be relayed.")
+    ] = _DAY_S,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the task's spec, check it against the chain, sign an approval, and hand it to the orchestrator."""
+    from contracts.errors import ContractViolation
+    from tier_global.approval import approve_task
+    from tier_global.errors import HubRefused, NodeRefusal, SetupError, TierGlobalError
+    from tier_global.node_config import NodeConfig
+
+    try:
+        approval, spec = approve_task(
+            NodeConfig.load(config),
+            task,
+            orchestrator_url=orchestrator_url,
+            token=token_file.read_text().strip(),
+            expiry_unix_s=int(time.time()) + expires_in_s,
+        )
+    except (HubRefused, NodeRefusal, ContractViolation) as error:
+        _fail(ExitCode.REFUSED, str(error), as_json)
+    except SetupError as error:
+        _fail(ExitCode.BAD_INPUT, str(error), as_json)
+    except TierGlobalError as error:
+        _fail(ExitCode.FAILED, str(error), as_json)
+    except OSError as error:
+        _fail(ExitCode.BAD_INPUT, f"{error.filename}: {error.strerror}", as_json)
+    _finish(
+        {"task": task, "name": spec.name, **approval.model_dump(mode="json")},
+        f"{approval.node} approves task {task} ({spec.name}, {approval.spec_digest})",
+        as_json,
+    )
+
+
+@app.command()
+def start(
+    config: ConfigOption,
+    superlink: Annotated[str, typer.Option(help="The SuperLink as HOST:PORT.")],
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="A free port for the SuperNode's own API.")
+    ] = 9094,
+    flower_home: Annotated[
+        Path | None, typer.Option(help="Flower's own folder; by default within the node's state folder.")
+    ] = None,
+) -> None:
+    """Become the network's SuperNode: checks the configuration, then runs flower-supernode in this process's place."""
+    from tier_global.errors import TierGlobalError
+    from tier_global.keys import read_key
+    from tier_global.node_config import CONFIG_VARIABLE, NodeConfig
+    from tier_global.node_process import open_record, read_deployment
+
+    try:
+        settings = NodeConfig.load(config)
+        read_key(settings.key_file)
+        read_deployment(settings)
+        open_record(settings).close()
+    except TierGlobalError as error:
+        _fail(ExitCode.BAD_INPUT, str(error), as_json=False)
+    binaries = Path(sys.executable).parent
+    environment = os.environ | {
+        CONFIG_VARIABLE: str(config.resolve()),
+        "FLWR_HOME": str(flower_home or settings.state_folder / "flower"),
+        # flower-supernode starts its helpers by name.
+        "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": os.environ.get("FLWR_SUPEREXEC_TASK_POLL_INTERVAL", "0.2"),
+    }
+    command = [
+        str(binaries / "flower-supernode"),
+        *("--insecure", "--superlink", superlink),
+        *("--host", "127.0.0.1", "--port", str(port)),
+    ]
+    os.execve(command[0], command, environment)
+
+
+@app.command()
+def status(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Show who the node is, what the chain knows of it, and what it has answered."""
+    from tier_global.errors import TierGlobalError
+    from tier_global.node_config import NodeConfig
+    from tier_global.node_status import read_status
+
+    try:
+        found = read_status(NodeConfig.load(config))
+    except TierGlobalError as error:
+        _fail(ExitCode.FAILED, str(error), as_json)
+    lines = [
+        f"node {found.address}, signing key {found.signer}",
+        f"on chain: {found.on_chain}",
+        *(
+            f"{answer.stored_at}  task {answer.task}, round {answer.round}: {answer.kind}"
+            for answer in found.answers
+        ),
+    ]
+    _finish(found.model_dump(mode="json"), "\n".join(lines), as_json)
+
+
+def _finish(data: Mapping[str, object], sentence: str, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"ok": True, "data": data}))
+    else:
+        typer.echo(sentence)
+
+
+def _fail(code: ExitCode, sentence: str, as_json: bool) -> NoReturn:
+    if as_json:
+        typer.echo(json.dumps({"ok": False, "error": {"code": code.name.lower(), "message": sentence}}))
+    typer.echo(sentence, err=True)
+    raise typer.Exit(code)

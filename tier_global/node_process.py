@@ -1,0 +1,60 @@
+"""Puts a node together from its configuration: key, chain, inner tier, record."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from contracts.deployment import Deployment
+from contracts.errors import ContractViolation
+from tier_global.chain_view import JsonRpcChainView
+from tier_global.clock import SystemClock
+from tier_global.errors import SetupError
+from tier_global.inner import InnerProcess
+from tier_global.keys import read_key
+from tier_global.node import Node, NodeIdentity
+from tier_global.node_config import NodeConfig
+from tier_global.record import NodeRecord
+
+_RECORD_FILE = "record.sqlite"
+_INNER_LOG_FILE = "inner.log"
+
+
+@contextmanager
+def open_node(config: NodeConfig) -> Iterator[Node]:
+    """The node of ``config``, ready to answer.
+
+    Raises:
+        SetupError: a file that the configuration names is missing or wrong.
+    """
+    deployment = read_deployment(config)
+    key = read_key(config.key_file)
+    clock = SystemClock()
+    with open_record(config) as record:
+        yield Node(
+            NodeIdentity(address=config.address, key=key, domain=deployment.domain),
+            JsonRpcChainView(config.rpc_url, deployment),
+            InnerProcess(
+                config.inner_command, config.network_file, config.state_folder / _INNER_LOG_FILE, clock
+            ),
+            record,
+            config.state_folder,
+            clock,
+        )
+
+
+def open_record(config: NodeConfig) -> NodeRecord:
+    """The node's record, made if it is not there yet."""
+    return NodeRecord(config.state_folder / _RECORD_FILE)
+
+
+def read_deployment(config: NodeConfig) -> Deployment:
+    """The contracts that the node talks to.
+
+    Raises:
+        SetupError: the deployment file is missing or wrong.
+    """
+    try:
+        return Deployment.parse(config.deployment_file.read_bytes())
+    except OSError as error:
+        raise SetupError(f"{config.deployment_file} cannot be read: {error.strerror}") from error
+    except ContractViolation as error:
+        raise SetupError(f"{config.deployment_file}: {error}") from error

@@ -1,0 +1,65 @@
+"""What there is to say about a node, for its operator."""
+
+from pydantic import BaseModel, ConfigDict
+
+from contracts.messages import Address
+from tier_global.chain_view import JsonRpcChainView
+from tier_global.errors import ChainUnavailable
+from tier_global.keys import read_key
+from tier_global.node_config import NodeConfig
+from tier_global.node_process import open_record, read_deployment
+from tier_global.record import Kind
+
+
+class Answered(BaseModel):
+    """One thing that the node has signed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task: int
+    round: int
+    kind: Kind
+    stored_at: str
+
+
+class NodeStatus(BaseModel):
+    """The node, the chain's opinion of it in a sentence, and its answers in order of time."""
+
+    model_config = ConfigDict(frozen=True)
+
+    address: Address
+    signer: Address
+    on_chain: str
+    answers: tuple[Answered, ...]
+
+
+def read_status(config: NodeConfig) -> NodeStatus:
+    """Look at the node's files and at the chain.
+
+    Raises:
+        SetupError: the key or the deployment file is missing or wrong.
+    """
+    key = read_key(config.key_file)
+    with open_record(config) as record:
+        answers = record.answered()
+    return NodeStatus(
+        address=config.address,
+        signer=key.address,
+        on_chain=_on_chain(config, key.address),
+        answers=tuple(
+            Answered(task=task, round=round_number, kind=kind, stored_at=stored_at)
+            for task, round_number, kind, stored_at in answers
+        ),
+    )
+
+
+def _on_chain(config: NodeConfig, signer: str) -> str:
+    try:
+        facts = JsonRpcChainView(config.rpc_url, read_deployment(config)).node(config.address)
+    except ChainUnavailable as error:
+        return f"not known, {error}"
+    if not facts.admitted:
+        return "not admitted"
+    if facts.signer != signer:
+        return f"admitted to group {facts.group}, but with another signing key: {facts.signer}"
+    return f"admitted to group {facts.group}"

@@ -1,0 +1,106 @@
+"""Which connected node is which account: every new connection is asked to sign a random challenge."""
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from eth_account import Account
+from eth_account.messages import encode_defunct
+
+from contracts.messages import Domain
+from tier_global.errors import HubUnavailable
+from tier_global.exchange import IdentifyReply, IdentifyRequest, identity_text
+from tier_global.mailbox import Arrival, Mailbox
+
+_MAX_GREETINGS = 3
+
+log = logging.getLogger("collegium.conductor")
+
+
+@dataclass(frozen=True)
+class _Greeting:
+    connection: int
+    challenge: str
+
+
+class Roster:
+    """Account by connection, for one round."""
+
+    def __init__(
+        self,
+        task: int,
+        round_number: int,
+        domain: Domain,
+        mailbox: Mailbox,
+        signers: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._task = task
+        self._round = round_number
+        self._domain = domain
+        self._mailbox = mailbox
+        self._read_signers = signers
+        self._signers: Mapping[str, str] = {}
+        self._greetings: dict[str, _Greeting] = {}
+        self._times_greeted: Counter[int] = Counter()
+        self._connection_of: dict[str, int] = {}
+
+    def connection_of(self, node: str) -> int | None:
+        """The newest connection that proved to be ``node``."""
+        return self._connection_of.get(node)
+
+    def signer_of(self, node: str) -> str | None:
+        """The signing key's address of a node that the orchestrator knows."""
+        if node not in self._signers:
+            self._signers = self._read_signers()
+        return self._signers.get(node)
+
+    def greet_newcomers(self) -> None:
+        """Ask every connection that has not been asked who it is."""
+        waiting = {greeting.connection for greeting in self._greetings.values()}
+        known = set(self._connection_of.values())
+        for connection in sorted(set(self._mailbox.connected()) - waiting - known):
+            if self._times_greeted[connection] < _MAX_GREETINGS:
+                self._greet(connection)
+
+    def hear(self, arrival: Arrival) -> str | None:
+        """Take in the answer to a greeting; the node if it proved who it is."""
+        greeting = self._greetings.pop(arrival.letter, None)
+        if greeting is None:
+            return None
+        reply = arrival.reply
+        if not isinstance(reply, IdentifyReply):
+            log.warning("a node did not say who it is: %s", arrival.failure or reply)
+            return None
+        try:
+            signer = self.signer_of(reply.node)
+        except HubUnavailable as error:
+            log.warning("cannot check who a node is, it will be asked again: %s", error)
+            self._times_greeted[greeting.connection] -= 1
+            return None
+        if signer is None or not self._signed_by(signer, reply, greeting):
+            log.warning("a node says that it is %s, and its signature does not", reply.node)
+            self._times_greeted[greeting.connection] = _MAX_GREETINGS
+            return None
+        self._connection_of[reply.node] = greeting.connection
+        return reply.node
+
+    def owns(self, letter: str) -> bool:
+        """Whether ``letter`` is a greeting that waits for its answer."""
+        return letter in self._greetings
+
+    def _greet(self, connection: int) -> None:
+        challenge = "0x" + secrets.token_bytes(32).hex()
+        request = IdentifyRequest(task=self._task, round=self._round, challenge=challenge)
+        self._times_greeted[connection] += 1
+        for letter in self._mailbox.send(request, [connection]).values():
+            self._greetings[letter] = _Greeting(connection, challenge)
+
+    def _signed_by(self, signer: str, reply: IdentifyReply, greeting: _Greeting) -> bool:
+        text = identity_text(self._domain.chain_id, reply.node, self._task, self._round, greeting.challenge)
+        try:
+            recovered: str = Account.recover_message(encode_defunct(text=text), signature=reply.signature)
+        except Exception:  # eth-keys raises several unrelated types for malformed bytes
+            return False
+        return recovered.lower() == signer.lower()

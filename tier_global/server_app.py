@@ -1,0 +1,63 @@
+"""The Flower ServerApp: one run conducts one round, named by the run configuration's ``task`` and ``round``."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from contracts.deployment import Deployment
+from tier_global.clock import SystemClock
+from tier_global.conductor import Conductor
+from tier_global.errors import SetupError
+from tier_global.flower_mailbox import FlowerMailbox
+from tier_global.hub import HttpHub
+from tier_global.journal import JournalFile, NoJournal
+
+URL_VARIABLE = "COLLEGIUM_ORCHESTRATOR_URL"
+TOKEN_VARIABLE = "COLLEGIUM_CONDUCTOR_TOKEN_FILE"  # noqa: S105 (the name of a variable, no token)
+DEPLOYMENT_VARIABLE = "COLLEGIUM_DEPLOYMENT_FILE"
+JOURNAL_VARIABLE = "COLLEGIUM_CONDUCTOR_JOURNAL"
+
+app = ServerApp()
+
+
+@app.main()
+def conduct(grid: Grid, context: Context) -> None:
+    """Conduct the round that the run configuration names."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    journal = os.environ.get(JOURNAL_VARIABLE)
+    Conductor(
+        _number(context, "task"),
+        _number(context, "round"),
+        hub=HttpHub(_variable(URL_VARIABLE), _file(TOKEN_VARIABLE).decode().strip()),
+        mailbox=FlowerMailbox(grid),
+        domain=Deployment.parse(_file(DEPLOYMENT_VARIABLE)).domain,
+        clock=SystemClock(),
+        journal=JournalFile(Path(journal)) if journal else NoJournal(),
+    ).run()
+
+
+def _number(context: Context, key: str) -> int:
+    value = context.run_config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise SetupError(f"the run configuration names no {key}: flwr run … --run-config '{key}=1'")
+    return value
+
+
+def _variable(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise SetupError(f"the environment of the SuperLink has no {name}")
+    return value
+
+
+def _file(name: str) -> bytes:
+    path = Path(_variable(name))
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SetupError(f"{name} names {path}, which cannot be read: {error.strerror}") from error
