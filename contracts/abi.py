@@ -4,6 +4,7 @@ Covers finding, parsing and linking; deploying and calling belong to whoever hol
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,6 +16,7 @@ from contracts.errors import ContractViolation
 ContractName = Literal["BlockhashRandomness", "Registry", "Rounds", "Settlement", "Tasks", "TestToken"]
 
 _ADDRESS_HEX_DIGITS = 40
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
 class ArtifactMissing(ContractViolation):
@@ -24,7 +26,7 @@ class ArtifactMissing(ContractViolation):
 
 
 class WrongLibraries(ContractViolation):
-    """Other libraries were given than the contract links to."""
+    """Other libraries were given than the contract links to, or no address for one."""
 
     code = "wrong_libraries"
 
@@ -54,17 +56,20 @@ class ContractArtifact:
         """The same contract, calling the libraries at these addresses (0x text).
 
         Raises:
-            WrongLibraries: not exactly the libraries that the contract links to.
+            WrongLibraries: not exactly the libraries that the contract links to, or no address.
         """
         needed = {reference.library for reference in self.link_references}
         if needed != libraries.keys():
             raise WrongLibraries(f"{self.name} links to {sorted(needed)}, given were {sorted(libraries)}")
+        for library, address in libraries.items():
+            if _ADDRESS.fullmatch(address) is None:
+                raise WrongLibraries(f"{address!r} is no address for {library}")
         bytecode = self.bytecode
         for reference in self.link_references:
-            address = libraries[reference.library].removeprefix("0x").lower()
+            digits = libraries[reference.library].removeprefix("0x").lower()
             for offset_bytes in reference.offsets_bytes:
                 start = len("0x") + 2 * offset_bytes
-                bytecode = bytecode[:start] + address + bytecode[start + _ADDRESS_HEX_DIGITS :]
+                bytecode = bytecode[:start] + digits + bytecode[start + _ADDRESS_HEX_DIGITS :]
         return replace(self, bytecode=bytecode, link_references=())
 
 

@@ -178,7 +178,7 @@ class Commit(_SignedMessage):
 
 
 class Reveal(_Message):
-    """The scores behind a commitment, one per proposal in the proposals' order; the commitment is its proof."""
+    """The scores behind a commitment, one per proposal in the proposals' order; the commitment proves it."""
 
     node: Address
     task: TaskNumber

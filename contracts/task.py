@@ -16,7 +16,6 @@ from contracts.manifest import Manifest
 
 AggregationRule = Literal["mean"]
 
-TASK_SCHEMA: Literal["collegium.task/1"] = "collegium.task/1"
 MAX_SPEC_BYTES = 1 << 20
 
 
@@ -80,7 +79,7 @@ class TrainingSpec(_Part):
 class TaskSpec(_Part):
     """Everything a node needs to know to train and to score; read with ``TaskSpec.parse``."""
 
-    schema_version: Literal["collegium.task/1"] = Field(TASK_SCHEMA, alias="schema")
+    schema_version: Literal["collegium.task/1"] = Field(alias="schema")
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9\-]{0,63}$")]
     base_model: BaseModelSpec
     adapter: LoraSpec

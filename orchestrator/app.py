@@ -29,7 +29,7 @@ _ROUTERS = (
 
 def create_app(records: Records, artifacts: ArtifactStore, domain: Domain, clock: Clock) -> FastAPI:
     """The application over given adapters; ``domain`` is the one that nodes sign in."""
-    # The description of the API is served behind a token, and the interactive pages would load foreign scripts.
+    # The API's description is served behind a token; the interactive pages would load foreign scripts.
     app = FastAPI(title="Collegium", version="1", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.services = build_services(records, artifacts, domain, clock)
     problems.install(app)

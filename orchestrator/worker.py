@@ -6,6 +6,7 @@ It may be killed at any moment; what it was doing is finished or undone at the n
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from orchestrator.settings import Settings, load_settings
 logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 10.0
+_DECIDE_EVERY_S = 5.0
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Worker:
     outbox: OutboxProcessor
     conductors: Conductors | None
     poll_s: float
+    _decide_again_s: float = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set."""
@@ -47,8 +50,8 @@ class Worker:
                 failures += 1
                 logger.warning("trying again: %s", error)
             except Exception:
-                # A loop that gives up would stop every round; whatever it is, the log says it, and the state is
-                # as it was before the step.
+                # A loop that gives up would stop every round; the log says what it was, and every step is
+                # one transaction.
                 failures += 1
                 logger.exception("trying again after an unexpected error")
             stop.wait(min(self.poll_s * 2 ** min(failures, 10), _LONGEST_PAUSE_S))
@@ -60,11 +63,19 @@ class Worker:
         has_news = self.indexer.run_once()
         if self.conductors is not None:
             has_news |= self.conductors.follow()
-        if has_news:
-            for run in self.reconciler.run_once():
-                if self.conductors is not None:
-                    self.conductors.start(run)
-        self.outbox.run_once()
+        # Also now and then without news: what was refused is asked again after a while.
+        if has_news or time.monotonic() >= self._decide_again_s:
+            self._decide()
+        # What was just sent may complete a phase; the advance then goes into the same block.
+        if self.outbox.run_once():
+            self._decide()
+            self.outbox.run_once()
+
+    def _decide(self) -> None:
+        for run in self.reconciler.run_once():
+            if self.conductors is not None:
+                self.conductors.start(run)
+        self._decide_again_s = time.monotonic() + _DECIDE_EVERY_S
 
     def _recover(self) -> None:
         if self.conductors is not None:

@@ -1,7 +1,7 @@
 """A node's own reading of the chain: rounds, tasks and nodes, by ``eth_call`` over JSON-RPC.
 
-Reads the contracts' views with the committed ABI. It does without web3, whose import alone would add more than a
-second to every message: each Flower message starts a new process.
+Reads the contracts' views with the committed ABI. It does without web3, whose import alone would add more
+than a second to every message: each Flower message starts a new process.
 """
 
 import itertools

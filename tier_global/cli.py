@@ -91,7 +91,7 @@ def init(
             "config": str(config_file),
             "key_file": str(key_file),
         },
-        f"{config_file} is ready; ask the council to admit {config.address} with the signing key {key.address}",
+        f"{config_file} is ready; ask the council to admit {config.address} with signing key {key.address}",
         as_json,
     )
 
@@ -152,7 +152,7 @@ def start(
         Path | None, typer.Option(help="Flower's own folder; by default within the node's state folder.")
     ] = None,
 ) -> None:
-    """Become the network's SuperNode: checks the configuration, then runs flower-supernode in this process's place."""
+    """Become the network's SuperNode: check the configuration, then run flower-supernode in this place."""
     from tier_global.errors import TierGlobalError
     from tier_global.keys import read_key
     from tier_global.node_config import CONFIG_VARIABLE, NodeConfig

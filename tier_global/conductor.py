@@ -1,18 +1,18 @@
 """The conductor of one round: looks at the round, asks the nodes for what is missing, relays what is good.
 
-It keeps nothing that matters. Every tick starts from the round as the orchestrator shows it, so that a conductor that
-is started again for the same round asks only for what is still missing; nodes answer again from their records. A node
-that refuses, fails or answers with something bad is logged, and the round goes on without it.
+It keeps nothing that matters. Every tick starts from the round as the orchestrator shows it, so that a
+conductor that is started again for the same round asks only for what is still missing; nodes answer again
+from their records. A node that refuses, fails or answers with something bad is logged, and the round goes
+on without it.
 
-Requests go out ahead of their phase where a node would otherwise be asked too late: a voter gets "reveal" and "attest"
-right behind "commit", holds them until the chain is there, and so answers at once. Their answers are kept here until
-the orchestrator's own view of the chain has come as far.
+Requests go out ahead of their phase where a node would otherwise be asked too late: a voter gets "reveal"
+and "attest" right behind "commit", holds them until the chain is there, and so answers at once. Their
+answers are kept here until the orchestrator's own view of the chain has come as far.
 
 Free of Flower types: nodes are behind ``Mailbox``, the orchestrator behind ``Hub``, time behind ``Clock``.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from contracts.aggregation import Contribution
 from contracts.errors import ContractViolation
 from contracts.messages import Domain
 from contracts.task import TaskSpec
+from tier_global.backoff import Backoff
 from tier_global.clock import Clock
 from tier_global.errors import HubRefused, HubUnavailable, RoundOverdue
 from tier_global.exchange import (
@@ -50,8 +51,8 @@ REQUESTED_PATIENCE_S = 300.0
 """How long a round may wait for its draw, a phase without a deadline."""
 OVERDUE_S = 60.0
 """How long a phase may stay past its deadline until somebody moves the round on."""
-MAX_ATTEMPTS = 3
-"""How often a node is asked again after its process failed."""
+HAND_IN_AGAIN_S = 10.0
+"""An answer that was handed in and is not on chain after this long is handed in again; that is harmless."""
 _ASK_AGAIN = ("too_early", "busy")
 _MAY_PASS = ("chain_unavailable",)
 
@@ -78,6 +79,14 @@ class _Delivery:
     reply: Reply
 
 
+@dataclass(frozen=True)
+class _HandedIn:
+    """An answer that the orchestrator has taken, and when."""
+
+    delivery: _Delivery
+    handed_in_unix_s: float
+
+
 class Conductor:
     """Conducts one round, from wherever it stands to its end."""
 
@@ -99,11 +108,11 @@ class Conductor:
         self._domain = domain
         self._clock = clock
         self._journal = journal
-        self._roster = Roster(task, round_number, domain, mailbox, hub.signers)
+        self._roster = Roster(task, round_number, domain, mailbox, hub.signers, clock)
         self._asked: dict[str, _Asked] = {}
         self._asked_once: set[tuple[str, Stage]] = set()
-        self._attempts: Counter[tuple[str, Stage]] = Counter()
-        self._done: set[tuple[str, Stage]] = set()
+        self._failures = Backoff[tuple[str, Stage]](clock)
+        self._handed_in: dict[tuple[str, Stage], _HandedIn] = {}
         self._given_up: set[tuple[str, Stage]] = set()
         self._deliveries: list[_Delivery] = []
         self._lacks_adapters: set[str] = set()
@@ -147,6 +156,7 @@ class Conductor:
         self._deliver(view)
         self._store_aggregate(view)
         for stage, nodes in self._missing(view):
+            self._hand_in_again(stage, nodes)
             self._ask(stage, nodes, view)
 
     # Asking
@@ -191,7 +201,8 @@ class Conductor:
             for asked in self._asked.values()
         )
         on_its_way = any((delivery.node, delivery.stage) == (node, stage) for delivery in self._deliveries)
-        return not waiting and not on_its_way and (node, stage) not in self._done | self._given_up
+        settled = (node, stage) in self._handed_in or (node, stage) in self._given_up
+        return not (waiting or on_its_way or settled) and self._failures.is_over((node, stage))
 
     def _send(self, request: Request, connections: dict[str, int], stage: Stage) -> None:
         now_unix_s = self._clock.now_unix_s()
@@ -269,7 +280,7 @@ class Conductor:
         match arrival.reply:
             case None:
                 log.warning("%s: %s failed: %s", asked.stage, asked.node, arrival.failure)
-                self._try_again_or_give_up(key)
+                self._failures.count(key)
             case RefusalReply(code=code, reason=reason):
                 log.warning("%s: %s refused (%s): %s", asked.stage, asked.node, code, reason)
                 self._consider_refusal(key, code)
@@ -286,13 +297,8 @@ class Conductor:
         if code == "adapters_missing" and stage is Stage.ATTEST and node not in self._lacks_adapters:
             self._lacks_adapters.add(node)
         elif code in _MAY_PASS:
-            self._try_again_or_give_up(key)
+            self._failures.count(key)
         else:
-            self._given_up.add(key)
-
-    def _try_again_or_give_up(self, key: tuple[str, Stage]) -> None:
-        self._attempts[key] += 1
-        if self._attempts[key] >= MAX_ATTEMPTS:
             self._given_up.add(key)
 
     def _forget_older_connections(self, node: str) -> None:
@@ -339,6 +345,14 @@ class Conductor:
                     self._deliveries += waiting[position:]
                     raise
 
+    def _hand_in_again(self, stage: Stage, nodes: Sequence[str]) -> None:
+        """What was handed in and does not get to the chain may have been lost on the way there."""
+        for node in nodes:
+            handed_in = self._handed_in.get((node, stage))
+            if handed_in and self._clock.now_unix_s() - handed_in.handed_in_unix_s > HAND_IN_AGAIN_S:
+                del self._handed_in[node, stage]
+                self._deliveries.append(handed_in.delivery)
+
     def _hand_in(self, delivery: _Delivery, view: RoundResource) -> None:
         key = (delivery.node, delivery.stage)
         try:
@@ -352,7 +366,7 @@ class Conductor:
             self._given_up.add(key)
         else:
             log.info("%s: the answer of %s is relayed", delivery.stage, delivery.node)
-            self._done.add(key)
+            self._handed_in[key] = _HandedIn(delivery, self._clock.now_unix_s())
 
     def _relay(self, reply: Reply) -> None:
         match reply:
@@ -369,7 +383,7 @@ class Conductor:
                 self._hub.attest(reply.attestation, reply.signature)
 
     def _store_aggregate(self, view: RoundResource) -> None:
-        """Once the votes are counted, recompute the aggregate and store it, so that everybody can get its bytes."""
+        """Once the votes are counted, recompute the aggregate and store it, for everybody to get."""
         if view.phase is not Phase.ATTESTING or self._aggregate_stored:
             return
         spec = self._task_spec()

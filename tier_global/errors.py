@@ -45,7 +45,8 @@ class InnerJobLate(InnerJobFailed):
 class NodeRefusal(TierGlobalError):
     """A node will not do what it was asked.
 
-    ``code`` is machine-readable, and the message is fit for the eyes of the hub: no path, no figure of a hospital.
+    ``code`` is machine-readable, and the message is fit for the eyes of the hub: no path, no figure of a
+    hospital.
     """
 
     def __init__(self, code: str, reason: str) -> None:

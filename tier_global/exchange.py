@@ -1,7 +1,7 @@
 """What the conductor asks a node and what the node answers: typed, and free of Flower.
 
-Adapters travel as the bytes of their canonical files, named by the digest that they are said to have; whoever receives
-them checks that. ``spec`` and ``report`` are JSON documents as bytes.
+Adapters travel as the bytes of their canonical files, named by the digest that they are said to have;
+whoever receives them checks that. ``spec`` and ``report`` are JSON documents as bytes.
 """
 
 from collections.abc import Mapping
@@ -77,7 +77,7 @@ class RevealRequest(_Exchange):
 
 
 class AttestRequest(_Exchange):
-    """Attest the aggregate. A node that scored in this round has spec and adapters; for others they come along."""
+    """Attest the aggregate. Spec and adapters come along for a node that did not score in this round."""
 
     stage: Literal["attest"] = "attest"
     spec: Spec = b""
@@ -148,4 +148,5 @@ Reply = Annotated[
 
 def identity_text(chain_id: int, node: str, task: int, round_number: int, challenge: str) -> str:
     """What a node signs (EIP-191) to say who it is in one round of one chain."""
-    return f"Collegium: node {node} answers {challenge} in round {round_number} of task {task} on chain {chain_id}"
+    place = f"round {round_number} of task {task} on chain {chain_id}"
+    return f"Collegium: node {node} answers {challenge} in {place}"

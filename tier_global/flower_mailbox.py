@@ -16,7 +16,7 @@ _MESSAGE_TYPE = {Stage.TRAIN: MessageType.TRAIN, Stage.COMMIT: MessageType.EVALU
 
 
 class FlowerMailbox:
-    """Letters through a Grid. It pulls replies by itself: the Grid's own waiting looks only every three seconds."""
+    """Letters through a Grid. It pulls replies itself: the Grid's own waiting looks every three seconds."""
 
     def __init__(self, grid: Grid) -> None:
         self._grid = grid

@@ -1,4 +1,4 @@
-"""The conductor's side of the orchestrator's REST API: rounds, artifacts and signed messages, over one connection."""
+"""The orchestrator's REST API as nodes and conductors use it: rounds, artifacts, signed messages."""
 
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
@@ -127,12 +127,13 @@ class Hub(Protocol):
 class HttpHub:
     """The orchestrator over HTTP."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
         self._client = httpx.Client(
             base_url=url,
             timeout=_TIMEOUT_S,
             headers={"Authorization": f"Bearer {token}"},
             follow_redirects=False,
+            transport=transport,
         )
 
     def round(self, task: int, round_number: int) -> RoundResource:

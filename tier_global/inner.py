@@ -20,6 +20,9 @@ from tier_global.exchange import MAX_REPORT_BYTES
 
 _TERM_PATIENCE_S = 10.0
 _WAIT_STEP_S = 0.2
+_NICENESS = 10
+"""The inner job computes for minutes. Everything else on the machine, above all what must answer Flower's
+heartbeats within 30 seconds, comes first."""
 _EXIT_DEADLINE_PASSED = 4
 
 
@@ -40,7 +43,7 @@ class InnerTier(Protocol):
     def evaluate(
         self, spec: Path, parent: Path, candidates: Mapping[str, Path], out: Path, deadline_unix_s: float
     ) -> Mapping[str, float]:
-        """Loss in nats per target token of "parent" and of each candidate by name; NaN where there is none."""
+        """Loss (nats per target token) of "parent" and of each candidate by name; NaN where there is none."""
 
 
 class InnerProcess:
@@ -85,6 +88,7 @@ class InnerProcess:
             except OSError as error:
                 raise InnerJobFailed("the inner command cannot be started") from error
         try:
+            os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
             exit_code = self._wait(process, deadline_unix_s)
         finally:
             self._end(process)

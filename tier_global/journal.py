@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """One request and its answer; ``seconds`` from asking to the answer, ``node_seconds`` inside the node, by step."""
+    """One request and its answer: ``seconds`` from asking to answer, ``node_seconds`` of the node's steps."""
 
     task: int
     round: int

@@ -1,11 +1,12 @@
-"""A network's node: checks what it is asked against the chain, does the work inside the network, signs the answer.
+"""A network's node: checks what it is asked against the chain, has the network do it, signs the answer.
 
-The conductor is not trusted. Phase, draw, parent, context, deadline and the proposals' digests come from the chain; what
-comes with a request are only bytes, and they must have the digests that the chain names. Everything that leaves the
-node is in its record before it leaves, and a question asked again is answered from there.
+The conductor is not trusted. Phase, draw, parent, context, deadline and the proposals' digests come from
+the chain; what comes with a request are only bytes, and they must have the digests that the chain names.
+Everything that leaves the node is in its record before it leaves, and a question asked again is answered
+from there.
 
-Not here: Flower (``client_app``), the checks (``node_checks``), the inner work (``inner``), and the arithmetic of
-scores (``scoring``).
+Not here: Flower (``client_app``), the checks (``node_checks``), the inner work (``inner``), and the
+arithmetic of scores (``scoring``).
 """
 
 import logging
@@ -65,7 +66,7 @@ class NodeIdentity:
 
 
 class Node:
-    """One node, for as long as one request takes; all that must last is in the record and the round's folder."""
+    """One node, for as long as one request takes; what must last is in the record and the round's folder."""
 
     def __init__(
         self,

@@ -11,8 +11,8 @@ from tier_global.exchange import Request
 from tier_global.phases import PHASE_OF, Phase, Stage
 
 HOLD_S = 20.0
-"""How long a request that comes one phase too early is held back. It may come early on purpose: a node that is already
-waiting answers the moment the phase begins. It must not wait longer: it is deaf to other requests meanwhile."""
+"""How long a request that comes one phase too early is held back. It may come early on purpose: a node
+that is already waiting answers the moment the phase begins. Not longer: the node is deaf meanwhile."""
 DELIVERY_MARGIN_S = 15.0
 """What an answer needs to reach the chain before the phase's deadline; work ends that much earlier."""
 DELIVERY_MARGIN_SHARE = 0.2
@@ -21,7 +21,7 @@ _CHAIN_POLL_S = 0.3
 
 
 class NodeChecks:
-    """The checks of one node against its own view of the chain. Each raises NodeRefusal with a stable code."""
+    """The checks of one node against its own view of the chain. Each raises NodeRefusal with its code."""
 
     def __init__(self, address: str, chain: ChainView, clock: Clock) -> None:
         self._address = address

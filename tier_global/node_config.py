@@ -12,7 +12,7 @@ CONFIG_VARIABLE = "COLLEGIUM_NODE_CONFIG"
 
 
 class NodeConfig(BaseModel):
-    """Who the node is, and where its key, chain, state and inner tier are. Relative paths start at the file's folder."""
+    """Who the node is, and where key, chain, state and inner tier are; paths may be relative to the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

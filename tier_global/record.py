@@ -5,8 +5,8 @@ Preserved whatever is killed when:
 * an answer is stored before it leaves the node; the salt of a vote is stored before its commitment leaves;
 * an answer, once stored, never changes: a second one for the same key is dropped and the first is given back.
 
-An answer is keyed (task, round, kind, context): after a chain reorganisation the same round can come again with
-another context, and that is another question.
+An answer is keyed (task, round, kind, context): after a chain reorganisation the same round can come
+again with another context, and that is another question.
 """
 
 import sqlite3
@@ -41,7 +41,7 @@ class _Stored(BaseModel):
 
 
 class StoredProposal(_Stored):
-    """A finished training: the signed proposal, and how long its steps took. Its adapter lies in the round's folder."""
+    """A finished training: the signed proposal and its report. The adapter lies in the round's folder."""
 
     proposal: Proposal
     signature: Signature
@@ -50,7 +50,7 @@ class StoredProposal(_Stored):
 
 
 class StoredVote(_Stored):
-    """A finished scoring: the commitment's opening, and every loss that was measured (NaN included), by adapter digest."""
+    """A finished scoring: the opening, and every loss that was measured (NaN included), by adapter digest."""
 
     commit: Commit
     signature: Signature
@@ -109,7 +109,8 @@ class NodeRecord:
         """Store ``answer`` unless there is one already; returns the one that is stored, durably."""
         with self._transaction():
             self._connection.execute(
-                "INSERT INTO answers (task, round, kind, context, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO answers (task, round, kind, context, body) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
                 (task, round_number, _KIND[type(answer)], context, answer.model_dump_json()),
             )
             stored = self.find(type(answer), task, round_number, context)

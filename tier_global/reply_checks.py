@@ -1,7 +1,7 @@
 """What the conductor checks before it relays a node's answer. Pure; each check raises ContractViolation.
 
-The chain and the orchestrator check again: this is the first place that can know, so that a bad answer costs no gas and
-its node is named in the log.
+The chain and the orchestrator check again: this is the first place that can know, so that a bad answer
+costs no gas and its node is named in the log.
 """
 
 from contracts.digests import sha256_digest

@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,11 +9,11 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 
 from contracts.messages import Domain
+from tier_global.backoff import Backoff
+from tier_global.clock import Clock
 from tier_global.errors import HubUnavailable
 from tier_global.exchange import IdentifyReply, IdentifyRequest, identity_text
 from tier_global.mailbox import Arrival, Mailbox
-
-_MAX_GREETINGS = 3
 
 log = logging.getLogger("collegium.conductor")
 
@@ -35,6 +34,7 @@ class Roster:
         domain: Domain,
         mailbox: Mailbox,
         signers: Callable[[], Mapping[str, str]],
+        clock: Clock,
     ) -> None:
         self._task = task
         self._round = round_number
@@ -43,7 +43,9 @@ class Roster:
         self._read_signers = signers
         self._signers: Mapping[str, str] = {}
         self._greetings: dict[str, _Greeting] = {}
-        self._times_greeted: Counter[int] = Counter()
+        self._impostors: set[int] = set()
+        self._failures = Backoff[int](clock)
+        self._node_of: dict[int, str] = {}
         self._connection_of: dict[str, int] = {}
 
     def connection_of(self, node: str) -> int | None:
@@ -59,9 +61,9 @@ class Roster:
     def greet_newcomers(self) -> None:
         """Ask every connection that has not been asked who it is."""
         waiting = {greeting.connection for greeting in self._greetings.values()}
-        known = set(self._connection_of.values())
-        for connection in sorted(set(self._mailbox.connected()) - waiting - known):
-            if self._times_greeted[connection] < _MAX_GREETINGS:
+        known = waiting | self._node_of.keys() | self._impostors
+        for connection in sorted(set(self._mailbox.connected()) - known):
+            if self._failures.is_over(connection):
                 self._greet(connection)
 
     def hear(self, arrival: Arrival) -> str | None:
@@ -71,18 +73,20 @@ class Roster:
             return None
         reply = arrival.reply
         if not isinstance(reply, IdentifyReply):
-            log.warning("a node did not say who it is: %s", arrival.failure or reply)
+            log.warning("identify: a node did not say who it is: %s", arrival.failure or reply)
+            self._failures.count(greeting.connection)
             return None
         try:
             signer = self.signer_of(reply.node)
         except HubUnavailable as error:
-            log.warning("cannot check who a node is, it will be asked again: %s", error)
-            self._times_greeted[greeting.connection] -= 1
+            log.warning("identify: %s", error)
+            self._failures.count(greeting.connection)
             return None
         if signer is None or not self._signed_by(signer, reply, greeting):
-            log.warning("a node says that it is %s, and its signature does not", reply.node)
-            self._times_greeted[greeting.connection] = _MAX_GREETINGS
+            log.warning("identify: a node says that it is %s, and its signature does not", reply.node)
+            self._impostors.add(greeting.connection)
             return None
+        self._node_of[greeting.connection] = reply.node
         self._connection_of[reply.node] = greeting.connection
         return reply.node
 
@@ -93,7 +97,6 @@ class Roster:
     def _greet(self, connection: int) -> None:
         challenge = "0x" + secrets.token_bytes(32).hex()
         request = IdentifyRequest(task=self._task, round=self._round, challenge=challenge)
-        self._times_greeted[connection] += 1
         for letter in self._mailbox.send(request, [connection]).values():
             self._greetings[letter] = _Greeting(connection, challenge)
 

@@ -1,7 +1,7 @@
-"""A node's folder of one round: adapters by digest, files of the inner jobs, and a lock for each kind of work.
+"""A node's folder of one round: adapters by digest, files of the inner jobs, a lock for each stage.
 
-Files are complete or absent: they are written beside their place and moved there. Folders of earlier rounds of the
-same task are removed when a new round's work begins; a task has one open round at a time.
+Files are complete or absent: they are written beside their place and moved there. Folders of earlier
+rounds of the same task are removed when a new round's work begins; a task has one open round at a time.
 """
 
 import fcntl
@@ -68,7 +68,7 @@ class RoundFolder:
 
     @contextmanager
     def work_folder(self, stage: Stage) -> Iterator[Path]:
-        """A fresh folder for one inner job, removed afterwards; what a killed one left behind is removed before."""
+        """A fresh folder for one inner job, removed afterwards, as is what a killed one left behind."""
         prefix = f"{stage}-"
         for stale in self.path.glob(f"{prefix}*"):
             if stale.is_dir():

@@ -1,7 +1,8 @@
 """What a voter's scores are made of: candidate aggregates, losses, and figures in micronats. Pure.
 
-A score says what a proposal adds: the loss of the aggregate without it less the loss of the aggregate of all, in nats
-per target token. Losses belong to adapters, so they are kept by the digest of the adapter that was evaluated.
+A score says what a proposal adds: the loss of the aggregate without it less the loss of the aggregate of
+all, in nats per target token. Losses belong to adapters, so they are kept by the digest of the adapter
+that was evaluated.
 """
 
 import math
@@ -25,7 +26,7 @@ LossByDigest = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Entry:
-    """One proposal as a voter sees it: whose, which, and its tensors or the sentinel that says why there are none."""
+    """One proposal as a voter sees it: its tensors, or the sentinel that says why there are none."""
 
     node: str
     digest: str
@@ -52,7 +53,7 @@ class Plan:
 
 
 def read_entry(manifest: Manifest, node: str, digest: str, data: bytes | None) -> Entry:
-    """Check the bytes of one proposal: usable, UNAVAILABLE (no bytes with this digest) or INVALID (they break the manifest)."""
+    """Check a proposal's bytes: usable, UNAVAILABLE (no such bytes) or INVALID (against the manifest)."""
     if data is None:
         return Entry(node, digest, None, UNAVAILABLE_SCORE)
     try:
@@ -130,5 +131,5 @@ def improvement_micronats(before_nats: float, after_nats: float) -> int:
         case _:
             improvement_nats = 0.0
     clipped_nats = max(-NAN_PENALTY_NATS, min(NAN_PENALTY_NATS, improvement_nats))
-    # A Fraction is the double's exact value, so that scaling adds no rounding of its own; round() is half-even.
+    # A Fraction is the double's exact value: scaling adds no rounding of its own. round() is half-even.
     return round(Fraction(clipped_nats) * MICRONATS_PER_NAT)

@@ -1,4 +1,4 @@
-"""The Flower ServerApp: one run conducts one round, named by the run configuration's ``task`` and ``round``."""
+"""The Flower ServerApp: one run conducts one round, named by ``task`` and ``round`` of its configuration."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from tier_global.hub import HttpHub
 from tier_global.journal import JournalFile, NoJournal
 
 URL_VARIABLE = "COLLEGIUM_ORCHESTRATOR_URL"
-TOKEN_VARIABLE = "COLLEGIUM_CONDUCTOR_TOKEN_FILE"  # noqa: S105 (the name of a variable, no token)
+TOKEN_VARIABLE = "COLLEGIUM_CONDUCTOR_TOKEN_FILE"
 DEPLOYMENT_VARIABLE = "COLLEGIUM_DEPLOYMENT_FILE"
 JOURNAL_VARIABLE = "COLLEGIUM_CONDUCTOR_JOURNAL"
 

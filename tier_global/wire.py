@@ -1,11 +1,12 @@
 """Requests and replies on the Flower wire: ``RecordDict`` in, typed messages out, and back.
 
-A message is one ConfigRecord ``message`` (a JSON ``header``, and documents as bytes) and one ArrayRecord for each
-adapter, named ``adapter.<digest>``. An adapter's tensors travel as arrays by name; the canonical file is rebuilt from
-them. A file that is no canonical adapter has no such arrays: it travels as one array of bytes, so that a voter can see
-for itself that bytes with the promised digest break the manifest.
+A message is one ConfigRecord ``message`` (a JSON ``header``, and documents as bytes) and one ArrayRecord
+for each adapter, named ``adapter.<digest>``. An adapter's tensors travel as arrays by name; the canonical
+file is rebuilt from them. A file that is no canonical adapter has no such arrays: it travels as one array
+of bytes, so that a voter can see for itself that bytes with the promised digest break the manifest.
 
-What arrives is hostile until it is decoded: sizes are checked before anything is allocated, nothing is unpickled.
+What arrives is hostile until it is decoded: sizes are checked before anything is allocated, nothing is
+unpickled.
 """
 
 import io

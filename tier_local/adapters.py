@@ -7,6 +7,7 @@ tensors are float32 and travel as numpy arrays. What may be in an adapter is the
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +68,10 @@ def attach(model: LlamaForCausalLM, spec: LoraSpec) -> AttachedAdapter:
     if max(spec.blocks) >= blocks:
         raise BadInput(f"the task adapts block {max(spec.blocks)}, the base model has {blocks}")
     try:
-        wrapped = get_peft_model(model, _peft_config(spec))
+        with warnings.catch_warnings():
+            # PEFT asks transformers for this by a name that transformers is about to drop.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            wrapped = get_peft_model(model, _peft_config(spec))
     except ValueError as error:
         raise BadInput(f"the task's target modules do not fit the base model: {error}") from error
     saved = get_peft_model_state_dict(wrapped)
@@ -108,7 +112,7 @@ def base_alone(manifest: Manifest) -> dict[str, FloatArray]:
 def export(spec: TaskSpec, adapter: bytes, base_model_folder: Path, folder: Path) -> None:
     """Write a folder that ``PeftModel.from_pretrained(base, folder)`` loads."""
     config = _peft_config(spec.adapter).to_dict()
-    config["base_model_name_or_path"] = str(base_model_folder)
+    config["base_model_name_or_path"] = str(base_model_folder.resolve())
     config["inference_mode"] = True
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     write_whole(folder / _CONFIG_FILE, (json.dumps(plain, indent=2, sort_keys=True) + "\n").encode())

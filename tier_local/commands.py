@@ -14,6 +14,7 @@ from tier_local.data import read_records
 from tier_local.errors import BadInput, JobFailed
 from tier_local.exchange import PARENT, JobKind
 from tier_local.files import make_output_folder, read_input, write_whole
+from tier_local.imports import without_collecting
 from tier_local.job import JobRequest, JobResult, run_job
 from tier_local.models import CachedModel, prepare, prepare_exactly
 from tier_local.network import Network
@@ -56,9 +57,10 @@ def genesis(draft_file: Path, model_cache: Path, out_folder: Path) -> TaskSpec:
     base = prepare(draft.base_model.source, model_cache)
     PromptEncoder(base.tokenizer(), draft.data)
     # Late: torch is needed to ask PEFT for the adapter's tensors, and bad drafts are refused before.
-    from tier_local import adapters
+    with without_collecting():
+        from tier_local import adapters
 
-    tensors = adapters.genesis(draft.adapter, base.load(), draft.training.seed)
+        tensors = adapters.genesis(draft.adapter, base.load(), draft.training.seed)
     manifest = Manifest.of(tensors)
     adapter = manifest.encode(tensors)
     spec = draft.model_copy(
@@ -149,9 +151,11 @@ def test(
     base = prepare_exactly(spec.base_model.source, spec.base_model.digest, model_cache)
     encoder = PromptEncoder(base.tokenizer(), spec.data)
     # Late, as in genesis.
-    from tier_local.adapters import base_alone
-    from tier_local.learner import Learner
+    with without_collecting():
+        from tier_local.adapters import base_alone
+        from tier_local.learner import Learner
 
+        learner = Learner(base, spec, encoder.label_tokens, threads)
     if base_name is not None:
         adapters[base_name] = base_alone(spec.manifest)
 
@@ -160,7 +164,6 @@ def test(
         Progress(stage=stage, done=done, total=total, unit="records").write(out_folder / PROGRESS_FILE)
 
     progress(0, len(records))
-    learner = Learner(base, spec, encoder.label_tokens, threads)
     sums = learner.measure(adapters, encoder.encode(records), progress)
     least = spec.data.least_stratum_records
     report = TestReport(
@@ -183,9 +186,10 @@ def export(spec_file: Path, adapter_file: Path, model_cache: Path, out_folder: P
     base = _base_of(spec, model_cache)
     make_output_folder(out_folder)
     # Late, as in genesis.
-    from tier_local import adapters
+    with without_collecting():
+        from tier_local import adapters
 
-    adapters.export(spec, adapter, base.folder, out_folder)
+        adapters.export(spec, adapter, base.folder, out_folder)
 
 
 def _read_job(options: JobOptions) -> tuple[TaskSpec, Network, bytes]:

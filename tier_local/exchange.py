@@ -67,6 +67,8 @@ class SiteFile(_File):
     model_cache: Path
     threads: int
     progress_file: Path
+    process_file: Path
+    """Here the hospital's process writes its id, so that its death is noticed."""
 
 
 class Outcome(_File):

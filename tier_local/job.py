@@ -25,7 +25,7 @@ from tier_local.report import PROGRESS_FILE, Progress, Stage
 
 _JOB_NAME = "inner-round"
 _LOG_FILE = "job.log"
-_WATCH_SECONDS = 0.1
+_WATCH_SECONDS = 0.2
 _ENVIRONMENT = {
     # No library may look for a model hub or another accelerator of tokenising than the site's threads.
     "HF_HUB_OFFLINE": "1",
@@ -119,6 +119,7 @@ def _describe(request: JobRequest, scratch: Path) -> tuple[JobFile, dict[str, Pa
             model_cache=request.network.model_cache,
             threads=request.network.threads_per_site,
             progress_file=_site_progress_file(scratch, site.name),
+            process_file=_site_process_file(scratch, site.name),
         ).write(site_files[site.name])
     return job, site_files
 
@@ -134,19 +135,33 @@ def _execute_and_watch(
     simulator.start()
     progress = _ProgressOfAll(request, scratch)
     while not job.outcome_file.exists():
-        if not tree.guarded:
-            raise JobFailed("the guardian of the job's processes was killed")
         if time.time() >= request.deadline_unix_s:
             raise DeadlinePassed("the deadline passed before the job was done")
-        # Looked at after the file: an outcome that came with the simulator's end still counts.
-        if not simulator.is_alive() and not job.outcome_file.exists():
-            reason = f" ({errors[0]})" if errors else ""
-            log = request.out_folder / _LOG_FILE
-            raise JobFailed(f"NVFlare ended without an outcome{reason}; its log is {log}")
+        death = _death(simulator, errors, job, scratch, tree)
+        # Looked at after the death: an outcome that came just before it still counts.
+        if death is not None and not job.outcome_file.exists():
+            raise JobFailed(f"{death}; the log is {request.out_folder / _LOG_FILE}")
         progress.update()
         simulator.join(_WATCH_SECONDS)
     progress.finish()
     return Outcome.read(job.outcome_file)
+
+
+def _death(
+    simulator: threading.Thread, errors: list[BaseException], job: JobFile, scratch: Path, tree: ProcessTree
+) -> str | None:
+    """Who died that the job cannot do without. NVFlare itself would wait for a dead site for ever."""
+    if not tree.guarded:
+        return "the guardian of the job's processes was killed"
+    if not simulator.is_alive():
+        return f"NVFlare ended without an outcome ({errors[0] if errors else 'and without an error'})"
+    alive = tree.members()
+    for site in job.sites:
+        process_file = _site_process_file(scratch, site)
+        process = process_file.read_text() if process_file.exists() else ""
+        if process and int(process) not in alive:
+            return f"the process of site {site} died"
+    return None
 
 
 def _execute(scratch: Path, site_files: dict[str, Path], errors: list[BaseException]) -> None:
@@ -234,6 +249,10 @@ class _ProgressOfAll:
         """Say that all is done."""
         self.update()
         self._last.model_copy(update={"stage": Stage.DONE, "done": self._last.total}).write(self._file)
+
+
+def _site_process_file(scratch: Path, site: str) -> Path:
+    return scratch / f"process-{site}"
 
 
 def _site_progress_file(scratch: Path, site: str) -> Path:

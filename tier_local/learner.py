@@ -141,7 +141,8 @@ def endless_batches(examples: Sequence[Example], batch_records: int, seed: str) 
     order = random.Random(seed)
     waiting: list[Example] = []
     batch_records = min(batch_records, len(examples))
-    pool_records = batch_records * _LENGTH_POOL_BATCHES
+    # A pool within one pass: sorted by length, the copies of an example would share a batch.
+    pool_records = batch_records * min(_LENGTH_POOL_BATCHES, len(examples) // batch_records)
     while True:
         while len(waiting) < pool_records:
             waiting += order.sample(examples, len(examples))

@@ -6,6 +6,7 @@ in the answer, so that the operator reads a sentence and not a log.
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from tier_local.exchange import (
     pack_sums,
     unpack_adapters,
 )
+from tier_local.imports import without_collecting
 from tier_local.models import prepare_exactly
 from tier_local.prompts import PromptEncoder
 from tier_local.report import Progress, Stage
@@ -61,9 +63,10 @@ class _Hospital:
         file_name = TRAINING_FILE if site.kind == "train" else HELDOUT_FILE
         self._examples = encoder.encode(read_records(site.data_folder / file_name, self._spec.data))
         # Late, so that bad records are reported without the seconds that this import takes.
-        from tier_local.learner import Learner
+        with without_collecting():
+            from tier_local.learner import Learner
 
-        self._learner = Learner(cached, self._spec, encoder.label_tokens, site.threads)
+            self._learner = Learner(cached, self._spec, encoder.label_tokens, site.threads)
 
     def answer(self, adapters: Mapping[str, Mapping[str, FloatArray]]) -> FLModel:
         """The answer to the server's task.
@@ -120,6 +123,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--site-file", type=Path, required=True)
     site = SiteFile.read(parser.parse_args(arguments).site_file)
+    site.process_file.write_text(str(os.getpid()))
     flare.init()
     Progress(stage=Stage.LOADING, done=0, total=1, unit="steps" if site.kind == "train" else "records").write(
         site.progress_file

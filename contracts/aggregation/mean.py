@@ -1,6 +1,7 @@
 """The mean: summed one after the other in float64, divided once, cast once."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -20,4 +21,4 @@ def mean(layers_N: Sequence[FloatArray]) -> FloatArray:
     with np.errstate(over="ignore"):
         result = total.astype(layers_N[0].dtype)
     # A negative value that underflows in the cast would leave −0; adding +0 makes it +0.
-    return np.add(result, result.dtype.type(0))
+    return cast(FloatArray, np.add(result, result.dtype.type(0)))

@@ -45,6 +45,7 @@ class ChainSource:
     def __init__(self, rpc_url: str, deployment: Deployment, *, timeout_s: float = 20.0) -> None:
         self._deployment = deployment
         self._web3 = Web3(HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}))
+        self._token = self._contract("TestToken", deployment.token)
         self._registry = self._contract("Registry", deployment.registry)
         self._tasks = self._contract("Tasks", deployment.tasks)
         self._rounds = self._contract("Rounds", deployment.rounds)
@@ -79,6 +80,7 @@ class ChainSource:
                 block=self._block,
                 chain_id=self._deployment.chain_id,
                 rounds_contract=self._deployment.rounds,
+                token_decimals=self._call(self._token, "decimals"),
                 spec_digest=_hex(config.specDigest),
                 genesis_digest=_hex(config.genesisDigest),
                 rules=_rules(config),

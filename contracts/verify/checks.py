@@ -34,6 +34,7 @@ def verify_facts(task: facts.TaskFacts, source: ArtifactSource) -> Verdict:
     return Verdict(
         task=task.task,
         block=task.block,
+        token_decimals=task.token_decimals,
         ok=wrong is None,
         facts_compared=compare.facts_compared,
         rounds=tuple(rounds),

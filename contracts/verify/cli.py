@@ -1,5 +1,7 @@
 """``collegium verify``: recompute a task from a chain and its artifacts, and say what is wrong."""
 
+import json
+from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +42,7 @@ def verify(
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the token that the orchestrator asks for.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON envelope on stdout.")] = False,
 ) -> None:
     """Say ok, or name the first fact that is wrong. Exit code: 0 ok, 1 wrong fact, 2 no verdict."""
     # web3 and the aggregation load when they are needed, so that --help is quick.
@@ -53,19 +55,33 @@ def verify(
         source = open_source(artifacts, token=token)
         verdict = verify_task(rpc_url, source, Deployment.parse(deployment.read_bytes()), task)
     except (CannotVerify, ContractViolation, OSError) as error:
-        Console(stderr=True).print(f"no verdict: {error}", style="red", markup=False, soft_wrap=True)
+        if as_json:
+            _print_envelope({"ok": False, "error": {"code": "no_verdict", "message": str(error)}})
+        _say(Console(stderr=True), f"no verdict: {error}", "red")
         raise typer.Exit(ExitCode.NO_VERDICT) from error
     if as_json:
-        typer.echo(verdict.model_dump_json(indent=2))
+        _print_envelope(_envelope(verdict))
     else:
-        _print(verdict, Console())
+        Console().print(_table(verdict))
+    _say_result(verdict, Console(stderr=as_json))
     raise typer.Exit(ExitCode.OK if verdict.ok else ExitCode.WRONG_FACT)
 
 
-def _print(verdict: Verdict, console: Console) -> None:
+def _envelope(verdict: Verdict) -> dict[str, object]:
+    envelope: dict[str, object] = {"ok": verdict.ok, "data": verdict.model_dump(mode="json")}
+    if verdict.wrong is not None:
+        envelope["error"] = {"code": "wrong_fact", "message": verdict.wrong.sentence}
+    return envelope
+
+
+def _print_envelope(envelope: dict[str, object]) -> None:
+    typer.echo(json.dumps(envelope))
+
+
+def _table(verdict: Verdict) -> Table:
     table = Table(title=f"Task {verdict.task}, verified at block {verdict.block}")
-    for heading in ("round", "phase", "parent", "accepted", "voters", "aggregate", "paid"):
-        table.add_column(heading, justify="right" if heading in ("round", "paid") else "left")
+    for heading in ("round", "phase", "parent", "accepted", "voters", "aggregate", "paid (tokens)"):
+        table.add_column(heading, no_wrap=True)
     for checked in verdict.rounds:
         table.add_row(
             str(checked.round),
@@ -74,16 +90,23 @@ def _print(verdict: Verdict, console: Console) -> None:
             f"{checked.accepted} of {checked.proposals}",
             str(checked.reveals),
             _short(checked.aggregate_digest) if checked.aggregate_digest else "parent kept",
-            str(checked.paid),
+            f"{Decimal(checked.paid).scaleb(-verdict.token_decimals):,.2f}",
         )
-    console.print(table)
+    return table
+
+
+def _say_result(verdict: Verdict, console: Console) -> None:
     for note in verdict.notes:
-        console.print(f"note: {note}", style="yellow", markup=False, soft_wrap=True)
+        _say(console, f"note: {note}", "yellow")
     if verdict.wrong is None:
-        console.print(f"ok: {verdict.facts_compared} facts agree", style="green", markup=False)
+        _say(console, f"ok: {verdict.facts_compared} facts agree", "green")
     else:
-        console.print(f"WRONG: {verdict.wrong.sentence}", style="bold red", markup=False, soft_wrap=True)
+        _say(console, f"WRONG: {verdict.wrong.sentence}", "bold red")
+
+
+def _say(console: Console, sentence: str, style: str) -> None:
+    console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _short(digest: str) -> str:
-    return digest[:14] + "…"
+    return digest[:10] + "…"

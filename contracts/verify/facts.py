@@ -233,6 +233,7 @@ class TaskFacts:
     block: int
     chain_id: int
     rounds_contract: str
+    token_decimals: int
     spec_digest: str
     genesis_digest: str
     rules: Rules

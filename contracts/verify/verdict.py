@@ -44,6 +44,7 @@ class Verdict(_Part):
     task: int
     block: int
     """The height that was verified."""
+    token_decimals: int
     ok: bool
     facts_compared: int
     rounds: tuple[RoundVerdict, ...]

@@ -66,8 +66,10 @@ def build(
     """Deal the codes and write the files; the same arguments write the same bytes.
 
     Raises:
-        ValueError: there is not one specialty for each network, or there are not enough codes.
+        ValueError: there are more or fewer networks than specialties, or not enough codes.
     """
+    if len(network_names) != len(SPECIALTIES):
+        raise ValueError(f"there are {len(SPECIALTIES)} specialties, not {len(network_names)}")
     draw = random.Random(seed)
     decks = {letter: _shuffled(codes, draw) for letter, codes in _codes_by_letter().items()}
     decks = {letter: deck[:_CODES_PER_LETTER] for letter, deck in decks.items()}

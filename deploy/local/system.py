@@ -15,7 +15,8 @@ from deploy.local.supervisor import LauncherError, Supervisor
 
 BIN = Path(sys.executable).parent
 EVM_BIN = Path(__file__).parents[2] / "contracts" / "evm" / "node_modules" / ".bin"
-READY_TIMEOUT_S = 60.0
+APP_FOLDER = Path(__file__).parents[2] / "tier_global" / "app"
+READY_TIMEOUT_S = 120.0
 RPC_TIMEOUT_S = 5.0
 SECONDS_PER_BLOCK = 1
 GAS_ALLOWANCE_WEI = 1_000 * 10**18
@@ -153,6 +154,7 @@ def orchestrator_environment(layout: Layout, ports: Ports) -> dict[str, str]:
         "COLLEGIUM_RELAYER_KEY_FILE": str(layout.keys / "relayer"),
         "COLLEGIUM_COUNCIL_KEY_FILE": str(layout.keys / "council"),
         "COLLEGIUM_TOKEN_FOLDER": str(layout.tokens),
+        "COLLEGIUM_FLOWER_APP_FOLDER": str(APP_FOLDER),
         "COLLEGIUM_FLOWER_HOME": str(layout.flower / "client"),
         "COLLEGIUM_FLOWER_CONNECTION": "collegium",
         "COLLEGIUM_HOST": "127.0.0.1",

@@ -1,1 +1,1 @@
-"""The REST API: routers by noun, schemas, one error mapping. An endpoint parses, calls one service, answers."""
+"""The REST API: routers by noun, schemas, one error mapping; an endpoint calls one service."""

@@ -46,7 +46,8 @@ class BodyLimitMiddleware:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return body
-            body += message.get("body", b"")
+            chunk: bytes = message.get("body", b"")
+            body += chunk
             if len(body) > self._limit_bytes:
                 return None
             if not message.get("more_body", False):

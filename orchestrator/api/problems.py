@@ -91,9 +91,7 @@ def problem_response(
         detail=detail,
         correlation_id=correlation_id(),
     )
-    return JSONResponse(
-        problem.model_dump(), status, headers=headers, media_type="application/problem+json"
-    )
+    return JSONResponse(problem.model_dump(), status, headers=headers, media_type="application/problem+json")
 
 
 def install(app: FastAPI) -> None:

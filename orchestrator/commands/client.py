@@ -61,6 +61,10 @@ class HubClient:
 
         self._ask("PUT", f"/v1/artifacts/{digest}", content=chunks())
 
+    def upload_bytes(self, digest: str, data: bytes) -> None:
+        """Store bytes as an artifact. Raises CommandError."""
+        self._ask("PUT", f"/v1/artifacts/{digest}", content=data)
+
     def _ask(self, method: str, path: str, **arguments: Any) -> Any:
         return _accepted(self._send(method, path, **arguments))
 

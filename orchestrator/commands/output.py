@@ -64,6 +64,19 @@ def answering(command: Callable[Parameters, Answer]) -> Callable[Parameters, Non
     return run
 
 
+def reporting(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """Make a function that runs until it is stopped a command."""
+
+    @wraps(command)
+    def run(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+        try:
+            command(*arguments, **options)
+        except CommandError as error:
+            _fail(error, as_json=False)
+
+    return run
+
+
 def say(words: str) -> None:
     """Tell people something."""
     typer.echo(words, err=True)

@@ -22,7 +22,7 @@ from orchestrator.dashboard.view import (
     TaskPage,
     Tone,
 )
-from orchestrator.dashboard.words import event_row
+from orchestrator.dashboard.words import event_row, says_twice
 from orchestrator.domain.outbox import Intent, subject_of
 from orchestrator.domain.ports import EvaluationRecord
 from orchestrator.services.task_facts import TaskFacts
@@ -165,6 +165,7 @@ def events_panel(facts: TaskFacts) -> EventsPanel:
         tuple(
             event_row(event, _party(facts, event.announcement.node).name if event.announcement.node else None)
             for event in facts.events
+            if not says_twice(event)
         )
     )
 
@@ -202,7 +203,8 @@ def _silent_chain(facts: TaskFacts) -> tuple[Decision, ...]:
                 "bad",
                 "The chain was not read yet",
                 "No block has been indexed, so nothing on this page is newer than that.",
-                "Start the worker with: collegium worker",
+                "Start the worker:",
+                "collegium worker",
             ),
         )
     silent_s = facts.now_unix_s - facts.head.timestamp_unix_s
@@ -263,7 +265,8 @@ def _too_few_nodes(facts: TaskFacts) -> tuple[Decision, ...]:
             "warn",
             "The task waits for approvals",
             " ".join(detail),
-            "Networks approve with: collegium node approve. An admin admits further networks.",
+            "An admin may admit further networks; a network approves with",
+            "collegium node approve",
         ),
     )
 

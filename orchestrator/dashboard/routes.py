@@ -44,7 +44,15 @@ def show_task(task: TaskNumber, session: Session, setting: Setting, rounds: Roun
         )
     page = _page(setting, task, rounds)
     query = "?rounds=all" if rounds == "all" else ""
-    return HTMLResponse(pages.render("task.html", page=page, query=query, signed_in_as=session.name))
+    return HTMLResponse(
+        pages.render(
+            "task.html",
+            page=page,
+            tasks=[each for each in setting.queries.tasks() if each.task is not None],
+            query=query,
+            signed_in_as=session.name,
+        )
+    )
 
 
 @router.get("/tasks/{task}/panels/{panel}")

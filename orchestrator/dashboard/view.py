@@ -63,13 +63,14 @@ class HeaderPanel:
 
 @dataclass(frozen=True)
 class Decision:
-    """Something that waits for a person, and what that person can do."""
+    """Something that waits for a person, what that person can do, and the command for it, if there is one."""
 
     key: str
     tone: Tone
     title: str
     detail: str
     action: str
+    command: str | None = None
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,23 @@ _SENTENCES = {
     "round.tallied": "Round {round}: {accepted} of {proposals} proposals accepted",
     "round.attested": "Round {round}: {node} attested the aggregate",
     "round.rewarded": "Round {round}: {paid} tokens of reward credited",
+    "evaluation.recorded": "{model} ({name}): {correct} of {records} test records right",
+    "conductor.running": "Round {round}: its conductor is at work",
+    "conductor.completed": "Round {round}: its conductor is done",
+    "conductor.failed": "Round {round}: its conductor failed",
+    "conductor.stopped": "Round {round}: its conductor was stopped",
+    "conductor.lost": "Round {round}: its conductor is lost",
+    "task.ordered": "The task was ordered",
+    "intent.refused": "The chain refused a transaction ({kind}): {reason}",
+    "chain.reorganised": "The chain was reorganised; this page was built again from it",
 }
 _PANELS_OF_SUBJECT: dict[str, tuple[str, ...]] = {
     "node": ("decisions", "nodes", "rewards", "events"),
     "task": ("header", "decisions", "nodes", "events"),
     "round": ("header", "decisions", "nodes", "rounds", "events"),
     "evaluation": ("header", "accuracy", "events"),
+    "conductor": ("decisions", "events"),
+    "intent": ("decisions", "rounds", "events"),
 }
 _AMOUNTS = ("amount", "stake", "paid")
 
@@ -42,10 +53,20 @@ def panels_of(kind: str) -> tuple[str, ...]:
     return _PANELS_OF_SUBJECT.get(kind.partition(".")[0], PANELS)
 
 
+def says_twice(event: StreamEvent) -> bool:
+    """Whether another line says the same: a closing phase is followed by the round's closing."""
+    facts = event.announcement.facts
+    return event.announcement.kind == "round.phase" and _phase(str(facts.get("phase", ""))).closed
+
+
 def event_row(event: StreamEvent, node_name: str | None) -> EventRow:
     """One line of the recent events."""
     announcement = event.announcement
-    words: dict[str, object] = {"node": node_name or "A node", "round": announcement.round}
+    words: dict[str, object] = {
+        "node": node_name or "A node",
+        "round": announcement.round,
+        "model": f"Round {announcement.round}" if announcement.round else "Base model",
+    }
     for key, value in announcement.facts.items():
         words[key] = text.tokens(int(str(value))) if key in _AMOUNTS else value
     phase = _phase(str(announcement.facts.get("phase", "")))
@@ -56,7 +77,7 @@ def event_row(event: StreamEvent, node_name: str | None) -> EventRow:
     else:
         template = _SENTENCES.get(announcement.kind, _plain(announcement.kind))
         words["phase"] = text.phase_name(phase)
-        sentence = template.format(**words)
+        sentence = template.format_map(_Words(words))
     return EventRow(
         id=event.id,
         when_unix_s=event.created_unix_s,
@@ -64,6 +85,14 @@ def event_row(event: StreamEvent, node_name: str | None) -> EventRow:
         tone=_tone(announcement.kind, phase),
         round=announcement.round,
     )
+
+
+class _Words(dict[str, object]):
+    """A sentence's words; one that is missing shows as a dash, so that an odd event never breaks the page."""
+
+    def __missing__(self, key: str) -> str:
+        """The dash."""
+        return "—"
 
 
 def _phase(label: str) -> Phase:

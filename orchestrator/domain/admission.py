@@ -70,7 +70,9 @@ def check_round_message(call: RoundCall, place: Place) -> None:
         )
     _check_time(_PHASE_OF[type(call)], place)
     if message.context != state.context:
-        raise WrongContext(f"the message was signed for context {message.context}, the round's is {state.context}")
+        raise WrongContext(
+            f"the message was signed for context {message.context}, the round's is {state.context}"
+        )
     match call:
         case RelayProposal():
             _check_proposal(call, place)
@@ -98,7 +100,9 @@ def check_approval(
     if node is None:
         raise NotFound(f"node {approval.node} is not admitted")
     if approval.spec_digest != task.config.spec_digest:
-        raise Unacceptable(f"the approval is for spec {approval.spec_digest}, the task's is {task.config.spec_digest}")
+        raise Unacceptable(
+            f"the approval is for spec {approval.spec_digest}, the task's is {task.config.spec_digest}"
+        )
     if now_unix_s > approval.expiry_unix_s:
         raise Unacceptable("the approval has expired")
     _check_signature(approval, call.signature, node, domain)
@@ -116,7 +120,9 @@ def _check_proposal(call: RelayProposal, place: Place) -> None:
     proposal, state = call.message, place.round
     node = _drawn(proposal.node, state.proposers, "proposer", place)
     if proposal.parent_digest != state.parent_digest:
-        raise WrongParent(f"the proposal starts from {proposal.parent_digest}, the round from {state.parent_digest}")
+        raise WrongParent(
+            f"the proposal starts from {proposal.parent_digest}, the round from {state.parent_digest}"
+        )
     if proposal.adapter_digest == state.parent_digest:
         raise RepeatsParent("the proposal repeats the adapter that the round starts from")
     _check_signature(proposal, call.signature, node, place.domain)
@@ -142,7 +148,8 @@ def _check_reveal(reveal: Reveal, place: Place) -> None:
         raise WrongCommitment("the scores and salt are not those that the node committed to")
     if len(reveal.scores_micronats) != len(place.round.proposals):
         raise WrongScoreCount(
-            f"the reveal has {len(reveal.scores_micronats)} scores, the round {len(place.round.proposals)} proposals"
+            f"the reveal has {len(reveal.scores_micronats)} scores, "
+            f"the round has {len(place.round.proposals)} proposals"
         )
 
 

@@ -40,7 +40,7 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The part of the projection that is at hand; ``read_to`` is (block number, log index) of its last event."""
+    """The part of the projection at hand; ``read_to`` is (block number, log index) of its last event."""
 
     read_to: tuple[int, int] = (-1, -1)
     nodes: Mapping[str, NodeState] = field(default_factory=dict)
@@ -193,10 +193,13 @@ def _step_round(ledger: Ledger, event: RoundEvent, now_unix_s: int) -> Step:
                 context=event.context,
                 deadline_unix_s=event.deadline_unix_s,
             )
-            kind, facts = "round.phase", {
-                "phase": event.phase.label,
-                "deadline_unix_s": event.deadline_unix_s,
-            }
+            kind, facts = (
+                "round.phase",
+                {
+                    "phase": event.phase.label,
+                    "deadline_unix_s": event.deadline_unix_s,
+                },
+            )
         case chain.Proposed():
             proposal = ProposalState(event.node, event.adapter_digest, event.report_digest)
             changed = replace(state, proposals=_add(state.proposals, proposal, _node_of_proposal))
@@ -213,9 +216,7 @@ def _step_round(ledger: Ledger, event: RoundEvent, now_unix_s: int) -> Step:
             kind, facts = "round.tallied", {"accepted": sum(event.accepted), "proposals": len(event.nodes)}
         case chain.Attested():
             attestation = AttestationState(event.node, event.aggregate_digest, event.score_micronats)
-            changed = replace(
-                state, attestations=_add(state.attestations, attestation, _node_of_attestation)
-            )
+            changed = replace(state, attestations=_add(state.attestations, attestation, _node_of_attestation))
             kind, node = "round.attested", event.node
     return _with_round(ledger, changed), (Announcement(kind, event.task, event.round, node, facts),)
 
@@ -238,9 +239,7 @@ def _revealed(vote: VoteState, event: chain.Revealed) -> VoteState:
     return replace(vote, scores_micronats=event.scores_micronats)
 
 
-def _tallied(
-    proposals: tuple[ProposalState, ...], event: chain.Tallied
-) -> tuple[ProposalState, ...]:
+def _tallied(proposals: tuple[ProposalState, ...], event: chain.Tallied) -> tuple[ProposalState, ...]:
     verdicts = {
         node: (accepted, median if has_median else None)
         for node, accepted, has_median, median in zip(
@@ -262,9 +261,7 @@ def _tallied(
 Entry = TypeVar("Entry")
 
 
-def _add(
-    entries: tuple[Entry, ...], entry: Entry, node_of: Callable[[Entry], str]
-) -> tuple[Entry, ...]:
+def _add(entries: tuple[Entry, ...], entry: Entry, node_of: Callable[[Entry], str]) -> tuple[Entry, ...]:
     if any(node_of(known) == node_of(entry) for known in entries):
         return entries
     return tuple(sorted((*entries, entry), key=lambda each: _address_order(node_of(each))))

@@ -98,7 +98,7 @@ class RewardState:
 
 @dataclass(frozen=True)
 class RoundState:
-    """One round; ``proposals``, ``votes`` and ``attestations`` ascend by node, the drawn are in draw order."""
+    """One round; ``proposals``, ``votes``, ``attestations`` ascend by node, the drawn are in draw order."""
 
     task: int
     round: int

@@ -1,4 +1,4 @@
-"""The bounds of a task's terms, as the contract sets them, so that a wrong order is refused before it costs gas."""
+"""The bounds of a task's terms, as the contract sets them: a wrong order is refused before it costs gas."""
 
 from contracts.digests import ZERO_DIGEST
 from contracts.messages import MAX_PROPOSERS, SCORE_LIMIT_MICRONATS

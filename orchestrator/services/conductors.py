@@ -36,9 +36,7 @@ class Conductors:
             for run in unit.flower_runs.unfinished():
                 if run.run_id is None:
                     error = "the worker stopped while it submitted"
-                    unit.flower_runs.save(
-                        replace(run, status="lost", changed_unix_s=now_unix_s, error=error)
-                    )
+                    unit.flower_runs.save(replace(run, status="lost", changed_unix_s=now_unix_s, error=error))
 
     def start(self, run: FlowerRunRecord) -> None:
         """Submit a recorded run, soon."""
@@ -79,7 +77,7 @@ class Conductors:
         except FlowerError as error:
             logger.warning("Flower run %s: %s", run.run_id, error)
             return
-        if status not in ("pending", "running"):
+        if status != "pending" and status != "running":
             self._save(replace(run, status=status))
 
     def _save(self, run: FlowerRunRecord) -> None:

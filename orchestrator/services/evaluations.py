@@ -26,7 +26,11 @@ class EvaluationService:
             if record.round != 0 and unit.projection.round(record.task, record.round) is None:
                 raise NotFound(f"task {record.task} has no round {record.round}")
             unit.evaluations.save(record)
-            facts = {"name": record.name, "correct": record.correct, "records": record.records}
+            facts: dict[str, str | int | bool | None] = {
+                "name": record.name,
+                "correct": record.correct,
+                "records": record.records,
+            }
             announcement = Announcement("evaluation.recorded", record.task, record.round, facts=facts)
             unit.stream.append(announcement, self.clock.now_unix_s())
         return record

@@ -1,4 +1,4 @@
-"""Following what happens, for streams to browsers and programs; the database is the queue, so nothing piles up."""
+"""Following what happens, for streams; the database is the queue, so nothing piles up."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ class EventFeed:
             raise Unavailable("too many programs follow the events already; try again later")
 
     async def follow(self, after_id: int | None) -> AsyncIterator[StreamEvent | None]:
-        """The events after a number (None: from now on), for ever; None now and then shows that silence is life."""
+        """The events after a number (None: from now on), for ever; None now and then as a sign of life."""
         self._followers += 1
         try:
             last_id = after_id

@@ -104,10 +104,13 @@ class Indexer:
                 raise ChainError("another worker indexed the same blocks")
             for announcement in _project(unit.projection, batch):
                 unit.stream.append(announcement, self.clock.now_unix_s())
+                logger.info("%s", _in_words(announcement))
 
     def _rebuild(self, head: Block) -> None:
         """Forget the projection and read the chain from the deployment on, in one transaction."""
-        logger.warning("the chain was reorganised: building the projection again from block %d", self.first_block)
+        logger.warning(
+            "the chain was reorganised: building the projection again from block %d", self.first_block
+        )
         batches = list(self._read(None, head))
         with self.records.read() as unit:
             settled = unit.outbox.settled_from_block(self.first_block)
@@ -123,7 +126,7 @@ class Indexer:
             unit.stream.append(Announcement("chain.reorganised", facts=facts), now_unix_s)
 
     def _after_reorganisation(self, intent: Intent) -> tuple[Intent, Intent] | None:
-        """A settled intent and what it is now, where that differs: its bytes are sent again if they vanished."""
+        """A settled intent and what it is now, where that differs: its bytes are to be sent again."""
         lane = self.lanes.for_call(intent.call)
         if intent.transaction_hash is None or intent.raw is None:
             return None
@@ -184,3 +187,10 @@ def _nodes_of(event: ChainEvent) -> tuple[str, ...]:
             return (event.node,)
         case _:
             return ()
+
+
+def _in_words(announcement: Announcement) -> str:
+    subjects = {"task": announcement.task, "round": announcement.round, "node": announcement.node}
+    said = [f"{name} {value}" for name, value in subjects.items() if value is not None]
+    said += [f"{name} {value}" for name, value in announcement.facts.items()]
+    return " ".join([announcement.kind, *said])

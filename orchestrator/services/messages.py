@@ -78,11 +78,15 @@ class MessageService:
 
     def _check_artifacts(self, spec_digest: str, call: RelayProposal) -> None:
         proposal = call.message
-        check_stored_adapter(self.artifacts, stored_spec(self.artifacts, spec_digest).manifest, proposal.adapter_digest)
+        check_stored_adapter(
+            self.artifacts, stored_spec(self.artifacts, spec_digest).manifest, proposal.adapter_digest
+        )
         try:
             self.artifacts.size_bytes(proposal.report_digest)
         except NotFound as error:
-            raise ArtifactMissing(f"the report {proposal.report_digest} is not stored; upload it first") from error
+            raise ArtifactMissing(
+                f"the report {proposal.report_digest} is not stored; upload it first"
+            ) from error
 
 
 def _task(unit: Unit, task: int) -> TaskState:

@@ -45,8 +45,8 @@ def enqueue(unit: Unit, key: str, call: Call, now_unix_s: int, *, round_number: 
 class OutboxProcessor:
     """Moves every unsettled intent as far as it goes.
 
-    A crash between any two steps is harmless: signed bytes are stored before they are sent, sending them twice
-    is one transaction, and nothing else is signed for an intent while its transaction can still be mined.
+    A crash between any two steps is harmless: signed bytes are stored before they are sent, sending them
+    twice is one transaction, and nothing else is signed for an intent whose transaction can still be mined.
     """
 
     records: Records
@@ -109,7 +109,7 @@ class OutboxProcessor:
         return signed
 
     def _send(self, intent: Intent, lane: TransactionLane) -> None:
-        """Broadcast the stored bytes; the intent is sent then, or queued again when they can never be mined."""
+        """Broadcast the stored bytes; the intent is sent then, or queued again if they can never be mined."""
         try:
             lane.broadcast(_transaction(intent))
         except NonceUsed as error:
@@ -143,6 +143,7 @@ class OutboxProcessor:
         )
         self._sent_unix_s.pop(intent.id, None)
         if receipt.succeeded:
+            logger.info("intent %d (%s) is in block %d", intent.id, intent.key, receipt.block_number)
             self._save(settled, intent.status)
         else:
             self._refuse(settled, "reverted in its block", expected=intent.status)

@@ -52,7 +52,9 @@ class QueryService:
         with self.records.read() as unit:
             on_chain = [_task_view(task, order_of(unit, task)) for task in unit.projection.tasks()]
             known = {view.spec_digest for view in on_chain}
-            ordered = [_order_view(unit, order) for order in unit.orders.all() if order.spec_digest not in known]
+            ordered = [
+                _order_view(unit, order) for order in unit.orders.all() if order.spec_digest not in known
+            ]
             return (*on_chain, *(view for view in ordered if view is not None))
 
     def task(self, task: int) -> TaskView:

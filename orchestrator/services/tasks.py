@@ -35,7 +35,7 @@ class TaskService:
     clock: Clock
 
     def create(self, name: str, config: TaskConfig, pool: int) -> OrderedTask:
-        """Order a task: it is created and funded on chain by the worker. The same order again changes nothing.
+        """Order a task, which the worker creates and funds on chain; the same order again changes nothing.
 
         Raises:
             ArtifactMissing: the spec or the genesis adapter is not stored.
@@ -46,7 +46,9 @@ class TaskService:
         check_terms(config)
         spec = stored_spec(self.artifacts, config.spec_digest)
         if spec.genesis_digest != config.genesis_digest:
-            raise WrongTerms(f"the spec's genesis adapter is {spec.genesis_digest}, not {config.genesis_digest}")
+            raise WrongTerms(
+                f"the spec's genesis adapter is {spec.genesis_digest}, not {config.genesis_digest}"
+            )
         check_stored_adapter(self.artifacts, spec.manifest, config.genesis_digest)
         now_unix_s = self.clock.now_unix_s()
         order = TaskOrder(config.spec_digest, name, f"create_task:{config.spec_digest}", pool, now_unix_s)
@@ -112,5 +114,3 @@ def order_of(unit: Unit, task: TaskState) -> TaskOrder | None:
 def _ordered(unit: Unit, spec_digest: str, intent: Intent) -> OrderedTask:
     tasks = unit.projection.tasks_of_spec(spec_digest)
     return OrderedTask(spec_digest, tasks[0].task if tasks else None, intent.status, intent.error)
-
-

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.chain.anvil import Anvil, running_anvil
-from tests.chain.world import World
+from tests.chain.world import Script, World
 
 
 @pytest.fixture(scope="session")
@@ -31,17 +31,9 @@ def make_world(anvil: Anvil, tmp_path: Path) -> Callable[..., World]:
 def played(anvil: Anvil, tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world whose task 1 has three rounds played: final, rejected, aborted. Only to be read."""
     world = World.build(anvil, tmp_path_factory.mktemp("played"))
-    play_three_outcomes(world)
-    return world
-
-
-def play_three_outcomes(world: World) -> int:
-    """Play a task of three rounds, one for each way a round can end; returns its number."""
-    from tests.chain.world import Script
-
     task = world.create_task()
     world.play_round(task)
     everybody = frozenset(world.nodes)
     world.play_round(task, Script(silent_attesters=everybody))
     world.play_round(task, Script(silent_voters=everybody))
-    return task
+    return world

@@ -24,14 +24,16 @@ POOL = st.one_of(st.integers(1, 1_000), st.integers(1, 1 << 100))
 SPEC_DIGEST = b"\x51" * 32
 GENESIS_DIGEST = "0x" + "52" * 32
 PHASE_SECONDS = 100
-ADAPTER_DIGESTS = ["0x" + f"{0xA0 + n:x}" * 32 for n in range(4)]
+ADAPTER_DIGESTS = ["0x" + f"{0xA0 + n:x}" * 32 for n in range(12)]
+"""Three rounds can each accept four different ones."""
 AGGREGATE_DIGESTS = ["0x" + f"{0xE0 + n:x}" * 32 for n in range(2)]
 
-STAKES = st.one_of(st.integers(1, 5), st.integers(1, 1 << 90))
+STAKES = st.sampled_from([st.just(1_000), st.integers(1, 3), st.integers(1, 1 << 90)])
+"""How a game's nodes are staked; equal and small stakes reach the exact thirds and halves."""
 SCORES = st.one_of(
     st.sampled_from([0, 1, -1, 100, SCORE_LIMIT_MICRONATS, -SCORE_LIMIT_MICRONATS]),
     st.integers(-300_000, 300_000),
-    st.sampled_from([INVALID_SCORE, UNAVAILABLE_SCORE]),
+    st.sampled_from([INVALID_SCORE, INVALID_SCORE, UNAVAILABLE_SCORE]),
 )
 THRESHOLDS = st.one_of(
     st.sampled_from([0, -SCORE_LIMIT_MICRONATS, SCORE_LIMIT_MICRONATS]), st.integers(-300_000, 100_000)
@@ -71,10 +73,12 @@ class Game:
         ]
         self.nodes = nodes
         self.groups = {node: data.draw(st.integers(1, len(nodes) + 2)) for node in nodes}
-        self.stakes = {node: data.draw(STAKES) for node in nodes}
+        stakes = data.draw(STAKES)
+        self.stakes = {node: data.draw(stakes) for node in nodes}
         self.rules = data.draw(make_rules(len(nodes)))
         self.pool = data.draw(POOL)
         self.parent = GENESIS_DIGEST
+        self.accepted: set[str] = set()
         self.claimable = dict.fromkeys(nodes, 0)
         self.chain = EvmChain(data.draw(st.integers(1, 1 << 40)), minted=MINTED)
         self._set_up()
@@ -182,12 +186,17 @@ class Game:
         if outcome is Outcome.FINAL:
             assert attestation.digest is not None
             self.parent = attestation.digest
+            verdicts = zip(self._ordered_proposals(), self.tallies, strict=True)
+            self.accepted |= {proposal.digest for proposal, tally in verdicts if tally.accepted}
             assert self.view().aggregateDigest == _bytes(self.parent)
         else:
             assert self.view().aggregateDigest == bytes(32)
         if self.tallies:
             self._compare_tally()
         return outcome
+
+    def _ordered_proposals(self) -> list[ProposedAdapter]:
+        return sorted(self.proposals, key=lambda proposal: int(proposal.node, 16))
 
     def _draw(self, seed_block: int) -> None:
         self.advance(Phase.TRAINING)
@@ -216,8 +225,12 @@ class Game:
             if not self.data.draw(MOSTLY, label="proposes"):
                 continue
             self.refused_message("RepeatsParent", lambda node=node: self.propose(node, self.parent))
-            digests = [digest for digest in ADAPTER_DIGESTS if digest != self.parent]
-            proposed[node] = self.data.draw(st.sampled_from(digests))
+            for digest in self.accepted:
+                self.refused_message(
+                    "RepeatsAccepted", lambda node=node, digest=digest: self.propose(node, digest)
+                )
+            fresh = [digest for digest in ADAPTER_DIGESTS if digest not in self.accepted]
+            proposed[node] = self.data.draw(st.sampled_from(fresh[:4]))
             self.propose(node, proposed[node])
             self.refused_message("AlreadySent", lambda node=node: self.propose(node, ADAPTER_DIGESTS[0]))
         if len(proposed) >= self.rules.min_proposals:

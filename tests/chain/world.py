@@ -4,7 +4,8 @@ Nodes sign real messages; adapters are a few numbers. Everything goes through th
 chain adapter, so a round played here also exercises that.
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -44,6 +45,7 @@ from orchestrator.domain.chain import (
 from tests.chain.anvil import RICH_KEYS, Anvil
 
 TOKEN = 10**18
+WAIT_TIMEOUT_S = 30.0
 NO_EXPIRY_UNIX_S = 1 << 40
 MANIFEST = Manifest(
     tensors=(
@@ -101,6 +103,14 @@ class Script:
     attested: Mapping[str, str] = field(default_factory=dict)
     """Voter → the digest it attests, where it is not the aggregate's."""
     attested_score_micronats: int = 50_000
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition, but not for ever."""
+    give_up = time.monotonic() + WAIT_TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < give_up, f"waited {WAIT_TIMEOUT_S} s for {what}"
+        time.sleep(0.005)
 
 
 def usual_adapter(node: str, round_number: int) -> bytes:
@@ -220,8 +230,10 @@ class World:
         return transaction
 
     def receipt(self, transaction: SignedTransaction) -> Receipt:
-        """The receipt of a transaction that this chain mines at once."""
-        receipt = self.lanes.relayer.receipt(transaction.hash)
+        """The receipt of a transaction; waits until it is mined."""
+        lane = self.lanes.relayer
+        wait_until(lambda: lane.receipt(transaction.hash) is not None, "the transaction to be mined")
+        receipt = lane.receipt(transaction.hash)
         assert receipt is not None
         return receipt
 

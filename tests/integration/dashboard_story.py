@@ -1,17 +1,25 @@
 """A consortium's life as the chain would tell it, for tests of what people are shown.
 
-Events go through the real indexer into a real database, calls into the real outbox: only the chain is a script.
+Events go through the real indexer into a real database, calls into the real outbox; only the chain is a
+script.
 Time stands still between steps; ``Story.now_unix_s`` is the clock and the newest block's time.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from contracts.messages import Attestation, Proposal
+from fastapi import FastAPI
+from sqlalchemy import Engine, event
+
+from contracts.messages import Attestation, Domain, Proposal
+from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database.migrate import migrate
-from orchestrator.adapters.database.records import DatabaseRecords, open_records
+from orchestrator.adapters.database.records import DatabaseRecords, open_engine
+from orchestrator.app import create_app
 from orchestrator.domain.chain import (
     Advance,
     Approved,
@@ -142,14 +150,30 @@ class NoLanes:
         raise NotImplementedError
 
 
+@cache
+def _empty_database() -> bytes:
+    """A migrated SQLite file; migrating it again for every test would take most of the tests' time."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "collegium.sqlite"
+        migrate(f"sqlite:///{file}")
+        return file.read_bytes()
+
+
+def _hasty_engine(url: str) -> Engine:
+    """The real engine, without waiting for the disk: the story outlives no power failure."""
+    engine = open_engine(url)
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+    return engine
+
+
 class Story:
     """Tells what happens, step by step; every step is on the page when its method returns."""
 
     def __init__(self, folder: Path) -> None:
-        url = f"sqlite:///{folder / 'collegium.sqlite'}"
-        migrate(url)
+        file = folder / "collegium.sqlite"
+        file.write_bytes(_empty_database())
         self.time_unix_s = START_UNIX_S
-        self.records: DatabaseRecords = open_records(url)
+        self.records = DatabaseRecords(_hasty_engine(f"sqlite:///{file}"))
         self.chain = ScriptedChain()
         self._indexer = Indexer(self.records, self.chain, NoLanes(), self, first_block=0)
         self.parent = CONFIG.genesis_digest
@@ -186,8 +210,8 @@ class Story:
     def enter(self, number: int, phase: Phase, lasts_s: int = 0, after_s: int = 1) -> None:
         """The round moves to a phase that may last so long."""
         deadline = self.time_unix_s + after_s + lasts_s if lasts_s else 0
-        event = PhaseChanged(TASK, number, phase, "0x" + f"{number:02d}" * 16, deadline)
-        self.happen(event, after_s=after_s)
+        change = PhaseChanged(TASK, number, phase, "0x" + f"{number:02d}" * 16, deadline)
+        self.happen(change, after_s=after_s)
 
     def request(self, number: int) -> None:
         """A round is requested."""
@@ -314,3 +338,9 @@ class Story:
                 loss_nats=2.0,
             )
         )
+
+
+def app_over(story: Story, folder: Path) -> FastAPI:
+    """The hub's real application over the story's records."""
+    artifacts = FolderArtifactStore(folder / "artifacts", 1 << 20)
+    return create_app(story.records, artifacts, Domain(chain_id=31337, rounds_contract=address(99)), story)

@@ -93,7 +93,7 @@ class FlowerRig:
         home = self.folder / "client-home"
         home.mkdir(exist_ok=True)
         (home / "config.toml").write_text(
-            f'[superlink]\ndefault = "rig"\n[superlink.rig]\naddress = "127.0.0.1:{self.port}"\ninsecure = true\n'
+            f'[superlink.rig]\naddress = "127.0.0.1:{self.port}"\ninsecure = true\n'
         )
         done = subprocess.run(
             [

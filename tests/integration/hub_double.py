@@ -1,4 +1,4 @@
-"""A stand-in for the orchestrator and its worker: the REST calls that the conductor makes, straight to a real chain."""
+"""A stand-in for the orchestrator and its worker: the conductor's REST calls, straight to a real chain."""
 
 import json
 import threading
@@ -37,6 +37,12 @@ class HubDouble:
         self._stop = threading.Event()
 
     @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else sends transactions meanwhile: the accounts' nonces are counted by whoever sends."""
+        with self._lock:
+            yield
+
+    @contextmanager
     def serving(self) -> Iterator[str]:
         """The URL, while it runs."""
         hub = self
@@ -56,13 +62,16 @@ class HubDouble:
                 self.end_headers()
                 self.wfile.write(answer)
 
-            do_GET = do_PUT = do_POST = handle_one
+            do_GET = do_PUT = do_POST = handle_one  # noqa: N815 (the library's names)
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threads = [threading.Thread(target=server.serve_forever), threading.Thread(target=self._advance_when_due)]
+        threads = [
+            threading.Thread(target=server.serve_forever),
+            threading.Thread(target=self._advance_when_due),
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -122,7 +131,8 @@ class HubDouble:
                 for proposal in view.proposals
             ],
             "votes": [
-                {"node": vote.node, "committed": any(vote.commitment), "revealed": vote.revealed} for vote in view.votes
+                {"node": vote.node, "committed": any(vote.commitment), "revealed": vote.revealed}
+                for vote in view.votes
             ],
             "attestations": [
                 {"node": attestation.node, "aggregate_digest": "0x" + attestation.aggregateDigest.hex()}

@@ -1,7 +1,7 @@
 """A stand-in for ``python -m tier_local``: the same command line and files, with arithmetic for a model.
 
-Every network pulls an adapter towards the same hidden target; a network's loss is the adapter's distance from it. So an
-honest proposal improves the aggregate, and one that runs away from the target spoils it. ``network.json`` may hold:
+Every network pulls an adapter towards the same hidden target; a network's loss is the adapter's distance from
+it. So an honest proposal improves the aggregate, and one that runs away spoils it. ``network.json`` may hold:
 
     name, seconds (how long a job takes), fail (exit code of every job), away (train in the wrong direction),
     hang (never end, ignore SIGTERM)
@@ -36,12 +36,16 @@ def main() -> int:
         time.sleep(3600)
     time.sleep(network.get("seconds", 0.0))
     if network.get("fail"):
-        print("the double was told to fail", file=sys.stderr)
+        sys.stderr.write("the double was told to fail\n")
         return int(network["fail"])
     spec = TaskSpec.parse(arguments.spec.read_bytes())
     parent = spec.manifest.decode(arguments.parent.read_bytes())
     arguments.out.mkdir(parents=True, exist_ok=True)
-    report = _train(arguments, spec, parent, network) if arguments.job == "train" else _evaluate(arguments, spec, parent)
+    report = (
+        _train(arguments, spec, parent, network)
+        if arguments.job == "train"
+        else _evaluate(arguments, spec, parent)
+    )
     (arguments.out / "report.json").write_text(json.dumps(report))
     return 0
 
@@ -50,7 +54,9 @@ def target(spec: TaskSpec) -> dict[str, Any]:
     """The adapter that every network would like to have."""
     random = np.random.default_rng(spec.training.seed)
     return {
-        tensor.name: random.normal(size=tensor.shape).astype(np.float32 if tensor.dtype == "F32" else np.float16)
+        tensor.name: random.normal(size=tensor.shape).astype(
+            np.float32 if tensor.dtype == "F32" else np.float16
+        )
         for tensor in spec.manifest.tensors
     }
 
@@ -70,7 +76,8 @@ def _train(
     # Each network has a habit of its own, so that no two adapters are equal.
     habit = np.random.default_rng(list(network["name"].encode())).normal(scale=0.01)
     tensors = {
-        name: (parent[name] + (step + habit) * (goal[name] - parent[name])).astype(parent[name].dtype) for name in goal
+        name: (parent[name] + (step + habit) * (goal[name] - parent[name])).astype(parent[name].dtype)
+        for name in goal
     }
     data = spec.manifest.encode(tensors)
     (arguments.out / "adapter.safetensors").write_bytes(data)

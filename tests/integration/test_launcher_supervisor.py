@@ -13,7 +13,7 @@ SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sle
 STUBBORN = [
     sys.executable,
     "-c",
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True); time.sleep(600)",
+    "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)",
 ]
 FAILING = [sys.executable, "-c", "print('the disk is full'); raise SystemExit(3)"]
 

@@ -53,6 +53,8 @@ error WrongSignature(address signer);
 error ZeroDigest();
 /// An adapter that repeats its parent.
 error RepeatsParent();
+/// An adapter that a final round of the task has accepted before.
+error RepeatsAccepted();
 error NotCommitted(address node);
 error WrongCommitment(bytes32 expected);
 error WrongScoreCount(uint256 expected);

@@ -19,6 +19,7 @@ import {
     NotDrawn,
     NotDue,
     NotEnoughEligible,
+    RepeatsAccepted,
     RepeatsParent,
     RoundOpen,
     ScoreOutOfRange,
@@ -73,6 +74,7 @@ contract Rounds is IRounds, EIP712 {
         bytes32 parentDigest;
         address[] approved;
         mapping(address node => bool) isApproved;
+        mapping(bytes32 adapterDigest => bool) isAccepted;
     }
 
     /// The round that `advance` moves.
@@ -177,11 +179,12 @@ contract Rounds is IRounds, EIP712 {
         Round storage round = _rounds[proposal.task][proposal.round];
         _requireOpen(round, Phase.Training, proposal.context);
         if (proposal.parentDigest != round.parentDigest) revert WrongParent(round.parentDigest);
-        if (proposal.adapterDigest == 0) revert ZeroDigest();
-        if (proposal.adapterDigest == round.parentDigest) revert RepeatsParent();
         Seat storage seat = round.seats[proposal.node];
         if (!seat.isProposer) revert NotDrawn(proposal.node);
         if (seat.adapterDigest != 0) revert AlreadySent(proposal.node);
+        if (proposal.adapterDigest == 0) revert ZeroDigest();
+        if (proposal.adapterDigest == round.parentDigest) revert RepeatsParent();
+        if (_tasks[proposal.task].isAccepted[proposal.adapterDigest]) revert RepeatsAccepted();
         _requireSigned(proposal.node, proposal.hash(), signature);
 
         seat.adapterDigest = proposal.adapterDigest;
@@ -266,22 +269,22 @@ contract Rounds is IRounds, EIP712 {
     }
 
     /// @inheritdoc IRounds
-    function roundOf(uint64 task, uint32 number) external view returns (RoundView memory view_) {
+    function roundOf(uint64 task, uint32 number) external view returns (RoundView memory result) {
         Round storage round = _rounds[task][number];
-        view_.phase = round.phase;
-        view_.parentDigest = round.parentDigest;
-        view_.aggregateDigest = round.aggregateDigest;
-        view_.requestBlock = round.requestBlock;
-        view_.seedBlock = round.seedBlock;
-        view_.seed = round.seed;
-        view_.context = round.context;
-        view_.deadline = round.deadline;
-        view_.reward = round.reward;
-        (view_.eligible, view_.stakes) = _members(round);
-        view_.proposers = round.nodesAt(round.proposers);
-        view_.voters = round.nodesAt(round.voters);
-        view_.proposals = _proposalViews(round);
-        (view_.votes, view_.attestations) = _voterViews(round, view_.voters);
+        result.phase = round.phase;
+        result.parentDigest = round.parentDigest;
+        result.aggregateDigest = round.aggregateDigest;
+        result.requestBlock = round.requestBlock;
+        result.seedBlock = round.seedBlock;
+        result.seed = round.seed;
+        result.context = round.context;
+        result.deadline = round.deadline;
+        result.reward = round.reward;
+        (result.eligible, result.stakes) = _members(round);
+        result.proposers = round.nodesAt(round.proposers);
+        result.voters = round.nodesAt(round.voters);
+        result.proposals = _proposalViews(round);
+        (result.votes, result.attestations) = _voterViews(round, result.voters);
     }
 
     /// @inheritdoc IRounds
@@ -349,7 +352,17 @@ contract Rounds is IRounds, EIP712 {
 
         round.aggregateDigest = digest;
         _tasks[open.task].parentDigest = digest;
+        _rememberAccepted(open.task, round);
         _close(open, round, Phase.Final);
+    }
+
+    /// Adapters that made it into a parent cannot be proposed again.
+    function _rememberAccepted(uint64 task, Round storage round) private {
+        address[] memory nodes = round.nodesAt(round.proposals);
+        for (uint256 i; i < nodes.length; ++i) {
+            Seat storage seat = round.seats[nodes[i]];
+            if (seat.accepted) _tasks[task].isAccepted[seat.adapterDigest] = true;
+        }
     }
 
     function _enter(Open memory open, Round storage round, Phase phase, bytes16 context, uint32 durationSeconds)

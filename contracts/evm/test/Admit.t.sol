@@ -6,10 +6,10 @@ import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {NodeKnown, NodeUnknown, ZeroAddress, ZeroGroup} from "../src/Errors.sol";
 import {IRegistry} from "../src/interfaces/IRegistry.sol";
 import {NodeView} from "../src/Types.sol";
-import {Consortium} from "./helpers/Consortium.sol";
+import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {vm} from "./helpers/Vm.sol";
 
-contract AdmitTest is Consortium {
+contract AdmitTest is ConsortiumTest {
     function testFuzz_CouncilAdmits(address node, address signer, uint64 group) public {
         vm.assume(node != address(0) && signer != address(0) && group != 0);
 

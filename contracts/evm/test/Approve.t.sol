@@ -14,7 +14,7 @@ import {
 } from "../src/Errors.sol";
 import {IRounds} from "../src/interfaces/IRounds.sol";
 import {Approval} from "../src/Messages.sol";
-import {Consortium} from "./helpers/Consortium.sol";
+import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
 /// A signer that is a contract: accepts one digest, or burns what it is given.
@@ -32,7 +32,7 @@ contract ContractSigner is IERC1271 {
     }
 }
 
-contract ApproveTest is Consortium {
+contract ApproveTest is ConsortiumTest {
     uint64 private task;
     address private node;
 

@@ -14,10 +14,10 @@ import {
 import {IRounds} from "../src/interfaces/IRounds.sol";
 import {Attestation} from "../src/Messages.sol";
 import {Phase} from "../src/Types.sol";
-import {Consortium} from "./helpers/Consortium.sol";
+import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
-contract AttestTest is Consortium {
+contract AttestTest is ConsortiumTest {
     bytes32 private constant OTHER = keccak256("other");
 
     uint64 private task;
@@ -125,6 +125,7 @@ contract AttestTest is Consortium {
         _closesAs(Phase.Rejected, GENESIS);
     }
 
+    /// forge-config: default.fuzz.runs = 50
     function testFuzz_TheAttestedMedianDecides(int32[4] memory scores) public {
         uint256 below;
         for (uint256 i; i < 4; ++i) {

@@ -13,10 +13,10 @@ import {
 import {IRounds} from "../src/interfaces/IRounds.sol";
 import {Commit} from "../src/Messages.sol";
 import {Phase} from "../src/Types.sol";
-import {Consortium} from "./helpers/Consortium.sol";
+import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
-contract CommitTest is Consortium {
+contract CommitTest is ConsortiumTest {
     uint64 private task;
     address private voter;
     Commit private valid;

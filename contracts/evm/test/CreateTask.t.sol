@@ -6,11 +6,11 @@ import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {InvalidConfig, TaskUnknown, ZeroAmount} from "../src/Errors.sol";
 import {ITasks} from "../src/interfaces/ITasks.sol";
 import {TaskConfig} from "../src/Types.sol";
-import {Consortium} from "./helpers/Consortium.sol";
+import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
 /// Tasks: create and fund.
-contract CreateTaskTest is Consortium {
+contract CreateTaskTest is ConsortiumTest {
     function test_CouncilCreatesNumberedTasks() public {
         TaskConfig memory config = demoConfig();
         vm.expectEmit();

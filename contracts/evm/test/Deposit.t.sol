@@ -2,11 +2,11 @@
 pragma solidity ^0.8.30;
 
 import {InsufficientStake, NodeUnknown, ZeroAmount} from "../src/Errors.sol";
-import {Consortium} from "./helpers/Consortium.sol";
+import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
 /// Stake: deposit and withdraw.
-contract DepositTest is Consortium {
+contract DepositTest is ConsortiumTest {
     function testFuzz_AnyoneDepositsForANode(uint256 first, uint256 second) public {
         first = bound(first, 1, 1e30);
         second = bound(second, 1, 1e30);

@@ -5,6 +5,7 @@ import {
     AlreadySent,
     DeadlinePassed,
     NotDrawn,
+    RepeatsAccepted,
     RepeatsParent,
     WrongContext,
     WrongParent,
@@ -15,10 +16,10 @@ import {
 import {IRounds} from "../src/interfaces/IRounds.sol";
 import {Proposal} from "../src/Messages.sol";
 import {Phase, RoundView} from "../src/Types.sol";
-import {Consortium} from "./helpers/Consortium.sol";
+import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
-contract ProposeTest is Consortium {
+contract ProposeTest is ConsortiumTest {
     uint64 private task;
     address private proposer;
     Proposal private valid;
@@ -98,6 +99,29 @@ contract ProposeTest is Consortium {
         _refused(proposal, abi.encodeWithSelector(RepeatsParent.selector));
         proposal.adapterDigest = 0;
         _refused(proposal, abi.encodeWithSelector(ZeroDigest.selector));
+    }
+
+    function test_WhatAFinalRoundAcceptedIsRefused() public {
+        address[] memory proposers = viewOf(task).proposers;
+        for (uint256 i; i < 3; ++i) {
+            propose(proposalOf(task, proposers[i]));
+        }
+        rounds.advance(task);
+        vote(task, allScores(task, 1));
+        attestAll(task, 1);
+        Proposal memory stale = proposalOf(task, openTraining(task).proposers[0]);
+        stale.adapterDigest = valid.adapterDigest;
+        _refused(stale, abi.encodeWithSelector(RepeatsAccepted.selector));
+    }
+
+    function test_WhatAFailedRoundHadIsTakenAgain() public {
+        propose(valid);
+        passDeadline(task);
+        rounds.advance(task);
+        Proposal memory again = proposalOf(task, openTraining(task).proposers[0]);
+        again.adapterDigest = valid.adapterDigest;
+        propose(again);
+        vm.assertEq(viewOf(task).proposals.length, 1);
     }
 
     function test_ANodeThatWasNotDrawnIsRefused() public {

@@ -4,10 +4,10 @@ pragma solidity ^0.8.30;
 import {NoRoundsLeft, NotEnoughEligible, RoundOpen, TaskUnknown} from "../src/Errors.sol";
 import {IRounds} from "../src/interfaces/IRounds.sol";
 import {Phase, RoundView, TaskConfig} from "../src/Types.sol";
-import {Consortium} from "./helpers/Consortium.sol";
+import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
-contract RequestRoundTest is Consortium {
+contract RequestRoundTest is ConsortiumTest {
     function test_FreezesCappedStakesAscending() public {
         admitFour();
         admitNode(5, 0);

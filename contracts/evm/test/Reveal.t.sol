@@ -15,10 +15,10 @@ import {
 import {IRounds} from "../src/interfaces/IRounds.sol";
 import {Reveal} from "../src/Messages.sol";
 import {INVALID_SCORE, Phase, UNAVAILABLE_SCORE} from "../src/Types.sol";
-import {Consortium} from "./helpers/Consortium.sol";
+import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
-contract RevealTest is Consortium {
+contract RevealTest is ConsortiumTest {
     uint64 private task;
     address[] private voters;
 
@@ -28,6 +28,7 @@ contract RevealTest is Consortium {
         voters = openCommitting(task).voters;
     }
 
+    /// forge-config: default.fuzz.runs = 100
     function testFuzz_AnyoneShowsWhatWasCommitted(address relayer, int32 first, int32 second, bytes32 salt) public {
         int32[] memory scores = _three(_inRange(first), _inRange(second), UNAVAILABLE_SCORE);
         Reveal memory message = revealOf(task, voters[0], scores);
@@ -43,6 +44,7 @@ contract RevealTest is Consortium {
         vm.assertEq(keccak256(abi.encode(viewOf(task).votes[0].scores)), keccak256(abi.encode(scores)));
     }
 
+    /// forge-config: default.fuzz.runs = 100
     function testFuzz_OtherScoresOrSaltAreRefused(int32 score, bytes32 salt) public {
         Reveal memory message = revealOf(task, voters[0], _three(1, 2, 3));
         vm.assume(score != 2 || salt != SALT);
@@ -65,6 +67,7 @@ contract RevealTest is Consortium {
         rounds.reveal(copy);
     }
 
+    /// forge-config: default.fuzz.runs = 100
     function testFuzz_OutOfRangeIsRefused(int32 score) public {
         vm.assume(score > 8_000_000 || score < -8_000_000);
         vm.assume(score != INVALID_SCORE && score != UNAVAILABLE_SCORE);
@@ -80,6 +83,7 @@ contract RevealTest is Consortium {
         rounds.reveal(message);
     }
 
+    /// forge-config: default.fuzz.runs = 100
     function testFuzz_AnotherLengthIsRefused(uint256 length) public {
         length = bound(length, 0, 20);
         vm.assume(length != 3);
@@ -107,6 +111,7 @@ contract RevealTest is Consortium {
         rounds.reveal(message);
     }
 
+    /// forge-config: default.fuzz.runs = 100
     function testFuzz_AnotherContextIsRefused(bytes16 context) public {
         Reveal memory message = revealOf(task, voters[0], _three(1, 2, 3));
         vm.assume(context != message.context);
@@ -117,6 +122,7 @@ contract RevealTest is Consortium {
         rounds.reveal(message);
     }
 
+    /// forge-config: default.fuzz.runs = 100
     function testFuzz_UpToTheDeadline(uint256 time) public {
         Reveal memory message = revealOf(task, voters[0], _three(1, 2, 3));
         _commitAndMoveOn(message);

@@ -2,11 +2,11 @@
 pragma solidity ^0.8.30;
 
 import {Phase, RoundView} from "../src/Types.sol";
-import {Consortium} from "./helpers/Consortium.sol";
+import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {vm} from "./helpers/Vm.sol";
 
 /// Whole rounds, start to end.
-contract RoundFinalTest is Consortium {
+contract RoundFinalTest is ConsortiumTest {
     function test_ThreeRoundsBecomeFinal() public {
         uint64 task = demo();
         for (uint32 number = 1; number <= 3; ++number) {

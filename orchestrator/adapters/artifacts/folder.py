@@ -8,6 +8,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from contracts.digests import is_digest
@@ -35,10 +36,7 @@ class FolderArtifactStore:
         path = self._path(digest)
         if path is None:
             raise ArtifactDigestMismatch(f"{digest[:80]!r} is not a digest: 0x and 64 lower-case hex digits")
-        try:
-            return self._store(path, digest, chunks)
-        except OSError as error:
-            raise Unavailable(f"the artifact store cannot write: {error.strerror}") from error
+        return self._store(path, digest, chunks)
 
     def size_bytes(self, digest: str) -> int:
         """The artifact's size. Raises NotFound."""
@@ -59,25 +57,27 @@ class FolderArtifactStore:
         """The whole artifact. Raises NotFound, or ArtifactTooLarge when it is larger than the limit."""
         size_bytes = self.size_bytes(digest)
         if size_bytes > limit_bytes:
-            raise ArtifactTooLarge(f"artifact {digest} has {size_bytes} bytes, at most {limit_bytes} are expected")
+            raise ArtifactTooLarge(
+                f"artifact {digest} has {size_bytes} bytes, at most {limit_bytes} are expected"
+            )
         return b"".join(self._read_chunks(digest))
 
     def _store(self, path: Path, digest: str, chunks: Iterable[bytes]) -> bool:
-        incoming = self._folder / _PARTS
-        incoming.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=incoming)
+        with _disk_errors():
+            incoming = self._folder / _PARTS
+            incoming.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=incoming)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                # Errors of the chunks' source are not the disk's.
                 for chunk in self._checked(digest, chunks):
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            if path.exists():
-                return False
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary, path)
-            _sync_folder(path.parent)
-            return True
+                    with _disk_errors():
+                        file.write(chunk)
+                with _disk_errors():
+                    file.flush()
+                    os.fsync(file.fileno())
+            with _disk_errors():
+                return _publish(Path(temporary), path)
         finally:
             Path(temporary).unlink(missing_ok=True)
 
@@ -103,6 +103,24 @@ class FolderArtifactStore:
         if not is_digest(digest):
             return None
         return self._folder / digest[2:4] / digest[2:]
+
+
+def _publish(temporary: Path, path: Path) -> bool:
+    """Give a finished file its name; False when the name is taken, then by the same bytes."""
+    if path.exists():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+    return True
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"the artifact store cannot write: {error.strerror}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -33,15 +33,20 @@ def read_key(path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise InvalidKeyFile(f"key file {path}: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise UnsafeKeyFile(f"key file {path} is not a regular file")
-        if status.st_uid != os.geteuid():
-            raise UnsafeKeyFile(f"key file {path} belongs to another user")
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            raise UnsafeKeyFile(f"key file {path} can be read or changed by others; its mode must be 0600")
-        line = file.read(_MOST_BYTES).strip()
+    try:
+        _require_private(path, os.fstat(descriptor))
+        line = os.read(descriptor, _MOST_BYTES).strip()
+    finally:
+        os.close(descriptor)
     if _KEY.fullmatch(line) is None:
         raise InvalidKeyFile(f"key file {path} does not hold 0x and 64 hex digits")
     return line.decode()
+
+
+def _require_private(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnsafeKeyFile(f"key file {path} is not a regular file")
+    if status.st_uid != os.geteuid():
+        raise UnsafeKeyFile(f"key file {path} belongs to another user")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise UnsafeKeyFile(f"key file {path} can be read or changed by others; its mode must be 0600")

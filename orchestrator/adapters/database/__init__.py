@@ -1,4 +1,4 @@
-"""The database behind the repositories of ``orchestrator.domain.ports``: SQLite, in types PostgreSQL shares."""
+"""The database behind the repositories of the domain: SQLite, in types that PostgreSQL shares."""
 
 from orchestrator.adapters.database.records import DatabaseRecords, open_records
 

@@ -40,9 +40,7 @@ _CURSOR = 1
 _CONFIG = TypeAdapter(TaskConfig)
 _EVENT_ADAPTERS: dict[type[ChainEvent], TypeAdapter[Any]] = {}
 
-Part = TypeVar(
-    "Part", RoundMemberRow, RoundPhaseRow, ProposalRow, VoteRow, AttestationRow, RewardRow
-)
+Part = TypeVar("Part", RoundMemberRow, RoundPhaseRow, ProposalRow, VoteRow, AttestationRow, RewardRow)
 
 
 class SqlProjectionRepository:

@@ -1,4 +1,4 @@
-"""Connections and transactions: one unit is one transaction; a writing unit takes SQLite's write lock first."""
+"""Connections and transactions: a unit is one transaction; a writing one takes SQLite's write lock first."""
 
 import sqlite3
 from collections.abc import Iterator

@@ -57,7 +57,7 @@ class FlowerCommandRuns:
     def _flwr(self, *arguments: str) -> dict[str, Any]:
         command = [str(Path(sys.executable).with_name("flwr")), *arguments, "--format", "json"]
         try:
-            # A session of its own: Ctrl-C in a terminal ends the worker in order, not its half-done submission.
+            # A session of its own, so that Ctrl-C in a terminal does not cut a submission in half.
             done = subprocess.run(
                 command,
                 capture_output=True,

@@ -33,9 +33,7 @@ def list_rounds(task: TaskInPath, services: ServicesOfApp, _: Reader) -> RoundLi
 
 
 @router.get("/{round_number}", operation_id="get_round")
-def get_round(
-    task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Reader
-) -> RoundAnswer:
+def get_round(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Reader) -> RoundAnswer:
     """One round."""
     return RoundAnswer.model_validate(services.queries.round(task, round_number))
 
@@ -97,9 +95,7 @@ def list_evaluations(
     return EvaluationList(items=tuple(EvaluationAnswer.model_validate(record) for record in records))
 
 
-@router.post(
-    "/{round_number}/evaluations", operation_id="record_evaluation", status_code=HTTPStatus.CREATED
-)
+@router.post("/{round_number}/evaluations", operation_id="record_evaluation", status_code=HTTPStatus.CREATED)
 def record_evaluation(
     task: TaskInPath,
     round_number: RoundOrBaseInPath,

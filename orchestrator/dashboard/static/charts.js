@@ -43,7 +43,7 @@ const Charts = (function () {
         data: categories,
         axisTick: { show: false },
         axisLine: { lineStyle: { color: colours.line } },
-        axisLabel: { color: colours.text, hideOverlap: true },
+        axisLabel: { color: colours.text, hideOverlap: true, interval: categories.length <= 8 ? 0 : "auto" },
       },
       yAxis: {
         type: "value",

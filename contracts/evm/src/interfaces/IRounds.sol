@@ -71,7 +71,8 @@ interface IRounds {
     /// Moves the open round on if its phase is complete or past its deadline; anyone. Reverts `NotDue` otherwise.
     function advance(uint64 task) external returns (Phase phase);
 
-    /// Records a drawn proposer's adapter, by digest.
+    /// Records a drawn proposer's adapter, by digest. It may not repeat the parent, nor what a final round of the task
+    /// has accepted; equal digests within a round are taken, and count once.
     function propose(Proposal calldata proposal, bytes calldata signature) external;
 
     /// Binds a drawn voter to scores that it does not show yet.

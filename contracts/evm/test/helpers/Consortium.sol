@@ -31,7 +31,7 @@ abstract contract Consortium {
     address[] internal admitted;
     mapping(address node => uint256) internal keyOf;
 
-    function setUp() public virtual {
+    function deploy() internal {
         vm.roll(1000);
         vm.warp(1_800_000_000);
         token = IMintable(vm.deployCode("TestToken.sol:TestToken", abi.encode(council)));
@@ -40,7 +40,7 @@ abstract contract Consortium {
         address futureRounds = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
         tasks = ITasks(vm.deployCode("Tasks.sol:Tasks", abi.encode(token, council, futureRounds)));
         rounds = IRounds(vm.deployCode("Rounds.sol:Rounds", abi.encode(registry, tasks, randomness)));
-        mint(address(this), 1e12 * TOKEN);
+        mint(address(this), 1e22 * TOKEN);
         token.approve(address(registry), type(uint256).max);
         token.approve(address(tasks), type(uint256).max);
     }
@@ -150,8 +150,9 @@ abstract contract Consortium {
         return openTraining(task, keccak256("seed"));
     }
 
-    function adapterOf(address node) internal pure returns (bytes32) {
-        return keccak256(abi.encode("adapter", node));
+    /// What a node trains in the round with this context.
+    function adapterOf(address node, bytes16 context) internal pure returns (bytes32) {
+        return keccak256(abi.encode("adapter", node, context));
     }
 
     function proposalOf(uint64 task, address node) internal view returns (Proposal memory) {
@@ -162,7 +163,7 @@ abstract contract Consortium {
             round: rounds.taskOf(task).roundsRequested,
             context: round.context,
             parentDigest: round.parentDigest,
-            adapterDigest: adapterOf(node),
+            adapterDigest: adapterOf(node, round.context),
             reportDigest: keccak256("report")
         });
     }
@@ -346,5 +347,12 @@ abstract contract Consortium {
                 abi.encode(message)
             )
         );
+    }
+}
+
+/// A test that starts with a deployed consortium without nodes or tasks.
+abstract contract ConsortiumTest is Consortium {
+    function setUp() public virtual {
+        deploy();
     }
 }

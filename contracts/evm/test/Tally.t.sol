@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.30;
+
+import {SettlementMath} from "../src/libraries/SettlementMath.sol";
+import {INVALID_SCORE, TaskConfig, UNAVAILABLE_SCORE} from "../src/Types.sol";
+import {bound, vm} from "./helpers/Vm.sol";
+
+contract TallyTest {
+    // ---------------------------------------------------------------------------------------------------- median
+
+    /// The least score at or below which half of the stake lies.
+    function testFuzz_MedianByItsDefinition(int32[] memory scores, uint96[64] memory stakes) public pure {
+        vm.assume(scores.length != 0);
+        uint256 count = scores.length < 64 ? scores.length : 64;
+        int32[] memory kept = new int32[](count);
+        uint256[] memory weights = new uint256[](count);
+        uint256 total;
+        for (uint256 i; i < count; ++i) {
+            // Ties are frequent.
+            kept[i] = scores[i] % 20;
+            weights[i] = bound(stakes[i], 1, type(uint96).max);
+            total += weights[i];
+        }
+        int32 median = SettlementMath.weightedMedian(kept, weights);
+
+        uint256 atOrBelow;
+        uint256 below;
+        for (uint256 i; i < count; ++i) {
+            if (kept[i] <= median) atOrBelow += weights[i];
+            if (kept[i] < median) below += weights[i];
+        }
+        vm.assertTrue(2 * atOrBelow >= total);
+        vm.assertTrue(2 * below < total);
+    }
+
+    function testFuzz_MedianOfExtremes(int32 low, int32 high, uint96 lowStake, uint96 highStake) public pure {
+        if (low > high) (low, high) = (high, low);
+        vm.assume(lowStake != 0 && highStake != 0);
+        int32[] memory scores = new int32[](2);
+        uint256[] memory stakes = new uint256[](2);
+        (scores[0], scores[1]) = (high, low);
+        (stakes[0], stakes[1]) = (highStake, lowStake);
+        vm.assertEq(SettlementMath.weightedMedian(scores, stakes), lowStake >= highStake ? low : high);
+    }
+
+    // --------------------------------------------------------------------------------------------------- verdicts
+
+    function test_OwnGroupAndSentinelsAreDropped() public pure {
+        SettlementMath.Voter[] memory voters = new SettlementMath.Voter[](4);
+        voters[0] = _voter(1, 900, 8_000_000);
+        voters[1] = _voter(2, 10, 5);
+        voters[2] = _voter(3, 10, 7);
+        voters[3] = _voter(4, 9, UNAVAILABLE_SCORE);
+        SettlementMath.Verdict memory verdict = _judge(1, voters);
+        vm.assertTrue(verdict.hasMedian);
+        vm.assertEq(verdict.medianMicronats, 5);
+        // 9 of 29 is less than a third.
+        vm.assertTrue(verdict.accepted);
+    }
+
+    function test_AThirdOfSentinelsBlocks() public pure {
+        SettlementMath.Voter[] memory voters = new SettlementMath.Voter[](4);
+        voters[0] = _voter(2, 10, 5);
+        voters[1] = _voter(3, 10, 5);
+        voters[2] = _voter(4, 4, UNAVAILABLE_SCORE);
+        voters[3] = _voter(5, 6, INVALID_SCORE);
+        SettlementMath.Verdict memory verdict = _judge(1, voters);
+        vm.assertTrue(verdict.hasMedian);
+        vm.assertFalse(verdict.accepted);
+        vm.assertFalse(verdict.invalid);
+    }
+
+    function test_SilentVotersCountInTheThird() public pure {
+        SettlementMath.Voter[] memory voters = new SettlementMath.Voter[](4);
+        voters[0] = _voter(2, 10, 5);
+        voters[1] = _voter(3, 10, 5);
+        voters[2] = _voter(4, 10, INVALID_SCORE);
+        voters[3] = SettlementMath.Voter({group: 5, stake: 1, scores: new int32[](0)});
+        vm.assertTrue(_judge(1, voters).accepted);
+    }
+
+    function test_TwoThirdsMakeInvalid() public pure {
+        SettlementMath.Voter[] memory voters = new SettlementMath.Voter[](3);
+        voters[0] = _voter(2, 10, 5);
+        voters[1] = _voter(3, 10, INVALID_SCORE);
+        voters[2] = _voter(4, 10, INVALID_SCORE);
+        SettlementMath.Verdict memory verdict = _judge(1, voters);
+        vm.assertTrue(verdict.invalid);
+        vm.assertFalse(verdict.hasMedian);
+        vm.assertEq(verdict.medianMicronats, 0);
+        voters[0].stake = 11;
+        vm.assertFalse(_judge(1, voters).invalid);
+    }
+
+    function testFuzz_TheThresholdIsStrict(int32 threshold, int32 score) public pure {
+        threshold = threshold % 8_000_001;
+        score = score % 8_000_001;
+        TaskConfig memory config = _config();
+        config.acceptanceThresholdMicronats = threshold;
+        SettlementMath.Voter[] memory voters = new SettlementMath.Voter[](2);
+        voters[0] = _voter(2, 1, score);
+        voters[1] = _voter(3, 1, score);
+        SettlementMath.Candidate[] memory candidates = new SettlementMath.Candidate[](1);
+        candidates[0].group = 1;
+        vm.assertEq(SettlementMath.tally(candidates, voters, config)[0].accepted, score > threshold);
+    }
+
+    function testFuzz_TooFewScorersGiveNoMedian(uint256 count) public pure {
+        count = bound(count, 0, 4);
+        SettlementMath.Voter[] memory voters = new SettlementMath.Voter[](4);
+        for (uint256 v; v < 4; ++v) {
+            voters[v] = v < count ? _voter(uint64(v + 2), 1, 3) : _voter(1, 1, 3);
+        }
+        SettlementMath.Verdict memory verdict = _judge(1, voters);
+        vm.assertEq(verdict.hasMedian, count >= 2);
+        vm.assertEq(verdict.accepted, count >= 2);
+        vm.assertEq(verdict.medianMicronats, count >= 2 ? int256(3) : int256(0));
+    }
+
+    // ------------------------------------------------------------------------------------------------ attestations
+
+    function testFuzz_AtMostOneDigestWins(uint8[10] memory choices, uint96[10] memory stakes, uint256 quorumBps)
+        public
+        pure
+    {
+        quorumBps = bound(quorumBps, 5000, 9999);
+        SettlementMath.Statement[] memory statements = new SettlementMath.Statement[](10);
+        uint256[4] memory sums;
+        uint256 total;
+        for (uint256 i; i < 10; ++i) {
+            uint256 choice = choices[i] % 4;
+            uint256 stake = bound(stakes[i], 1, choice == 1 ? type(uint96).max : 1e27);
+            statements[i] = SettlementMath.Statement({
+                stake: stake, aggregateDigest: bytes32(choice), scoreMicronats: int32(int256(choice))
+            });
+            sums[choice] += stake;
+            total += stake;
+        }
+        (bytes32 digest, int32 median) = SettlementMath.attested(statements, quorumBps);
+        uint256 winner;
+        for (uint256 choice = 1; choice < 4; ++choice) {
+            if (sums[choice] * 10_000 > quorumBps * total) winner = choice;
+        }
+        vm.assertEq(uint256(digest), winner);
+        vm.assertEq(int256(median), int256(winner));
+    }
+
+    function _judge(uint64 group, SettlementMath.Voter[] memory voters)
+        private
+        pure
+        returns (SettlementMath.Verdict memory)
+    {
+        SettlementMath.Candidate[] memory candidates = new SettlementMath.Candidate[](1);
+        candidates[0].group = group;
+        return SettlementMath.tally(candidates, voters, _config())[0];
+    }
+
+    function _voter(uint64 group, uint256 stake, int32 score) private pure returns (SettlementMath.Voter memory) {
+        int32[] memory scores = new int32[](1);
+        scores[0] = score;
+        return SettlementMath.Voter({group: group, stake: stake, scores: scores});
+    }
+
+    function _config() private pure returns (TaskConfig memory config) {
+        config.minScorers = 2;
+        config.acceptanceThresholdMicronats = -250_000;
+    }
+}

@@ -1,0 +1,31 @@
+"""The ``collegium`` command; other packages add theirs by entry points (``commands.plugins``)."""
+
+import typer
+
+from orchestrator.commands import dashboard, hub, node, rounds, task
+from orchestrator.commands.plugins import RootGroup
+
+app = typer.Typer(
+    name="collegium",
+    cls=RootGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    help="Federated fine-tuning among hospital networks that do not trust one central party.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 bad usage or input, 3 refused or not allowed, 4 timed out.",
+)
+
+app.command("serve")(hub.serve)
+app.command("worker")(hub.worker)
+app.command("migrate")(hub.migrate)
+app.command("deploy-contracts")(hub.deploy_contracts)
+app.command("dashboard-link")(dashboard.dashboard_link)
+app.add_typer(hub.tokens, name="tokens")
+app.add_typer(node.node, name="node")
+app.add_typer(task.task, name="task")
+app.add_typer(rounds.rounds, name="rounds")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,117 @@
+"""Commands that run and set up the hub itself: serve, worker, migrate, deploy-contracts, tokens bootstrap."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering, reporting
+
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings
+
+_STOP_WITHIN_S = 5
+_DEPLOY_TIMEOUT_S = 180.0
+
+tokens = typer.Typer(no_args_is_help=True, help="API tokens.")
+
+
+@reporting
+def serve() -> None:
+    """Serve the REST API and the dashboard (COLLEGIUM_HOST, COLLEGIUM_PORT)."""
+    import uvicorn
+
+    settings = _settings()
+    _checked(settings.deployment)
+    uvicorn.run(
+        "orchestrator.app:create_app_from_environment",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        log_level="info",
+        access_log=False,
+        # Streams of events never end by themselves.
+        timeout_graceful_shutdown=_STOP_WITHIN_S,
+        server_header=False,
+        ws="none",
+    )
+
+
+@reporting
+def worker() -> None:
+    """Follow the chain, relay what nodes signed, and keep rounds moving."""
+    from orchestrator.worker import run_from_environment
+
+    _checked(run_from_environment)
+
+
+@answering
+def migrate(as_json: JsonOption = False) -> Answer:
+    """Bring the database to the schema of this version."""
+    from orchestrator.adapters.database.migrate import migrate as run_migrations
+
+    revision = run_migrations(_settings().database_url)
+    return Answer({"revision": revision}, f"the database has revision {revision}")
+
+
+@answering
+def deploy_contracts(
+    out: Annotated[Path, typer.Option(help="Where to write the deployment file.")],
+    token: Annotated[
+        str | None, typer.Option(help="An ERC-20 on the chain; without it, a test token is deployed.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> Answer:
+    """Deploy the contracts; the council's account pays and owns them (COLLEGIUM_COUNCIL_KEY_FILE)."""
+    from eth_account import Account
+
+    from orchestrator.adapters.chain.deploy import deploy
+    from orchestrator.adapters.chain.keys import read_key
+    from orchestrator.domain.chain import ChainError
+
+    settings = _settings()
+    rpc_url, key_file = _checked(settings.chain_rpc_url), _checked(settings.council_key)
+    key = _checked(lambda: read_key(key_file))
+    council = Account.from_key(key).address
+    try:
+        deployment = deploy(rpc_url, key, council, token=token, timeout_s=_DEPLOY_TIMEOUT_S)
+    except ChainError as error:
+        raise CommandError(str(error), code="chain_error") from error
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(deployment.to_json())
+    return Answer(deployment.model_dump(), f"deployed; the addresses are in {out}")
+
+
+@tokens.command("bootstrap")
+@answering
+def bootstrap(as_json: JsonOption = False) -> Answer:
+    """Write the first tokens (admin, conductor, reader) into files that only their owner can read."""
+    from orchestrator.composition import SystemClock, open_database
+    from orchestrator.services.tokens import TokenService
+
+    settings = _settings()
+    files = TokenService(open_database(settings), SystemClock()).bootstrap(settings.token_folder)
+    folder = settings.token_folder
+    return Answer({"files": [str(file) for file in files]}, f"tokens are in {folder}; each file holds one")
+
+
+Result = TypeVar("Result")
+
+
+def _settings() -> "Settings":
+    from orchestrator.settings import load_settings
+
+    return _checked(load_settings)
+
+
+def _checked(work: Callable[[], Result]) -> Result:
+    """Do some work whose errors are the operator's settings."""
+    from contracts.errors import ContractViolation
+    from orchestrator.adapters.chain.keys import ChainKeyError
+    from orchestrator.settings import SettingsError
+
+    try:
+        return work()
+    except (SettingsError, ContractViolation, ChainKeyError) as error:
+        raise CommandError(str(error), code="bad_settings", exit_code=ExitCode.BAD_INPUT) from error

@@ -1,0 +1,53 @@
+"""``collegium node …``: the consortium admin's commands; those of nodes' operators come from tier_global."""
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
+from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering
+from orchestrator.commands.plugins import SharedGroup
+from orchestrator.commands.waiting import wait_for
+
+node = typer.Typer(cls=SharedGroup, no_args_is_help=True, help="Networks' nodes.")
+
+
+@node.command("admit")
+@answering
+def admit(
+    name: Annotated[str, typer.Option(help="A display name.")],
+    address: Annotated[str, typer.Option(help="The account that the node is known by for ever.")],
+    group: Annotated[int, typer.Option(help="Shared by sister networks; not 0.")],
+    url: UrlOption,
+    token_file: TokenFileOption,
+    signer: Annotated[str | None, typer.Option(help="Its signing key's address; else the account's.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="How long to wait for the chain.")] = 60.0,
+    as_json: JsonOption = False,
+) -> Answer:
+    """Admit a node on chain, and wait until it is (needs an admin's token)."""
+    hub = HubClient(url, token_file)
+    body = {"node": address, "signer": signer or address, "group": group, "name": name}
+    intent = hub.post("/v1/nodes", body)
+
+    def mined() -> object | None:
+        state = hub.get(f"/v1/intents/{intent['intent']}")
+        if state["status"] == "refused":
+            raise CommandError(
+                f"the chain refuses the admission: {state['error']}",
+                code="refused",
+                exit_code=ExitCode.REFUSED,
+            )
+        nodes = {item["node"] for item in hub.get("/v1/nodes")["items"]}
+        return state if state["node"] in nodes else None
+
+    wait_for(mined, "the admission", timeout_s)
+    return Answer({"node": intent["node"], "name": name}, f"{name} ({intent['node']}) is admitted")
+
+
+@node.command("list")
+@answering
+def list_nodes(url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False) -> Answer:
+    """List the admitted nodes with their stakes."""
+    items = HubClient(url, token_file).get("/v1/nodes")["items"]
+    lines = [f"{item['node']}  {item['name'] or '-'}  stake {item['stake']}" for item in items]
+    return Answer({"items": items}, "\n".join(lines) or "no node is admitted yet")

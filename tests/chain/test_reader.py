@@ -1,0 +1,118 @@
+"""The chain reader: every event typed and in order, a lagging endpoint never silently empty."""
+
+from collections.abc import Callable
+from dataclasses import astuple
+from typing import Any
+
+import pytest
+
+from orchestrator.adapters.chain import open_reader
+from orchestrator.domain import chain
+from tests.chain.tampering import AnswerWithError, tampering_proxy
+from tests.chain.world import World
+
+
+def all_events(world: World) -> list[chain.IndexedEvent]:
+    return list(world.reader.events(world.deployment.block, world.reader.head().number))
+
+
+def of_type(events: list[chain.IndexedEvent], kind: type[Any]) -> list[Any]:
+    return [e.event for e in events if isinstance(e.event, kind)]
+
+
+def test_all_events_of_a_task_are_typed_and_in_order(played: World) -> None:
+    events = all_events(played)
+    positions = [(e.block_number, e.log_index) for e in events]
+    assert positions == sorted(positions)
+    assert len(set(zip(positions, [e.transaction_hash for e in events], strict=True))) == len(events)
+    counts = {kind: len(of_type(events, kind)) for kind in (chain.NodeAdmitted, chain.StakeChanged)}
+    assert counts == {chain.NodeAdmitted: 4, chain.StakeChanged: 4}
+
+    view = played.view(1, 1)
+    (requested, *_), (drawn, *_) = of_type(events, chain.RoundRequested), of_type(events, chain.Drawn)
+    assert (requested.eligible, requested.stakes) == (tuple(view.eligible), tuple(view.stakes))
+    assert (drawn.proposers, drawn.voters) == (tuple(view.proposers), tuple(view.voters))
+    assert drawn.seed == "0x" + view.seed.hex()
+    assert played.reader.block(requested.seed_block).hash == drawn.seed
+
+    revealed = of_type(events, chain.Revealed)[0]
+    vote = next(v for v in view.votes if v.node == revealed.node)
+    assert revealed.scores_micronats == tuple(vote.scores)
+    tallied = of_type(events, chain.Tallied)[0]
+    assert tallied.nodes == tuple(p.node for p in view.proposals)
+    assert tallied.medians_micronats == tuple(p.medianMicronats for p in view.proposals)
+    assert [e.phase for e in of_type(events, chain.RoundClosed)] == [
+        chain.Phase.FINAL,
+        chain.Phase.REJECTED,
+        chain.Phase.ABORTED,
+    ]
+    rewarded = of_type(events, chain.Rewarded)[0]
+    assert sum(rewarded.amounts) + rewarded.returned == view.reward
+
+
+def test_the_task_config_comes_back_as_it_was_sent(played: World) -> None:
+    (created,) = of_type(all_events(played), chain.TaskCreated)
+    config = played.tasks.functions.configOf(1).call()
+    spec_digest, genesis_digest, *rest = config
+    assert astuple(created.config) == ("0x" + spec_digest.hex(), "0x" + genesis_digest.hex(), *rest)
+
+
+def test_blocks_link_by_hash(played: World) -> None:
+    head = played.reader.head()
+    before = played.reader.block(head.number - 1)
+    assert head.parent_hash == before.hash
+    assert head.timestamp_unix_s >= before.timestamp_unix_s
+
+
+def test_a_block_that_is_not_there_is_an_error_and_not_empty(played: World) -> None:
+    beyond = played.reader.head().number + 1
+    with pytest.raises(chain.ChainError, match=f"does not know block {beyond}"):
+        played.reader.events(1, beyond)
+    with pytest.raises(chain.ChainError, match=f"does not know block {beyond}"):
+        played.reader.block(beyond)
+
+
+def test_a_lagging_node_behind_a_balancer_is_an_error_and_not_empty(played: World) -> None:
+    """Headers come from one node; the one that is asked for the logs does not know the block yet."""
+
+    def alter(request: dict[str, Any], result: Any) -> Any:
+        if request["method"] != "eth_getLogs":
+            return result
+        # Asked for a range, a lagging node would answer with an empty list and no error.
+        if "blockHash" in request["params"][0]:
+            raise AnswerWithError("unknown block")
+        return []
+
+    with tampering_proxy(played.anvil.rpc_url, alter) as url:
+        reader = open_reader(url, played.deployment)
+        with pytest.raises(chain.ChainError, match="unknown block"):
+            reader.events(played.deployment.block, played.reader.head().number)
+
+
+def test_a_chain_that_changes_while_it_is_read_is_an_error(played: World) -> None:
+    number = hex(played.deployment.block + 2)
+
+    def alter(request: dict[str, Any], result: Any) -> Any:
+        if request["method"] == "eth_getBlockByNumber" and request["params"][0] == number:
+            result["hash"] = "0x" + "77" * 32
+        return result
+
+    with tampering_proxy(played.anvil.rpc_url, alter) as url:
+        reader = open_reader(url, played.deployment)
+        with pytest.raises(chain.ChainError, match="changed"):
+            reader.events(played.deployment.block, played.reader.head().number)
+
+
+def test_is_due_and_nonces_follow_the_chain(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    node = next(iter(world.nodes))
+    assert world.reader.nonce_of(node) == 0
+    task = world.create_task()
+    assert world.reader.nonce_of(node) == 1
+    assert not world.reader.is_due(task)
+    number = world.open_round(task)
+    assert not world.reader.is_due(task)
+    world.anvil.pass_time(1_001)
+    assert world.reader.is_due(task)
+    world.close_phase(task)
+    assert world.phase(task, number) is chain.Phase.ABORTED

@@ -1,0 +1,495 @@
+"""A chain in memory behind the ports of ``orchestrator.domain.chain``: blocks, nonces, a pool, reorganisations.
+
+Its contracts keep what the control plane can tell apart: who is admitted, tasks, pools, phases, who has sent
+what. They draw the first nodes by address, accept every proposal, and check no signature (the API does).
+Blocks are made by ``mine`` alone, so a test decides what happens between two steps.
+"""
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.domain import chain
+from orchestrator.domain.chain import (
+    Block,
+    Call,
+    CallRefused,
+    ChainError,
+    ChainEvent,
+    IndexedEvent,
+    NonceUsed,
+    Phase,
+    Receipt,
+    SignedTransaction,
+)
+from orchestrator.domain.outbox import call_kind, decode_call, encode_call
+
+FIRST_BLOCK_UNIX_S = 1_800_000_000
+BLOCK_S = 1
+SEED = "0x" + "5e" * 32
+GAS = 21_000
+
+_NEXT = {
+    Phase.TRAINING: Phase.COMMITTING,
+    Phase.COMMITTING: Phase.REVEALING,
+    Phase.REVEALING: Phase.ATTESTING,
+}
+
+
+@dataclass
+class _Round:
+    """A round's state."""
+
+    phase: Phase
+    parent_digest: str
+    reward: int
+    seed_block: int
+    eligible: list[str]
+    context: str = "0x" + "00" * 16
+    deadline_unix_s: int = 0
+    proposers: list[str] = field(default_factory=list)
+    voters: list[str] = field(default_factory=list)
+    proposals: dict[str, str] = field(default_factory=dict)
+    commits: dict[str, str] = field(default_factory=dict)
+    reveals: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    attestations: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+
+@dataclass
+class _Task:
+    """A task's state."""
+
+    config: chain.TaskConfig
+    parent_digest: str
+    pool: int = 0
+    approved: list[str] = field(default_factory=list)
+    rounds: list[_Round] = field(default_factory=list)
+
+
+@dataclass
+class _State:
+    """Everything that a block changes."""
+
+    nonces: dict[str, int] = field(default_factory=dict)
+    nodes: dict[str, str] = field(default_factory=dict)
+    stakes: dict[str, int] = field(default_factory=dict)
+    approvals: dict[str, int] = field(default_factory=dict)
+    tasks: dict[int, _Task] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Mined:
+    """A block with what it did, and the state after it."""
+
+    block: Block
+    events: tuple[IndexedEvent, ...]
+    receipts: tuple[Receipt, ...]
+    state: _State
+
+
+class ChainDouble:
+    """The chain itself, and its ``ChainReader``."""
+
+    def __init__(self) -> None:
+        self._pool: dict[tuple[str, int], SignedTransaction] = {}
+        self._fork = 0
+        genesis = Block(0, _digest("genesis"), _digest("nothing"), FIRST_BLOCK_UNIX_S)
+        self._blocks = [_Mined(genesis, (), (), _State())]
+        self._signed = 0
+        self.broken = False
+        """Whether every request fails, as with a node that is down."""
+        self.refuses_tasks = False
+        """Whether the council's account may create no task."""
+
+    # --- the reader
+
+    def head(self) -> Block:
+        """The newest block."""
+        self._require_up()
+        return self._blocks[-1].block
+
+    def block(self, number: int) -> Block:
+        """The block at a height."""
+        self._require_up()
+        if not 0 <= number < len(self._blocks):
+            raise ChainError(f"block {number} is not known")
+        return self._blocks[number].block
+
+    def events(self, first_block: int, last_block: int) -> Sequence[IndexedEvent]:
+        """All events of a range of blocks, in their order."""
+        self._require_up()
+        if last_block >= len(self._blocks):
+            raise ChainError(f"block {last_block} is not known")
+        return [event for mined in self._blocks[first_block : last_block + 1] for event in mined.events]
+
+    def is_due(self, task: int) -> bool:
+        """Whether ``advance`` would move the task's open round in the next block."""
+        self._require_up()
+        try:
+            self._pending().execute(chain.Advance(task))
+        except CallRefused:
+            return False
+        return True
+
+    def nonce_of(self, node: str) -> int:
+        """The node's next unused approval nonce."""
+        self._require_up()
+        return self.state.approvals.get(node, 0)
+
+    # --- what a test does
+
+    @property
+    def state(self) -> _State:
+        """The state after the newest block."""
+        return self._blocks[-1].state
+
+    @property
+    def all_events(self) -> list[ChainEvent]:
+        """Every event of the chain as it is."""
+        return [indexed.event for mined in self._blocks for indexed in mined.events]
+
+    def mine(self, blocks: int = 1, seconds: int = BLOCK_S) -> None:
+        """Make blocks; transactions of the pool go into the first."""
+        for _ in range(blocks):
+            self._mine(seconds)
+
+    def reorganise(self, depth: int) -> None:
+        """Replace the newest blocks by empty ones, and forget their transactions."""
+        del self._blocks[-depth:]
+        self._fork += 1
+        self._pool.clear()
+        self.mine(depth + 1)
+
+    def forget_pool(self) -> None:
+        """Lose the transactions that wait, as a node that restarts does."""
+        self._pool.clear()
+
+    def stake(self, node: str, amount: int) -> None:
+        """Give an admitted node a stake, in a block of its own."""
+        self._mine(BLOCK_S, extra=lambda contracts: contracts.stake(node, amount))
+
+    def use_nonce(self, sender: str) -> None:
+        """Another program sends a transaction from an account."""
+        self._blocks[-1].state.nonces[sender] = self.next_nonce(sender) + 1
+
+    # --- what lanes need
+
+    def next_nonce(self, sender: str) -> int:
+        """The account's nonce counting mined transactions."""
+        self._require_up()
+        return self.state.nonces.get(sender, 0)
+
+    def sign(self, sender: str, call: Call, nonce: int) -> SignedTransaction:
+        """Sign a call that the pending state takes."""
+        self._require_up()
+        self._pending().execute(call)
+        # As with real fees, signing the same call again gives other bytes.
+        self._signed += 1
+        fields = {"from": sender, "nonce": nonce, "fee": self._signed, "kind": call_kind(call)}
+        raw = json.dumps(fields | {"call": encode_call(call)}).encode()
+        return SignedTransaction(_digest(raw.hex()), raw, nonce)
+
+    def broadcast(self, sender: str, transaction: SignedTransaction) -> None:
+        """Take a transaction into the pool."""
+        if self.receipt(transaction.hash) is not None:
+            return
+        if transaction.nonce < self.next_nonce(sender):
+            raise NonceUsed(f"nonce {transaction.nonce} is used")
+        known = self._pool.setdefault((sender, transaction.nonce), transaction)
+        if known != transaction:
+            raise ChainError("replacement transaction underpriced")
+
+    def receipt(self, transaction_hash: str) -> Receipt | None:
+        """The receipt of a mined transaction."""
+        self._require_up()
+        receipts = (receipt for mined in self._blocks for receipt in mined.receipts)
+        return next((each for each in receipts if each.transaction_hash == transaction_hash), None)
+
+    # --- inside
+
+    def _require_up(self) -> None:
+        if self.broken:
+            raise ChainError("the node is down")
+
+    def _pending(self) -> "_Contracts":
+        """The state as the next block would find it, the pool included."""
+        contracts = _Contracts(
+            copy.deepcopy(self.state), len(self._blocks), self._next_time(BLOCK_S), self.refuses_tasks
+        )
+        for transaction in self._mineable():
+            contracts.try_execute(transaction)
+        return contracts
+
+    def _next_time(self, seconds: int) -> int:
+        return self._blocks[-1].block.timestamp_unix_s + seconds
+
+    def _mineable(self) -> list[SignedTransaction]:
+        """Transactions whose nonces follow without a gap."""
+        nonces = dict(self.state.nonces)
+        ordered = []
+        for (sender, nonce), transaction in sorted(self._pool.items()):
+            if nonce == nonces.get(sender, 0):
+                nonces[sender] = nonce + 1
+                ordered.append(transaction)
+        return ordered
+
+    def _mine(self, seconds: int, extra: Callable[["_Contracts"], list[ChainEvent]] | None = None) -> None:
+        number, parent = len(self._blocks), self._blocks[-1].block
+        block_hash = _digest(f"{number} {self._fork} {parent.hash}")
+        block = Block(number, block_hash, parent.hash, parent.timestamp_unix_s + seconds)
+        contracts = _Contracts(
+            copy.deepcopy(self.state), number, block.timestamp_unix_s, self.refuses_tasks
+        )
+        events: list[tuple[ChainEvent, str]] = []
+        if extra is not None:
+            events += [(event, _digest(f"extra {number}")) for event in extra(contracts)]
+        receipts = []
+        for transaction in self._mineable():
+            sender = json.loads(transaction.raw)["from"]
+            del self._pool[sender, transaction.nonce]
+            contracts.state.nonces[sender] = transaction.nonce + 1
+            made = contracts.try_execute(transaction)
+            receipts.append(Receipt(transaction.hash, number, made is not None, GAS))
+            events += [(event, transaction.hash) for event in made or []]
+        indexed = tuple(
+            IndexedEvent(event, number, block_hash, transaction_hash, index)
+            for index, (event, transaction_hash) in enumerate(events)
+        )
+        self._blocks.append(_Mined(block, indexed, tuple(receipts), contracts.state))
+
+
+@dataclass(frozen=True)
+class LaneDouble:
+    """``TransactionLane`` of one account."""
+
+    chain: ChainDouble
+    sender: str
+
+    def next_nonce(self) -> int:
+        """The account's nonce counting mined transactions."""
+        return self.chain.next_nonce(self.sender)
+
+    def sign(self, call: Call, nonce: int) -> SignedTransaction:
+        """Sign a call that the pending state takes."""
+        return self.chain.sign(self.sender, call, nonce)
+
+    def broadcast(self, transaction: SignedTransaction) -> None:
+        """Hand a transaction to the pool; again, it is harmless."""
+        self.chain.broadcast(self.sender, transaction)
+
+    def receipt(self, transaction_hash: str) -> Receipt | None:
+        """The receipt, once mined."""
+        return self.chain.receipt(transaction_hash)
+
+
+@dataclass(frozen=True)
+class LanesDouble:
+    """``Lanes``: the council's account and a relayer's."""
+
+    council: LaneDouble
+    relayer: LaneDouble
+
+    @classmethod
+    def of(cls, chain_double: ChainDouble) -> "LanesDouble":
+        """Two accounts of a chain."""
+        return cls(
+            LaneDouble(chain_double, "0x" + "c0" * 20), LaneDouble(chain_double, "0x" + "7e" * 20)
+        )
+
+    def for_call(self, call: Call) -> LaneDouble:
+        """The account that sends such a call."""
+        by_council = isinstance(call, chain.AdmitNode | chain.CreateTask | chain.FundTask)
+        return self.council if by_council else self.relayer
+
+
+@dataclass
+class _Contracts:
+    """The contracts, at work in one block."""
+
+    state: _State
+    number: int
+    now_unix_s: int
+    refuses_tasks: bool
+
+    def try_execute(self, transaction: SignedTransaction) -> list[ChainEvent] | None:
+        """The events of a transaction, or None when it reverts."""
+        fields = json.loads(transaction.raw)
+        try:
+            return self.execute(decode_call(fields["kind"], fields["call"]))
+        except CallRefused:
+            return None
+
+    def execute(self, call: Call) -> list[ChainEvent]:
+        """The events of a call. Raises CallRefused before anything is changed."""
+        match call:
+            case chain.AdmitNode(node, signer, group):
+                _require(node not in self.state.nodes, "NodeKnown")
+                self.state.nodes[node] = signer
+                return [chain.NodeAdmitted(node, signer, group)]
+            case chain.CreateTask(config):
+                _require(not self.refuses_tasks, "InvalidConfig")
+                number = len(self.state.tasks) + 1
+                self.state.tasks[number] = _Task(config, config.genesis_digest)
+                return [chain.TaskCreated(number, config)]
+            case chain.FundTask(task, amount):
+                state = self._task(task)
+                state.pool += amount
+                return [chain.TaskFunded(task, amount, state.pool)]
+            case chain.RelayApproval(message=approval):
+                nonce = self.state.approvals.get(approval.node, 0)
+                _require(approval.nonce == nonce, "WrongNonce")
+                self.state.approvals[approval.node] = nonce + 1
+                self._task(approval.task).approved.append(approval.node)
+                return [chain.Approved(approval.task, approval.node, approval.policy_digest)]
+            case chain.RequestRound(task):
+                return self._request(task)
+            case chain.Advance(task):
+                return self._advance(task)
+            case chain.Claim():
+                raise CallRefused("NothingToClaim")
+            case _:
+                return self._message(call)
+
+    def stake(self, node: str, amount: int) -> list[ChainEvent]:
+        """Give a node a stake."""
+        self.state.stakes[node] = amount
+        return [chain.StakeChanged(node, amount)]
+
+    def _task(self, task: int) -> _Task:
+        _require(task in self.state.tasks, "TaskUnknown")
+        return self.state.tasks[task]
+
+    def _request(self, number: int) -> list[ChainEvent]:
+        task = self._task(number)
+        _require(not task.rounds or task.rounds[-1].phase.closed, "RoundOpen")
+        _require(len(task.rounds) < task.config.rounds, "NoRoundsLeft")
+        eligible = sorted(
+            (node for node in task.approved if self.state.stakes.get(node)), key=lambda node: int(node, 16)
+        )
+        _require(len(eligible) >= max(task.config.proposers, task.config.voters), "NotEnoughEligible")
+        reward = task.pool // (task.config.rounds - len(task.rounds))
+        task.pool -= reward
+        task.rounds.append(
+            _Round(Phase.REQUESTED, task.parent_digest, reward, self.number + 1, eligible)
+        )
+        stakes = tuple(self.state.stakes[node] for node in eligible)
+        return [
+            chain.RoundRequested(
+                number,
+                len(task.rounds),
+                task.parent_digest,
+                self.number + 1,
+                reward,
+                tuple(eligible),
+                stakes,
+            )
+        ]
+
+    def _advance(self, number: int) -> list[ChainEvent]:
+        task = self._task(number)
+        _require(bool(task.rounds) and not task.rounds[-1].phase.closed, "NoOpenRound")
+        state, index = task.rounds[-1], len(task.rounds)
+        _require(self._is_due(state), "NotDue")
+        if state.phase is Phase.REQUESTED:
+            state.proposers = state.eligible[: task.config.proposers]
+            state.voters = state.eligible[: task.config.voters]
+            drawn = chain.Drawn(number, index, SEED, tuple(state.proposers), tuple(state.voters))
+            return [drawn, self._enter(number, Phase.TRAINING, task.config.training_s)]
+        if state.phase is Phase.TRAINING and len(state.proposals) < task.config.min_proposals:
+            return self._close(number, Phase.ABORTED)
+        if state.phase is Phase.REVEALING:
+            nodes = sorted(state.proposals, key=lambda node: int(node, 16))
+            tallied = chain.Tallied(
+                number,
+                index,
+                tuple(nodes),
+                (True,) * len(nodes),
+                (True,) * len(nodes),
+                (100_000,) * len(nodes),
+            )
+            return [tallied, self._enter(number, Phase.ATTESTING, task.config.attesting_s)]
+        if state.phase is Phase.ATTESTING:
+            return self._close(number, Phase.FINAL if state.attestations else Phase.REJECTED)
+        return [self._enter(number, _NEXT[state.phase], task.config.committing_s)]
+
+    def _is_due(self, state: _Round) -> bool:
+        if state.phase is Phase.REQUESTED:
+            return self.number > state.seed_block
+        expected = {
+            Phase.TRAINING: len(state.proposals) == len(state.proposers),
+            Phase.COMMITTING: len(state.commits) == len(state.voters),
+            Phase.REVEALING: len(state.reveals) == len(state.commits),
+            Phase.ATTESTING: len(state.attestations) == len(state.voters),
+        }
+        return expected[state.phase] or self.now_unix_s > state.deadline_unix_s
+
+    def _enter(self, number: int, phase: Phase, seconds: int) -> chain.PhaseChanged:
+        task = self.state.tasks[number]
+        state, index = task.rounds[-1], len(task.rounds)
+        state.phase = phase
+        if phase is not Phase.REVEALING:
+            # The block is part of the draw's seed, so of every context.
+            state.context = _digest(f"{number} {index} {phase} {self.number}")[:34]
+        state.deadline_unix_s = self.now_unix_s + seconds
+        return chain.PhaseChanged(number, index, phase, state.context, state.deadline_unix_s)
+
+    def _close(self, number: int, phase: Phase) -> list[ChainEvent]:
+        task = self.state.tasks[number]
+        state, index = task.rounds[-1], len(task.rounds)
+        state.phase = phase
+        nodes: tuple[str, ...] = ()
+        if phase is Phase.FINAL:
+            task.parent_digest = next(iter(state.attestations.values()))[0]
+            nodes = tuple(sorted(state.proposals, key=lambda node: int(node, 16)))
+        amounts = tuple(state.reward // len(nodes) for _ in nodes)
+        returned = state.reward - sum(amounts)
+        task.pool += returned
+        return [
+            chain.PhaseChanged(number, index, phase, state.context, 0),
+            chain.RoundClosed(number, index, phase, task.parent_digest),
+            chain.Rewarded(number, index, nodes, amounts, returned),
+        ]
+
+    def _message(self, call: Any) -> list[ChainEvent]:
+        message = call.message
+        task = self._task(message.task)
+        _require(message.round == len(task.rounds), "WrongPhase")
+        state = task.rounds[-1]
+        phases = {
+            chain.RelayProposal: (Phase.TRAINING, state.proposals, state.proposers),
+            chain.RelayCommit: (Phase.COMMITTING, state.commits, state.voters),
+            chain.RelayReveal: (Phase.REVEALING, state.reveals, state.voters),
+            chain.RelayAttestation: (Phase.ATTESTING, state.attestations, state.voters),
+        }
+        phase, sent, drawn = phases[type(call)]
+        _require(state.phase is phase, "WrongPhase")
+        _require(self.now_unix_s <= state.deadline_unix_s, "DeadlinePassed")
+        _require(message.context == state.context, "WrongContext")
+        _require(message.node in drawn, "NotDrawn")
+        _require(message.node not in sent, "AlreadySent")
+        key = (message.task, message.round, message.node)
+        match call:
+            case chain.RelayProposal():
+                state.proposals[message.node] = message.adapter_digest
+                return [chain.Proposed(*key, message.adapter_digest, message.report_digest)]
+            case chain.RelayCommit():
+                state.commits[message.node] = message.commitment
+                return [chain.Committed(*key, message.commitment)]
+            case chain.RelayReveal():
+                state.reveals[message.node] = message.scores_micronats
+                return [chain.Revealed(*key, message.scores_micronats, message.salt)]
+            case _:
+                state.attestations[message.node] = (message.aggregate_digest, message.score_micronats)
+                return [chain.Attested(*key, message.aggregate_digest, message.score_micronats)]
+
+
+def _require(holds: bool, reason: str) -> None:
+    if not holds:
+        raise CallRefused(reason)
+
+
+def _digest(text: str) -> str:
+    return "0x" + hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,266 @@
+"""The control plane in one process over a real database and a chain in memory."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from contracts.digests import sha256_digest
+from contracts.messages import Domain
+from orchestrator.adapters.artifacts import FolderArtifactStore
+from orchestrator.adapters.database import DatabaseRecords, open_records
+from orchestrator.adapters.database.migrate import migrate
+from orchestrator.app import create_app
+from orchestrator.domain.ports import FlowerError, RunStatus
+from orchestrator.services.conductors import Conductors
+from orchestrator.services.indexer import Indexer
+from orchestrator.services.outbox import OutboxProcessor
+from orchestrator.services.reconciler import Reconciler
+from orchestrator.services.tokens import TokenService
+from orchestrator.worker import Worker
+from tests.integration.orchestrator_chain_double import FIRST_BLOCK_UNIX_S, ChainDouble, LanesDouble
+from tests.integration.orchestrator_rig import (
+    BY_ADDRESS,
+    GENESIS,
+    NETWORKS,
+    POOL,
+    REPORT,
+    STAKE,
+    adapter,
+    task_spec,
+    terms_of,
+)
+
+DOMAIN = Domain(chain_id=31337, rounds_contract="0x" + "11" * 20)
+ARTIFACT_LIMIT_BYTES = 1 << 16
+TURNS = 60
+
+
+@dataclass
+class ClockDouble:
+    """Time that a test moves."""
+
+    unix_s: int = FIRST_BLOCK_UNIX_S
+
+    def now_unix_s(self) -> int:
+        """That time."""
+        return self.unix_s
+
+
+@dataclass
+class FlowerDouble:
+    """``FlowerRuns`` that remembers what it was asked for."""
+
+    submitted: list[tuple[int, int]] = field(default_factory=list)
+    statuses: dict[str, RunStatus] = field(default_factory=dict)
+    is_down: bool = False
+
+    def submit(self, task: int, round_number: int) -> str:
+        """Start a run."""
+        if self.is_down:
+            raise FlowerError("the SuperLink is down")
+        self.submitted.append((task, round_number))
+        run_id = str(len(self.submitted))
+        self.statuses[run_id] = "running"
+        return run_id
+
+    def status(self, run_id: str) -> RunStatus:
+        """Where a run stands."""
+        if run_id not in self.statuses:
+            raise FlowerError(f"run {run_id} is not known")
+        return self.statuses[run_id]
+
+
+@cache
+def _migrated() -> bytes:
+    """An empty database of the present schema; made once, because migrating takes a while."""
+    with tempfile.TemporaryDirectory() as folder:
+        migrate(f"sqlite:///{folder}/template.sqlite3")
+        return (Path(folder) / "template.sqlite3").read_bytes()
+
+
+def new_database(folder: Path) -> str:
+    """The URL of a new, migrated database."""
+    (folder / "hub.sqlite3").write_bytes(_migrated())
+    return f"sqlite:///{folder}/hub.sqlite3"
+
+
+class Rig:
+    """Everything together."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database_url = new_database(folder)
+        self.clock = ClockDouble()
+        self.chain = ChainDouble()
+        self.lanes = LanesDouble.of(self.chain)
+        self.records: DatabaseRecords = open_records(self.database_url)
+        self.artifacts = FolderArtifactStore(folder / "artifacts", ARTIFACT_LIMIT_BYTES)
+        tokens = TokenService(self.records, self.clock)
+        self.app = create_app(self.records, self.artifacts, DOMAIN, self.clock)
+        self.clients = {role: self._client(tokens.issue(role, role)) for role in ("admin", "conductor", "reader")}
+        self.anonymous = TestClient(self.app, raise_server_exceptions=False)
+        self.flower = FlowerDouble()
+        self.worker = self.new_worker()
+
+    @property
+    def admin(self) -> TestClient:
+        """A session that may all."""
+        return self.clients["admin"]
+
+    @property
+    def conductor(self) -> TestClient:
+        """The conductor's session."""
+        return self.clients["conductor"]
+
+    @property
+    def reader(self) -> TestClient:
+        """A session that only reads."""
+        return self.clients["reader"]
+
+    def new_worker(self, lanes: LanesDouble | None = None) -> Worker:
+        """A worker that has just been started."""
+        used = lanes or self.lanes
+        return Worker(
+            indexer=Indexer(self.records, self.chain, used, self.clock, first_block=1),
+            reconciler=Reconciler(self.records, self.chain, self.clock, conducts=True),
+            outbox=OutboxProcessor(self.records, used, self.clock),
+            conductors=Conductors(self.records, self.flower, self.clock, follow_every_s=10),
+            poll_s=0.01,
+        )
+
+    def close(self) -> None:
+        """Let go of the database and the thread."""
+        assert self.worker.conductors is not None
+        self.worker.conductors.close()
+        self.records.close()
+
+    def turn(self) -> None:
+        """The worker works, a block is made, the worker reads it."""
+        self.worker.run_once()
+        self.chain.mine()
+        self.clock.unix_s = max(self.clock.unix_s, self.chain.head().timestamp_unix_s)
+        self.worker.run_once()
+
+    def turn_until(self, look: Callable[[], Any]) -> Any:
+        """Turn until something is found."""
+        for _ in range(TURNS):
+            if found := look():
+                return found
+            self.turn()
+        raise AssertionError("it did not happen")
+
+    def get(self, path: str) -> Any:
+        """A resource."""
+        response = self.admin.get(path)
+        assert response.is_success, response.text
+        return response.json()
+
+    def put(self, data: bytes) -> str:
+        """Store an artifact; its digest."""
+        digest = sha256_digest(data)
+        response = self.conductor.put(f"/v1/artifacts/{digest}", content=data)
+        assert response.is_success, response.text
+        return digest
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """The answer to a post."""
+        response = self.admin.post(path, json=body)
+        assert response.is_success, response.text
+        return response.json()
+
+    def admit_networks(self) -> None:
+        """Admit and stake every network."""
+        for group, network in enumerate(NETWORKS, start=1):
+            body = {
+                "node": network.address,
+                "signer": network.address,
+                "group": group,
+                "name": network.name,
+            }
+            self.post("/v1/nodes", body)
+        self.turn_until(lambda: len(self.chain.state.nodes) == len(NETWORKS))
+        for network in NETWORKS:
+            self.chain.stake(network.address, STAKE)
+
+    def order_task(self, **changes: int) -> dict[str, Any]:
+        """Upload a task's artifacts and order it."""
+        spec = task_spec()
+        self.put(spec.canonical_bytes())
+        self.put(GENESIS)
+        body = {
+            "spec_digest": spec.digest,
+            "name": spec.name,
+            "config": terms_of(spec, **changes),
+            "pool": str(POOL),
+        }
+        answer: dict[str, Any] = self.post("/v1/tasks", body)
+        return answer
+
+    def start_task(self, **changes: int) -> int:
+        """A task on chain that every network approves."""
+        self.admit_networks()
+        self.order_task(**changes)
+        self.turn_until(lambda: self.chain.state.tasks)
+        self.worker.run_once()
+        for network in NETWORKS:
+            body = network.approval(DOMAIN, 1, task_spec().digest, self.clock.unix_s + 10_000)
+            self.post("/v1/tasks/1/approvals", body)
+        self.put(REPORT)
+        return 1
+
+    def round_in(self, phase: str, number: int = 1) -> Any:
+        """A round of task 1 once it is in a phase."""
+
+        def look() -> Any:
+            response = self.admin.get(f"/v1/tasks/1/rounds/{number}")
+            return response.json() if response.is_success and response.json()["phase"] == phase else None
+
+        return self.turn_until(look)
+
+    def propose_all(self, number: int = 1) -> Any:
+        """Every drawn proposer proposes; the round when it was training."""
+        state = self.round_in("training", number)
+        for node in state["proposers"]:
+            self.put(BY_ADDRESS[node].adapter)
+            self.post(f"/v1/tasks/1/rounds/{number}/proposals", BY_ADDRESS[node].proposal(DOMAIN, state))
+        return state
+
+    def commit_all(self, number: int = 1) -> Any:
+        """Every drawn voter commits; the round when it was committing."""
+        state = self.round_in("committing", number)
+        for node in state["voters"]:
+            self.post(f"/v1/tasks/1/rounds/{number}/commits", BY_ADDRESS[node].commit(DOMAIN, state))
+        return state
+
+    def reveal_all(self, number: int = 1) -> Any:
+        """Every drawn voter reveals; the round when it was revealing."""
+        state = self.round_in("revealing", number)
+        for node in state["voters"]:
+            self.post(f"/v1/tasks/1/rounds/{number}/reveals", BY_ADDRESS[node].reveal(state))
+        return state
+
+    def attest_all(self, number: int = 1) -> Any:
+        """Every drawn voter attests; the round when it was attesting."""
+        state = self.round_in("attesting", number)
+        digest = self.put(adapter(9.0 + number))
+        for node in state["voters"]:
+            body = BY_ADDRESS[node].attestation(DOMAIN, state, digest)
+            self.post(f"/v1/tasks/1/rounds/{number}/attestations", body)
+        return state
+
+    def play_round(self, number: int = 1) -> Any:
+        """A whole round; as it is when closed."""
+        self.propose_all(number)
+        self.commit_all(number)
+        self.reveal_all(number)
+        self.attest_all(number)
+        return self.round_in("final", number)
+
+    def _client(self, token: str) -> TestClient:
+        client = TestClient(self.app, raise_server_exceptions=False)
+        client.headers["Authorization"] = f"Bearer {token}"
+        return client

@@ -1,0 +1,368 @@
+"""The REST API's edges: tokens and roles, limits, problems, artifacts, events, orders, evaluations."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from contracts.digests import sha256_digest
+from orchestrator.api.limits import BODY_LIMIT_BYTES
+from orchestrator.services.tokens import TokenService
+from tests.integration.orchestrator_double_rig import ARTIFACT_LIMIT_BYTES, DOMAIN, Rig
+from tests.integration.orchestrator_rig import BY_ADDRESS, GENESIS, NETWORKS, POOL, REPORT, task_spec, terms_of
+
+DEADLINE_S = 20.0
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(tmp_path)
+    yield rig
+    rig.close()
+
+
+# --- tokens
+
+
+def paths(rig: Rig) -> list[tuple[str, str]]:
+    description = rig.get("/v1/openapi.json")
+    found = []
+    for path, methods in description["paths"].items():
+        filled = path.replace("{digest}", "0x" + "00" * 32)
+        for name in ("task", "round_number", "intent"):
+            filled = filled.replace("{" + name + "}", "1")
+        found += [(method.upper(), filled) for method in methods]
+    return found
+
+
+def test_every_endpoint_but_health_needs_a_token(rig: Rig) -> None:
+    open_paths = {"/healthz", "/readyz"}
+    asked = [(method, path) for method, path in paths(rig) if path.startswith("/v1/")]
+    assert len(asked) > 15
+    for method, path in asked:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YTpi"}):
+            response = rig.anonymous.request(method, path, headers=headers, json={})
+            assert (response.status_code, response.json()["code"]) == (401, "unauthenticated"), path
+            assert response.headers["www-authenticate"] == "Bearer"
+    assert rig.anonymous.get("/v1/openapi.json").status_code == 401
+    assert {rig.anonymous.get(path).status_code for path in open_paths} <= {200, 503}
+
+
+def test_roles(rig: Rig) -> None:
+    message_paths = [
+        f"/v1/tasks/1/rounds/1/{kind}" for kind in ("proposals", "commits", "reveals", "attestations")
+    ]
+    for path in [*message_paths, "/v1/tasks/1/approvals", "/v1/nodes", "/v1/tasks"]:
+        response = rig.reader.post(path, json={})
+        assert (response.status_code, response.json()["code"]) == (403, "not_allowed"), path
+    for path in ("/v1/nodes", "/v1/tasks", "/v1/tasks/1/rounds/0/evaluations"):
+        assert rig.conductor.post(path, json={}).json()["code"] == "not_allowed", path
+    assert rig.reader.put(f"/v1/artifacts/{sha256_digest(b'x')}", content=b"x").status_code == 403
+    for client in (rig.reader, rig.conductor, rig.admin):
+        assert client.get("/v1/tasks").status_code == 200
+
+
+def test_expired_and_revoked_tokens(rig: Rig) -> None:
+    service = TokenService(rig.records, rig.clock)
+    short = service.issue("reader", "short", expires_unix_s=rig.clock.unix_s + 10)
+    headers = {"Authorization": f"Bearer {short}"}
+    assert rig.anonymous.get("/v1/tasks", headers=headers).status_code == 200
+    rig.clock.unix_s += 10
+    assert rig.anonymous.get("/v1/tasks", headers=headers).status_code == 401
+    lasting = service.issue("reader", "lasting")
+    service.revoke(lasting)
+    headers = {"Authorization": f"Bearer {lasting}"}
+    assert rig.anonymous.get("/v1/tasks", headers=headers).status_code == 401
+
+
+def test_bootstrap_writes_private_files_and_keeps_only_hashes(rig: Rig, tmp_path: Path) -> None:
+    service = TokenService(rig.records, rig.clock)
+    first = {file.name: file.read_text().strip() for file in service.bootstrap(tmp_path / "tokens")}
+    files = service.bootstrap(tmp_path / "tokens")
+    assert [file.name for file in files] == ["admin", "conductor", "reader"]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert (tmp_path / "tokens").stat().st_mode & 0o777 == 0o700
+    for file in files:
+        token = file.read_text().strip()
+        principal = service.authenticate(token)
+        assert principal is not None
+        assert principal.role == file.name
+        assert service.authenticate(first[file.name]) is None
+        assert token.encode() not in (tmp_path / "hub.sqlite3").read_bytes()
+
+
+# --- problems and limits
+
+
+def test_problems_have_one_shape(rig: Rig) -> None:
+    answers = [
+        rig.admin.get("/v1/tasks/1"),
+        rig.admin.get("/v1/tasks/0"),
+        rig.admin.get("/v1/nothing"),
+        rig.admin.delete("/v1/tasks"),
+        rig.admin.post("/v1/tasks", content=b"{", headers={"Content-Type": "application/json"}),
+    ]
+    assert [answer.status_code for answer in answers] == [404, 422, 404, 405, 422]
+    for answer in answers:
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = answer.json()
+        assert set(problem) == {"type", "title", "status", "code", "detail", "correlation_id"}
+        assert problem["status"] == answer.status_code
+        assert problem["correlation_id"] == answer.headers["x-correlation-id"]
+
+
+def test_correlation_ids_of_callers_are_kept_when_harmless(rig: Rig) -> None:
+    kept = rig.admin.get("/v1/tasks/1", headers={"X-Correlation-Id": "abc-123"})
+    assert kept.json()["correlation_id"] == kept.headers["x-correlation-id"] == "abc-123"
+    replaced = rig.admin.get("/v1/tasks/1", headers={"X-Correlation-Id": "a b\"c"})
+    assert len(replaced.headers["x-correlation-id"]) == 32
+
+
+def test_what_was_sent_is_not_repeated_in_errors(rig: Rig) -> None:
+    body = {"node": "my-secret", "signer": "my-secret", "group": 1, "name": "x"}
+    assert "my-secret" not in rig.admin.post("/v1/nodes", json=body).text
+
+
+def test_an_unexpected_error_says_nothing_of_the_inside(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret path /etc/hub")
+
+    monkeypatch.setattr("orchestrator.services.queries.QueryService.tasks", broken)
+    response = rig.admin.get("/v1/tasks")
+    assert (response.status_code, response.json()["code"]) == (500, "internal")
+    assert "secret" not in response.text
+
+
+def test_large_bodies_are_refused(rig: Rig) -> None:
+    large = b'{"x": "' + b"y" * BODY_LIMIT_BYTES + b'"}'
+    response = rig.admin.post("/v1/tasks", content=large)
+    assert (response.status_code, response.json()["code"]) == (413, "too_large")
+    pieces = (large[start : start + 65_536] for start in range(0, len(large), 65_536))
+    assert rig.admin.post("/v1/tasks", content=pieces).status_code == 413
+    data = b"z" * (ARTIFACT_LIMIT_BYTES + 1)
+    response = rig.conductor.put(f"/v1/artifacts/{sha256_digest(data)}", content=data)
+    assert (response.status_code, response.json()["code"]) == (413, "too_large")
+
+
+def test_readiness_names_what_is_missing(rig: Rig) -> None:
+    response = rig.anonymous.get("/readyz")
+    assert response.status_code == 503
+    assert "worker" in response.json()["not_ready"][0]
+    rig.turn()
+    assert rig.anonymous.get("/readyz").json() == {"not_ready": []}
+    assert rig.anonymous.get("/healthz").json() == {"status": "ok"}
+
+
+# --- artifacts
+
+
+def test_artifact_answers(rig: Rig) -> None:
+    digest = sha256_digest(REPORT)
+    assert rig.conductor.put(f"/v1/artifacts/{digest}", content=REPORT).status_code == 201
+    assert rig.conductor.put(f"/v1/artifacts/{digest}", content=REPORT).status_code == 200
+    response = rig.conductor.get(f"/v1/artifacts/{digest}")
+    assert response.content == REPORT
+    assert response.headers["content-length"] == str(len(REPORT))
+    assert response.headers["etag"] == f'"{digest}"'
+    missing = rig.conductor.get(f"/v1/artifacts/{sha256_digest(b'?')}")
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+
+
+def test_a_reader_gets_an_adapter_only_when_its_proposal_phase_is_over(rig: Rig) -> None:
+    rig.start_task()
+    state = rig.round_in("training")
+    first = BY_ADDRESS[state["proposers"][0]]
+    digest = rig.put(first.adapter)
+    path = f"/v1/artifacts/{digest}"
+
+    def reader_gets() -> tuple[int, str]:
+        response = rig.reader.get(path)
+        return response.status_code, "" if response.is_success else response.json()["code"]
+
+    assert reader_gets() == (403, "not_public_yet")
+    rig.post("/v1/tasks/1/rounds/1/proposals", first.proposal(DOMAIN, state))
+    rig.turn()
+    assert rig.get("/v1/tasks/1/rounds/1")["proposals"][0]["adapter_digest"] == digest
+    assert reader_gets() == (403, "not_public_yet")
+    assert rig.conductor.get(path).content == first.adapter
+    rig.propose_all()
+    rig.round_in("committing")
+    assert reader_gets() == (200, "")
+    assert rig.reader.get(f"/v1/artifacts/{sha256_digest(REPORT)}").content == REPORT
+    for public in (task_spec().digest, sha256_digest(GENESIS)):
+        assert rig.reader.get(f"/v1/artifacts/{public}").status_code == 200
+    never_named = rig.put(b"nobody named this")
+    assert rig.reader.get(f"/v1/artifacts/{never_named}").status_code == 403
+
+
+# --- nodes and orders
+
+
+def test_admitting_a_node_again_is_the_same_and_otherwise_a_conflict(rig: Rig) -> None:
+    node = NETWORKS[0]
+    body = {"node": node.address.lower(), "signer": node.address, "group": 1, "name": "aurora"}
+    first, again = rig.admin.post("/v1/nodes", json=body), rig.admin.post("/v1/nodes", json=body)
+    assert first.status_code == again.status_code == 202
+    assert first.json()["intent"] == again.json()["intent"]
+    assert first.json()["node"] == node.address
+    assert rig.admin.post("/v1/nodes", json=body | {"group": 2}).status_code == 409
+    other = {"node": NETWORKS[1].address, "signer": NETWORKS[1].address, "group": 2, "name": "aurora"}
+    assert rig.admin.post("/v1/nodes", json=other).status_code == 409
+    assert rig.admin.post("/v1/nodes", json=body | {"group": 0}).status_code == 422
+
+
+def order(**changes: Any) -> dict[str, Any]:
+    spec = task_spec()
+    body = {"spec_digest": spec.digest, "name": spec.name, "config": terms_of(spec), "pool": str(POOL)}
+    return body | changes
+
+
+def test_an_order_needs_its_artifacts(rig: Rig) -> None:
+    assert rig.admin.post("/v1/tasks", json=order()).json()["code"] == "artifact_missing"
+    rig.put(task_spec().canonical_bytes())
+    assert rig.admin.post("/v1/tasks", json=order()).json()["code"] == "artifact_missing"
+    rig.put(GENESIS)
+    first = rig.admin.post("/v1/tasks", json=order())
+    assert first.json() == {
+        "spec_digest": task_spec().digest,
+        "task": None,
+        "status": "queued",
+        "error": None,
+    }
+    assert rig.admin.post("/v1/tasks", json=order()).json() == first.json()
+    assert rig.admin.post("/v1/tasks", json=order(pool="1")).json()["code"] == "conflict"
+    rig.turn_until(lambda: rig.admin.post("/v1/tasks", json=order()).json()["task"] == 1)
+
+
+def test_wrong_orders(rig: Rig) -> None:
+    rig.put(task_spec().canonical_bytes())
+    rig.put(GENESIS)
+    spec = task_spec()
+
+    def code(body: dict[str, Any]) -> str:
+        response = rig.admin.post("/v1/tasks", json=body)
+        assert response.status_code == 422, response.text
+        return str(response.json()["code"])
+
+    assert code(order(spec_digest=sha256_digest(b"other"))) == "invalid_request"
+    assert code(order(pool="-1")) == "invalid_request"
+    assert code(order(pool=1.5)) == "invalid_request"
+    assert code(order(config=terms_of(spec, min_proposals=4))) == "wrong_terms"
+    assert code(order(config=terms_of(spec, attestation_quorum_bps=4_999))) == "wrong_terms"
+    assert code(order(config=terms_of(spec) | {"genesis_digest": sha256_digest(b"x")})) == "wrong_terms"
+    pretty = json.dumps(json.loads(spec.canonical_bytes()), indent=1).encode()
+    body = order(spec_digest=rig.put(pretty))
+    body["config"]["spec_digest"] = body["spec_digest"]
+    assert code(body) == "wrong_terms"
+    body = order(spec_digest=rig.put(b"{}"))
+    body["config"]["spec_digest"] = body["spec_digest"]
+    assert code(body) == "invalid_task_spec"
+
+
+def test_an_order_that_the_chain_refuses_is_shown_with_the_reason(rig: Rig) -> None:
+    rig.put(task_spec().canonical_bytes())
+    rig.put(GENESIS)
+    rig.chain.refuses_tasks = True
+    rig.post("/v1/tasks", order())
+    rig.turn()
+    (shown,) = rig.get("/v1/tasks")["items"]
+    assert (shown["task"], shown["status"], shown["error"]) == (None, "refused", "InvalidConfig")
+
+
+# --- evaluations
+
+
+EVALUATION = {
+    "name": "public test set",
+    "digest": sha256_digest(GENESIS),
+    "records": 300,
+    "correct": 21,
+    "accuracy": 0.07,
+    "interval_low": 0.05,
+    "interval_high": 0.1,
+    "loss_nats": 3.2,
+}
+
+
+def test_evaluations(rig: Rig) -> None:
+    path = "/v1/tasks/1/rounds/0/evaluations"
+    assert rig.admin.post(path, json=EVALUATION).status_code == 404
+    rig.start_task()
+    assert rig.admin.post(path, json=EVALUATION).status_code == 201
+    assert rig.admin.post(path, json=EVALUATION | {"correct": 22}).status_code == 201
+    (item,) = rig.get(path)["items"]
+    assert (item["round"], item["correct"], item["loss_nats"]) == (0, 22, 3.2)
+    assert rig.get("/v1/tasks/1/evaluations")["items"] == [item]
+    assert rig.admin.post("/v1/tasks/1/rounds/7/evaluations", json=EVALUATION).status_code == 404
+    assert rig.admin.post(path, json=EVALUATION | {"correct": 301}).status_code == 422
+    assert rig.admin.post(path, json=EVALUATION | {"interval_high": 0.01}).status_code == 422
+
+
+# --- events
+
+
+@pytest.fixture
+def server(rig: Rig) -> Iterator[str]:
+    """The app behind a real server: streams do not end by themselves."""
+    config = uvicorn.Config(rig.app, port=0, log_level="warning", timeout_graceful_shutdown=1, ws="none")
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not running.started:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    port = running.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    running.should_exit = True
+    thread.join(DEADLINE_S)
+
+
+def read_events(server: str, rig: Rig, count: int, headers: dict[str, str], query: str = "") -> list[Any]:
+    """The first events of a stream, as (id, kind, data)."""
+    token = str(rig.reader.headers["Authorization"])
+    found: list[Any] = []
+    event: dict[str, str] = {}
+    with httpx.stream(
+        "GET", f"{server}/v1/events{query}", headers=headers | {"Authorization": token}, timeout=DEADLINE_S
+    ) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        for line in response.iter_lines():
+            if line:
+                name, _, value = line.partition(": ")
+                event[name] = value
+            else:
+                found.append((int(event["id"]), event["event"], json.loads(event["data"])))
+                event = {}
+                if len(found) == count:
+                    return found
+    raise AssertionError("the stream ended")
+
+
+def test_events_are_replayed_after_an_id_and_followed(rig: Rig, server: str) -> None:
+    rig.admit_networks()
+    rig.worker.run_once()
+    whole = read_events(server, rig, 8, {"Last-Event-ID": "0"})
+    assert [kind for _, kind, _ in whole] == ["node.admitted"] * 4 + ["node.stake_changed"] * 4
+    assert whole[0][2]["node"] in BY_ADDRESS
+    assert read_events(server, rig, 2, {"Last-Event-ID": str(whole[5][0])}) == whole[6:]
+    assert read_events(server, rig, 2, {}, f"?after={whole[5][0]}") == whole[6:]
+
+    later = threading.Timer(0.3, rig.order_task)
+    later.start()
+    ((number, kind, _),) = read_events(server, rig, 1, {})
+    later.join()
+    assert kind == "task.ordered"
+    assert number > whole[-1][0]
+
+
+def test_the_number_of_followers_is_bounded(rig: Rig) -> None:
+    rig.app.state.services.feed.most_followers = 0
+    response = rig.reader.get("/v1/events")
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")

@@ -1,0 +1,146 @@
+"""The projection after restarts, failures and reorganisations is always what the chain says."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.domain.chain import ChainError, Proposed, RoundRequested, TaskCreated
+from orchestrator.domain.outbox import IntentStatus
+from orchestrator.services.indexer import Indexer
+from tests.integration.orchestrator_double_rig import DOMAIN, Rig
+from tests.integration.orchestrator_rig import BY_ADDRESS
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(tmp_path)
+    yield rig
+    rig.close()
+
+
+def projection(rig: Rig) -> object:
+    """All that is projected."""
+    with rig.records.read() as unit:
+        tasks = unit.projection.tasks()
+        rounds = [unit.projection.rounds(task.task) for task in tasks]
+        return unit.projection.last_block(), unit.projection.nodes(), tasks, rounds
+
+
+def projection_from_scratch(rig: Rig, folder: Path) -> object:
+    """The same, read by a hub that never saw the chain before."""
+    folder.mkdir(exist_ok=True)
+    fresh = Rig(folder)
+    Indexer(fresh.records, rig.chain, rig.lanes, rig.clock, first_block=1).run_once()
+    found = projection(fresh)
+    fresh.close()
+    return found
+
+
+def test_an_index_from_scratch_is_the_same(rig: Rig, tmp_path: Path) -> None:
+    rig.start_task()
+    rig.play_round(1)
+    assert projection(rig) == projection_from_scratch(rig, tmp_path / "fresh")
+
+
+def test_messages_that_vanished_are_sent_again_with_the_same_bytes(rig: Rig, tmp_path: Path) -> None:
+    rig.start_task()
+    state = rig.round_in("training")
+    node = BY_ADDRESS[state["proposers"][0]]
+    rig.put(node.adapter)
+    rig.post("/v1/tasks/1/rounds/1/proposals", node.proposal(DOMAIN, state))
+    rig.turn()
+    with rig.records.read() as unit:
+        (before,) = [each for each in unit.outbox.settled_from_block(1) if "proposal" in each.key]
+    assert len(rig.get("/v1/tasks/1/rounds/1")["proposals"]) == 1
+
+    rig.chain.reorganise(1)
+    rig.worker.indexer.run_once()
+    assert rig.get("/v1/tasks/1/rounds/1")["proposals"] == []
+    rig.turn_until(lambda: rig.get("/v1/tasks/1/rounds/1")["proposals"])
+
+    with rig.records.read() as unit:
+        after = unit.outbox.by_id(before.id)
+        assert any(each.announcement.kind == "chain.reorganised" for each in unit.stream.newest(50))
+    assert after is not None
+    assert (after.status, after.raw) == (IntentStatus.MINED, before.raw)
+    assert sum(isinstance(event, Proposed) for event in rig.chain.all_events) == 1
+    assert projection(rig) == projection_from_scratch(rig, tmp_path / "fresh")
+
+
+def test_a_message_for_the_old_fork_does_not_hit_the_new_one(rig: Rig) -> None:
+    rig.start_task()
+    rig.propose_all()
+    old = rig.round_in("committing")
+    # Back to before the draw: the new draw has another context.
+    with rig.records.read() as unit:
+        (drawn,) = [
+            intent for intent in unit.outbox.settled_from_block(1) if intent.key == "advance:1:1:requested"
+        ]
+    assert drawn.block_number is not None
+    rig.chain.reorganise(rig.chain.head().number - drawn.block_number + 1)
+    new = rig.round_in("training")
+    assert new["context"] != old["context"]
+    for _ in range(10):
+        rig.turn()
+    assert rig.get("/v1/tasks/1/rounds/1")["proposals"] == []
+    closed = rig.play_round(1)
+    assert len(closed["proposals"]) == 3
+
+
+def test_a_task_whose_creation_vanished_is_created_once(rig: Rig) -> None:
+    rig.order_task()
+    rig.turn_until(lambda: rig.chain.state.tasks and rig.chain.state.tasks[1].pool)
+    rig.turn()
+    rig.chain.reorganise(rig.chain.head().number)
+    rig.turn_until(lambda: rig.chain.state.tasks and rig.chain.state.tasks[1].pool)
+    for _ in range(5):
+        rig.turn()
+    assert sum(isinstance(event, TaskCreated) for event in rig.chain.all_events) == 1
+
+
+def test_a_reorganisation_of_nothing_but_empty_blocks(rig: Rig, tmp_path: Path) -> None:
+    rig.start_task()
+    rig.round_in("training")
+    rig.chain.mine(3)
+    rig.worker.run_once()
+    rig.chain.reorganise(2)
+    rig.turn()
+    assert projection(rig) == projection_from_scratch(rig, tmp_path / "fresh")
+    assert sum(isinstance(event, RoundRequested) for event in rig.chain.all_events) == 1
+
+
+def test_a_chain_that_moves_while_it_is_read_changes_nothing(rig: Rig) -> None:
+    rig.admit_networks()
+    rig.worker.indexer.run_once()
+    rig.chain.mine(2)
+    before = projection(rig)
+    honest, asked = rig.chain.block, []
+
+    def moving(number: int) -> object:
+        asked.append(number)
+        block = honest(number)
+        return block if len(asked) < 3 else replace(block, hash="0x" + "99" * 32)
+
+    rig.chain.block = moving  # type: ignore[assignment, method-assign]
+    with pytest.raises(ChainError):
+        rig.worker.indexer.run_once()
+    assert projection(rig) == before
+    rig.chain.block = honest  # type: ignore[method-assign]
+    rig.worker.indexer.run_once()
+    assert projection(rig) != before
+
+
+def test_two_indexers_do_not_apply_the_same_blocks_twice(rig: Rig) -> None:
+    rig.admit_networks()
+    first, second = rig.worker.indexer, rig.new_worker().indexer
+    rig.chain.mine()
+    head = rig.chain.head()
+    with rig.records.read() as unit:
+        last = unit.projection.last_block()
+    (batch,) = list(second._read(last, head))
+    first.run_once()
+    with pytest.raises(ChainError):
+        second._apply(batch, last)
+    assert second.run_once() is False
