@@ -129,7 +129,7 @@ class Manifest(BaseModel):
         return b"".join(parts)
 
     def decode(self, data: bytes, *, digest: str | None = None) -> dict[str, FloatArray]:
-        """The tensors in a canonical file, checked against the manifest and, if given, the digest.
+        """The tensors in a canonical file by name, checked against the manifest and, if given, the digest.
 
         Raises:
             DigestMismatch: the bytes have another SHA-256.
@@ -149,7 +149,8 @@ class Manifest(BaseModel):
             data[_LENGTH_BYTES : _LENGTH_BYTES + len(header)] != header
         ):
             raise NotCanonical("the adapter's tensors are right but its file is not in canonical form")
-        return tensors
+        # The library's own dict is in no order, not even the same one twice.
+        return {spec.name: tensors[spec.name] for spec in self.tensors}
 
     def _header(self) -> bytes:
         entries: dict[str, object] = {}

@@ -3,14 +3,13 @@
 Every message starts a new process, so that what a node needs is imported only when a message has come.
 """
 
-import logging
 import os
-import sys
 from pathlib import Path
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+from tier_global.logs import show_logs
 from tier_global.node_config import CONFIG_VARIABLE, NodeConfig
 
 app = ClientApp()
@@ -24,8 +23,7 @@ def answer(message: Message, _context: Context) -> Message:
     from tier_global.node_process import open_node
     from tier_global.wire import decode_request, encode
 
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    show_logs()
     request = decode_request(message.content)
     with open_node(NodeConfig.load(Path(os.environ[CONFIG_VARIABLE]))) as node:
         return Message(encode(node.answer(request)), reply_to=message)

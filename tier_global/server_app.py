@@ -1,8 +1,6 @@
 """The Flower ServerApp: one run conducts one round, named by ``task`` and ``round`` of its configuration."""
 
-import logging
 import os
-import sys
 from pathlib import Path
 
 from flwr.app import Context
@@ -15,6 +13,7 @@ from tier_global.errors import SetupError
 from tier_global.flower_mailbox import FlowerMailbox
 from tier_global.hub import HttpHub
 from tier_global.journal import JournalFile, NoJournal
+from tier_global.logs import show_logs
 
 URL_VARIABLE = "COLLEGIUM_ORCHESTRATOR_URL"
 TOKEN_VARIABLE = "COLLEGIUM_CONDUCTOR_TOKEN_FILE"
@@ -27,8 +26,7 @@ app = ServerApp()
 @app.main()
 def conduct(grid: Grid, context: Context) -> None:
     """Conduct the round that the run configuration names."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    show_logs()
     journal = os.environ.get(JOURNAL_VARIABLE)
     Conductor(
         _number(context, "task"),

@@ -10,7 +10,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,10 @@ from tier_local.report import PROGRESS_FILE, Progress, Stage
 _JOB_NAME = "inner-round"
 _LOG_FILE = "job.log"
 _WATCH_SECONDS = 0.2
+_THREAD_END_SECONDS = 10.0
+_MOST_ATTEMPTS = 3
+_SECONDS_BETWEEN_STARTS = 60.0
+"""All sites start in the same second; one that is so much later than the first will not come."""
 _ENVIRONMENT = {
     # No library may look for a model hub or another accelerator of tokenising than the site's threads.
     "HF_HUB_OFFLINE": "1",
@@ -70,6 +74,19 @@ def run_job(request: JobRequest) -> JobResult:
         JobFailed: the federation ended without an outcome.
     """
     started = time.monotonic()
+    attempts = 1
+    while True:
+        try:
+            outcome, adapter = _attempt(request)
+            break
+        except _SiteNotStarted:
+            if attempts == _MOST_ATTEMPTS:
+                raise
+            attempts += 1
+    return JobResult(outcome=outcome, adapter=adapter, seconds=time.monotonic() - started)
+
+
+def _attempt(request: JobRequest) -> tuple[Outcome, bytes | None]:
     if time.time() >= request.deadline_unix_s:
         raise DeadlinePassed("the deadline had passed before the job began")
     with tempfile.TemporaryDirectory(prefix="collegium-inner-") as folder:
@@ -77,17 +94,19 @@ def run_job(request: JobRequest) -> JobResult:
         if any(character.isspace() for character in folder):
             raise BadInput(f"NVFlare's simulator needs a temporary folder without spaces, not {folder}")
         tree = ProcessTree.guard(exit_with_parent=request.exit_with_parent, scratch_folder=scratch)
-        with tree:
+        log = request.out_folder / _LOG_FILE
+        with tree, _environment(request.network.threads_per_site, scratch), _output_to(log):
             tree.mark_children()
             job, site_files = _describe(request, scratch)
-            with _output_to(request.out_folder / _LOG_FILE):
+            try:
                 outcome = _execute_and_watch(request, job, site_files, scratch, tree)
+            except JobFailed as failure:
+                raise type(failure)(f"{failure}; the log is {log}") from failure
         if outcome.exit_code is ExitCode.BAD_INPUT:
             raise BadInput(str(outcome.failure))
         if outcome.failure is not None:
             raise JobFailed(outcome.failure)
-        adapter = job.adapter_file.read_bytes() if request.kind == "train" else None
-        return JobResult(outcome=outcome, adapter=adapter, seconds=time.monotonic() - started)
+        return outcome, job.adapter_file.read_bytes() if request.kind == "train" else None
 
 
 def _describe(request: JobRequest, scratch: Path) -> tuple[JobFile, dict[str, Path]]:
@@ -127,41 +146,76 @@ def _describe(request: JobRequest, scratch: Path) -> tuple[JobFile, dict[str, Pa
 def _execute_and_watch(
     request: JobRequest, job: JobFile, site_files: dict[str, Path], scratch: Path, tree: ProcessTree
 ) -> Outcome:
-    _set_environment(request.network.threads_per_site, scratch)
     errors: list[BaseException] = []
     simulator = threading.Thread(
         target=_execute, args=(scratch, site_files, errors), name="nvflare", daemon=True
     )
     simulator.start()
-    progress = _ProgressOfAll(request, scratch)
-    while not job.outcome_file.exists():
-        if time.time() >= request.deadline_unix_s:
-            raise DeadlinePassed("the deadline passed before the job was done")
-        death = _death(simulator, errors, job, scratch, tree)
-        # Looked at after the death: an outcome that came just before it still counts.
-        if death is not None and not job.outcome_file.exists():
-            raise JobFailed(f"{death}; the log is {request.out_folder / _LOG_FILE}")
-        progress.update()
-        simulator.join(_WATCH_SECONDS)
-    progress.finish()
-    return Outcome.read(job.outcome_file)
+    try:
+        progress = _ProgressOfAll(request, scratch)
+        watch = _Watch(simulator, errors, job, scratch, tree)
+        while not job.outcome_file.exists():
+            if time.time() >= request.deadline_unix_s:
+                raise DeadlinePassed("the deadline passed before the job was done")
+            failure = watch.failure()
+            # Looked at after the failure: an outcome that came just before it still counts.
+            if failure is not None and not job.outcome_file.exists():
+                raise failure
+            progress.update()
+            simulator.join(_WATCH_SECONDS)
+        progress.finish()
+        return Outcome.read(job.outcome_file)
+    finally:
+        tree.stop()
+        # What the thread waited for is dead; it must not meet the next attempt's environment.
+        simulator.join(_THREAD_END_SECONDS)
 
 
-def _death(
-    simulator: threading.Thread, errors: list[BaseException], job: JobFile, scratch: Path, tree: ProcessTree
-) -> str | None:
-    """Who died that the job cannot do without. NVFlare itself would wait for a dead site for ever."""
-    if not tree.guarded:
-        return "the guardian of the job's processes was killed"
-    if not simulator.is_alive():
-        return f"NVFlare ended without an outcome ({errors[0] if errors else 'and without an error'})"
-    alive = tree.members()
-    for site in job.sites:
-        process_file = _site_process_file(scratch, site)
-        process = process_file.read_text() if process_file.exists() else ""
-        if process and int(process) not in alive:
-            return f"the process of site {site} died"
-    return None
+class _SiteNotStarted(JobFailed):
+    """A site's process never came up.
+
+    The simulator picks free ports, closes them and lets its processes open them again a second later; by
+    then another job on the machine may have one. Another attempt gets other ports.
+    """
+
+
+class _Watch:
+    """Notices who died that the job cannot do without; NVFlare itself waits for a dead site for ever."""
+
+    def __init__(
+        self,
+        simulator: threading.Thread,
+        errors: Sequence[BaseException],
+        job: JobFile,
+        scratch: Path,
+        tree: ProcessTree,
+    ) -> None:
+        self._simulator, self._errors, self._tree = simulator, errors, tree
+        self._process_files = {site: _site_process_file(scratch, site) for site in job.sites}
+        self._all_started_by = float("inf")
+
+    def failure(self) -> JobFailed | None:
+        """Why the job cannot go on, if it cannot."""
+        if not self._tree.guarded:
+            return JobFailed("the guardian of the job's processes was killed")
+        started = {site: file.read_text() for site, file in self._process_files.items() if file.exists()}
+        late = sorted(self._process_files.keys() - started.keys())
+        if not self._simulator.is_alive():
+            reason = f"NVFlare ended without an outcome: {self._errors[0] if self._errors else 'no error'}"
+            return _SiteNotStarted(reason) if late else JobFailed(reason)
+        alive = self._tree.members()
+        for site, process in started.items():
+            # A file that is just being written is empty.
+            if process and int(process) not in alive:
+                return JobFailed(f"the process of site {site} died")
+        return self._too_late(late) if started and late else None
+
+    def _too_late(self, sites: Sequence[str]) -> JobFailed | None:
+        now = time.monotonic()
+        self._all_started_by = min(self._all_started_by, now + _SECONDS_BETWEEN_STARTS)
+        if now < self._all_started_by:
+            return None
+        return _SiteNotStarted(f"the process of site {sites[0]} did not start")
 
 
 def _execute(scratch: Path, site_files: dict[str, Path], errors: list[BaseException]) -> None:
@@ -191,19 +245,28 @@ def _execute(scratch: Path, site_files: dict[str, Path], errors: list[BaseExcept
         errors.append(error)
 
 
-def _set_environment(threads: int, scratch: Path) -> None:
+@contextmanager
+def _environment(threads: int, scratch: Path) -> Iterator[None]:
+    """The environment that the job's processes inherit; this process gets its own back."""
+    kept_environment, kept_folder = dict(os.environ), tempfile.tempdir
     own_packages = str(Path(tier_local.__file__).parent.parent)
-    inherited = os.environ.get("PYTHONPATH", "")
     temporary = scratch / "tmp"
     temporary.mkdir()
     for name in _NOT_INHERITED:
         os.environ.pop(name, None)
     os.environ |= _ENVIRONMENT | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [own_packages, inherited])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [own_packages, os.environ.get("PYTHONPATH", "")])),
         "OMP_NUM_THREADS": str(threads),
         # What killed processes would leave in the system's temporary folder goes with the scratch folder.
         "TMPDIR": str(temporary),
     }
+    tempfile.tempdir = str(temporary)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = kept_folder
+        os.environ.clear()
+        os.environ |= kept_environment
 
 
 @contextmanager

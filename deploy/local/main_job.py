@@ -313,4 +313,10 @@ class MainJob:
         )
 
     def _say_where_the_dashboard_is(self) -> None:
-        self._console.print(f"dashboard: [link]{self._ports.orchestrator_url}/[/link]")
+        token_file = self._layout.tokens / "reader"
+        link = self._collegium("dashboard-link", "--token-file", str(token_file))["url"]
+        self._console.print(f"dashboard: {link}", soft_wrap=True)
+        self._console.print(
+            f"  (this link signs in once; later: {self._ports.orchestrator_url} with the token in {token_file})",
+            soft_wrap=True,
+        )

@@ -77,7 +77,9 @@ class Supervisor:
             )
         self._daemons.append(Daemon(name, process, log_file))
 
-    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
+    def wait_for(
+        self, condition: Callable[[], bool], what: str, timeout_s: float, *, poll_s: float = POLL_S
+    ) -> None:
         """Wait until a condition holds while every daemon lives.
 
         Raises:
@@ -89,7 +91,7 @@ class Supervisor:
             self.check()
             if time.monotonic() > deadline_s:
                 raise LauncherError(f"waited {timeout_s:.0f} s in vain for {what}")
-            time.sleep(POLL_S)
+            time.sleep(poll_s)
 
     def check(self) -> None:
         """Raise ``DaemonDied`` if a daemon has ended."""

@@ -16,6 +16,7 @@ from deploy.local.layout import Layout
 from deploy.local.supervisor import Supervisor
 
 CLOSED_PHASES = ("final", "rejected", "aborted")
+LOOK_EVERY_S = 0.5
 _PROGRESS_MILESTONE = 0.5
 
 
@@ -57,7 +58,7 @@ class RoundWatcher:
                     self._show(latest, live)
                 return latest.get("phase") in CLOSED_PHASES
 
-            self.supervisor.wait_for(closed, f"round {round_number} to close", timeout_s)
+            self.supervisor.wait_for(closed, f"round {round_number} to close", timeout_s, poll_s=LOOK_EVERY_S)
         return latest
 
     def _show(self, resource: Mapping[str, Any], live: Live) -> None:

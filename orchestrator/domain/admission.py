@@ -22,6 +22,7 @@ from orchestrator.domain.errors import (
     DeadlinePassed,
     NotDrawn,
     NotFound,
+    RepeatsAccepted,
     RepeatsParent,
     Unacceptable,
     WrongCommitment,
@@ -48,6 +49,8 @@ class Place:
     """Where and when a round's message arrives; ``now_unix_s`` is the newest block's time."""
 
     round: RoundState
+    accepted_before: frozenset[str]
+    """Digests of adapters that final rounds of the task accepted."""
     node: NodeState | None
     domain: Domain
     now_unix_s: int
@@ -58,7 +61,7 @@ def check_round_message(call: RoundCall, place: Place) -> None:
 
     Raises:
         WrongRound, WrongPhase, DeadlinePassed, WrongContext, NotDrawn, BadSignature: any kind of message.
-        WrongParent, RepeatsParent: a proposal.
+        WrongParent, RepeatsParent, RepeatsAccepted: a proposal.
         WrongCommitment, WrongScoreCount: a reveal.
         Conflict: the chain has this node's message of this kind already.
     """
@@ -125,6 +128,8 @@ def _check_proposal(call: RelayProposal, place: Place) -> None:
         )
     if proposal.adapter_digest == state.parent_digest:
         raise RepeatsParent("the proposal repeats the adapter that the round starts from")
+    if proposal.adapter_digest in place.accepted_before:
+        raise RepeatsAccepted("the proposal repeats an adapter that an earlier round accepted")
     _check_signature(proposal, call.signature, node, place.domain)
     if any(known.node == proposal.node for known in state.proposals):
         raise Conflict(f"the chain holds a proposal of {proposal.node} already")

@@ -103,6 +103,12 @@ class RepeatsParent(Unacceptable):
     code = "repeats_parent"
 
 
+class RepeatsAccepted(Unacceptable):
+    """A proposal repeats an adapter that a final round of the task has accepted before."""
+
+    code = "repeats_accepted"
+
+
 class ArtifactMissing(Unacceptable):
     """An artifact that the request names is not stored."""
 

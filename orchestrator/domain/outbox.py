@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from contracts.messages import Proposal
 from orchestrator.domain import chain
 from orchestrator.domain.chain import Call
 
@@ -122,12 +121,3 @@ def message_key(call: Call) -> str:
             return f"{call_kind(call)}:{message.task}:{message.round}:{message.context}:{message.node}"
         case _:
             raise ValueError(f"{call_kind(call)} carries no message of a node")
-
-
-def proposals_in(intents: list[Intent]) -> list[Proposal]:
-    """The proposals among intents that may still reach, or have reached, the chain."""
-    return [
-        intent.call.message
-        for intent in intents
-        if isinstance(intent.call, chain.RelayProposal) and intent.status is not IntentStatus.REFUSED
-    ]

@@ -200,6 +200,9 @@ class ProjectionRepository(Protocol):
     def rounds(self, task: int) -> list[RoundState]:
         """A task's rounds, by number."""
 
+    def accepted_digests(self, task: int) -> frozenset[str]:
+        """Adapters that final rounds of a task accepted."""
+
     def save_round(self, state: RoundState) -> None:
         """Insert or replace a round."""
 

@@ -70,6 +70,7 @@ class MessageService:
             raise NotFound(f"task {task} has no round {round_number}")
         place = Place(
             round=state,
+            accepted_before=unit.projection.accepted_digests(task),
             node=unit.projection.node(call.message.node),
             domain=self.domain,
             now_unix_s=_chain_time_unix_s(unit, self.clock),

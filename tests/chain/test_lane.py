@@ -61,6 +61,13 @@ def test_a_refused_call_names_the_custom_error(world: World) -> None:
         assert refusal.value.reason == reason
 
 
+def test_arguments_that_do_not_fit_are_refused_for_good(world: World) -> None:
+    node = next(iter(world.nodes))
+    for call in (AdmitNode(node, node, 1 << 64), AdmitNode("0x12", node, 1), FundTask(1, -1)):
+        with pytest.raises(CallRefused, match="do not fit"):
+            world.lanes.council.sign(call, 0)
+
+
 def test_the_council_lane_sends_what_only_the_council_may(world: World) -> None:
     lanes = world.lanes
     assert lanes.for_call(CreateTask(DEFAULT_CONFIG)) is lanes.council

@@ -8,12 +8,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from contracts.digests import sha256_digest
-from contracts.messages import Attestation, Commit, Proposal, Reveal
+from contracts.messages import Approval, Attestation, Commit, Proposal, Reveal
 from orchestrator.domain.chain import (
     Advance,
     Call,
     CallRefused,
     Phase,
+    RelayApproval,
     RelayAttestation,
     RelayCommit,
     RelayProposal,
@@ -105,7 +106,7 @@ class HubDouble:
                     return 200, json.dumps({"spec_digest": "0x" + view.config.specDigest.hex()}).encode()
                 case "GET", ["tasks", task, "rounds", number]:
                     return 200, json.dumps(self.round(int(task), int(number))).encode()
-                case "POST", ["tasks", _, "rounds", _, kind]:
+                case "POST", ["tasks", _, "rounds", _, kind] | ["tasks", _, kind]:
                     return self._relay(kind, json.loads(body))
         return 404, b'{"code": "not_found"}'
 
@@ -145,6 +146,8 @@ class HubDouble:
         message, signature = body["message"], body.get("signature", "")
         call: Call
         match kind:
+            case "approvals":
+                call = RelayApproval(Approval.parse(message), signature)
             case "proposals":
                 call = RelayProposal(Proposal.parse(message), signature)
             case "commits":

@@ -1,4 +1,4 @@
-"""A chain in memory behind the ports of ``orchestrator.domain.chain``: blocks, nonces, a pool, reorganisations.
+"""A chain in memory behind the domain's ports: blocks, nonces, a pool, reorganisations.
 
 Its contracts keep what the control plane can tell apart: who is admitted, tasks, pools, phases, who has sent
 what. They draw the first nodes by address, accept every proposal, and check no signature (the API does).
@@ -240,9 +240,7 @@ class ChainDouble:
         number, parent = len(self._blocks), self._blocks[-1].block
         block_hash = _digest(f"{number} {self._fork} {parent.hash}")
         block = Block(number, block_hash, parent.hash, parent.timestamp_unix_s + seconds)
-        contracts = _Contracts(
-            copy.deepcopy(self.state), number, block.timestamp_unix_s, self.refuses_tasks
-        )
+        contracts = _Contracts(copy.deepcopy(self.state), number, block.timestamp_unix_s, self.refuses_tasks)
         events: list[tuple[ChainEvent, str]] = []
         if extra is not None:
             events += [(event, _digest(f"extra {number}")) for event in extra(contracts)]
@@ -295,9 +293,7 @@ class LanesDouble:
     @classmethod
     def of(cls, chain_double: ChainDouble) -> "LanesDouble":
         """Two accounts of a chain."""
-        return cls(
-            LaneDouble(chain_double, "0x" + "c0" * 20), LaneDouble(chain_double, "0x" + "7e" * 20)
-        )
+        return cls(LaneDouble(chain_double, "0x" + "c0" * 20), LaneDouble(chain_double, "0x" + "7e" * 20))
 
     def for_call(self, call: Call) -> LaneDouble:
         """The account that sends such a call."""
@@ -372,9 +368,7 @@ class _Contracts:
         _require(len(eligible) >= max(task.config.proposers, task.config.voters), "NotEnoughEligible")
         reward = task.pool // (task.config.rounds - len(task.rounds))
         task.pool -= reward
-        task.rounds.append(
-            _Round(Phase.REQUESTED, task.parent_digest, reward, self.number + 1, eligible)
-        )
+        task.rounds.append(_Round(Phase.REQUESTED, task.parent_digest, reward, self.number + 1, eligible))
         stakes = tuple(self.state.stakes[node] for node in eligible)
         return [
             chain.RoundRequested(

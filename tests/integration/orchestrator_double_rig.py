@@ -101,7 +101,9 @@ class Rig:
         self.artifacts = FolderArtifactStore(folder / "artifacts", ARTIFACT_LIMIT_BYTES)
         tokens = TokenService(self.records, self.clock)
         self.app = create_app(self.records, self.artifacts, DOMAIN, self.clock)
-        self.clients = {role: self._client(tokens.issue(role, role)) for role in ("admin", "conductor", "reader")}
+        self.clients = {
+            role: self._client(tokens.issue(role, role)) for role in ("admin", "conductor", "reader")
+        }
         self.anonymous = TestClient(self.app, raise_server_exceptions=False)
         self.flower = FlowerDouble()
         self.worker = self.new_worker()
@@ -225,7 +227,7 @@ class Rig:
         """Every drawn proposer proposes; the round when it was training."""
         state = self.round_in("training", number)
         for node in state["proposers"]:
-            self.put(BY_ADDRESS[node].adapter)
+            self.put(BY_ADDRESS[node].adapter(number))
             self.post(f"/v1/tasks/1/rounds/{number}/proposals", BY_ADDRESS[node].proposal(DOMAIN, state))
         return state
 

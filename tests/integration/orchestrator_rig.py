@@ -1,10 +1,10 @@
-"""A small task and a few networks' keys, for tests of the control plane: what nodes would sign, without training."""
+"""A small task and a few networks' keys: what nodes would sign, without any training."""
 
-import numpy as np
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from eth_account import Account
 from eth_utils.crypto import keccak
 
@@ -91,7 +91,7 @@ class Network:
 
     name: str
     value: float
-    """What its adapters are filled with."""
+    """What its adapters are filled with, but for the round."""
 
     @cached_property
     def key(self) -> bytes:
@@ -103,10 +103,13 @@ class Network:
         """Its account."""
         return str(Account.from_key(self.key).address)
 
-    @property
-    def adapter(self) -> bytes:
-        """What it proposes."""
-        return adapter(self.value)
+    def adapter(self, round_number: int) -> bytes:
+        """What it proposes in a round: each time something new."""
+        return adapter(self.value_in(round_number))
+
+    def value_in(self, round_number: int) -> float:
+        """What its adapter of a round is filled with."""
+        return self.value + 10.0 * round_number
 
     def approval(self, domain: Domain, task: int, spec_digest: str, expiry_unix_s: int) -> dict[str, Any]:
         """A signed approval, as the API takes it."""
@@ -125,7 +128,7 @@ class Network:
         fields = {
             **self._header(state),
             "parent_digest": state["parent_digest"],
-            "adapter_digest": sha256_digest(self.adapter),
+            "adapter_digest": sha256_digest(self.adapter(state["round"])),
             "report_digest": sha256_digest(REPORT),
         }
         return self._signed(Proposal(**(fields | changes)), domain)
@@ -165,6 +168,7 @@ class Network:
 
 
 NETWORKS = tuple(
-    Network(name, value) for name, value in (("aurora", 1.0), ("borealis", 2.0), ("cascade", 3.0), ("delta", 4.0))
+    Network(name, value)
+    for name, value in (("aurora", 1.0), ("borealis", 2.0), ("cascade", 3.0), ("delta", 4.0))
 )
 BY_ADDRESS = {network.address: network for network in NETWORKS}

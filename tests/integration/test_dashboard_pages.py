@@ -124,7 +124,7 @@ def test_a_final_round_shows_medians_votes_aggregate_and_rewards(story: Story, b
     assert "Aare 60.33" in rounds
     html = browser.get(f"/tasks/{TASK}/panels/rounds").text
     assert digest("aggregate 1") in html
-    assert "the median is not above the task&#39;s threshold of −0.250 nats" in html
+    assert "Doubs was refused: the median is not above the task&#39;s threshold of −0.250 nats." in rounds
     accuracy = _panel(browser, "accuracy")
     assert "Base model 7.0 %" in accuracy
     assert "Round 1 16.3 % 11.3 % to 21.8 % 49 of 300" in accuracy

@@ -1,6 +1,7 @@
 """Who gets into the dashboard, and who does not: tokens, links, cookies, forms of other sites."""
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -205,11 +206,18 @@ def test_sessions_are_kept_hashed_and_old_ones_are_forgotten(story: Story) -> No
     sessions = SessionService(story.records, story)
     holder = TokenService(story.records, story).authenticate(_token(story))
     assert holder is not None
-    first = sessions.open(holder)
+    first, ticket = sessions.open(holder), sessions.issue_ticket(holder)
+
+    def kept(text: str) -> bool:
+        with story.records.read() as unit:
+            return unit.tokens.by_hash(sha256(text.encode()).hexdigest()) is not None
+
+    assert not kept(first)
+    assert kept(f"session:{first}")
+    assert kept(f"ticket:{ticket}")
     story.time_unix_s += SESSION_S
     second = sessions.open(holder)
-    with story.records.read() as unit:
-        assert unit.tokens.by_hash(first) is None
-        assert unit.tokens.by_hash(second) is None
-    assert sessions.holder_of(first) is None
+    assert not kept(f"session:{first}")
+    assert not kept(f"ticket:{ticket}")
+    assert kept(f"session:{second}")
     assert sessions.holder_of(second) is not None

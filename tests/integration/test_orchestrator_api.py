@@ -15,7 +15,15 @@ from contracts.digests import sha256_digest
 from orchestrator.api.limits import BODY_LIMIT_BYTES
 from orchestrator.services.tokens import TokenService
 from tests.integration.orchestrator_double_rig import ARTIFACT_LIMIT_BYTES, DOMAIN, Rig
-from tests.integration.orchestrator_rig import BY_ADDRESS, GENESIS, NETWORKS, POOL, REPORT, task_spec, terms_of
+from tests.integration.orchestrator_rig import (
+    BY_ADDRESS,
+    GENESIS,
+    NETWORKS,
+    POOL,
+    REPORT,
+    task_spec,
+    terms_of,
+)
 
 DEADLINE_S = 20.0
 
@@ -120,7 +128,7 @@ def test_problems_have_one_shape(rig: Rig) -> None:
 def test_correlation_ids_of_callers_are_kept_when_harmless(rig: Rig) -> None:
     kept = rig.admin.get("/v1/tasks/1", headers={"X-Correlation-Id": "abc-123"})
     assert kept.json()["correlation_id"] == kept.headers["x-correlation-id"] == "abc-123"
-    replaced = rig.admin.get("/v1/tasks/1", headers={"X-Correlation-Id": "a b\"c"})
+    replaced = rig.admin.get("/v1/tasks/1", headers={"X-Correlation-Id": 'a b"c'})
     assert len(replaced.headers["x-correlation-id"]) == 32
 
 
@@ -178,7 +186,7 @@ def test_a_reader_gets_an_adapter_only_when_its_proposal_phase_is_over(rig: Rig)
     rig.start_task()
     state = rig.round_in("training")
     first = BY_ADDRESS[state["proposers"][0]]
-    digest = rig.put(first.adapter)
+    digest = rig.put(first.adapter(1))
     path = f"/v1/artifacts/{digest}"
 
     def reader_gets() -> tuple[int, str]:
@@ -190,7 +198,7 @@ def test_a_reader_gets_an_adapter_only_when_its_proposal_phase_is_over(rig: Rig)
     rig.turn()
     assert rig.get("/v1/tasks/1/rounds/1")["proposals"][0]["adapter_digest"] == digest
     assert reader_gets() == (403, "not_public_yet")
-    assert rig.conductor.get(path).content == first.adapter
+    assert rig.conductor.get(path).content == first.adapter(1)
     rig.propose_all()
     rig.round_in("committing")
     assert reader_gets() == (200, "")

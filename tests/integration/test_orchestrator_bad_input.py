@@ -1,6 +1,5 @@
 """Bad proposals and messages, one test each: refused with a clear error, and nothing changes."""
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -66,7 +65,7 @@ def stage(folder: Path, phase: str) -> Stage:
         rig.reveal_all()
     state = rig.round_in(phase)
     sender = BY_ADDRESS[state["proposers"][0]]
-    rig.put(sender.adapter)
+    rig.put(sender.adapter(1))
     return Stage(rig, folder, state, sender)
 
 
@@ -155,6 +154,18 @@ def test_adapter_that_repeats_its_parent(training: Stage) -> None:
     training.refused(PROPOSALS, body, 422, "repeats_parent")
 
 
+def test_adapter_that_an_earlier_round_accepted(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.start_task()
+    first = rig.play_round(1)
+    state = rig.round_in("training", 2)
+    sender = BY_ADDRESS[state["proposers"][0]]
+    again = Stage(rig, tmp_path, state, sender)
+    body = again.proposal(adapter_digest=first["proposals"][1]["adapter_digest"])
+    again.refused("/v1/tasks/1/rounds/2/proposals", body, 422, "repeats_accepted")
+    rig.close()
+
+
 # --- the message
 
 
@@ -205,13 +216,13 @@ def test_wrong_context(training: Stage) -> None:
 
 def test_node_that_was_not_drawn(training: Stage) -> None:
     idle = next(network for network in NETWORKS if network.address not in training.state["proposers"])
-    training.rig.put(idle.adapter)
+    training.rig.put(idle.adapter(1))
     training.refused(PROPOSALS, idle.proposal(DOMAIN, training.state), 403, "not_drawn")
 
 
 def test_node_that_was_never_admitted(training: Stage) -> None:
     stranger = Network("stranger", 5.0)
-    training.rig.put(stranger.adapter)
+    training.rig.put(stranger.adapter(1))
     training.refused(PROPOSALS, stranger.proposal(DOMAIN, training.state), 403, "not_drawn")
 
 
@@ -309,5 +320,3 @@ def test_approval_of_another_spec_expired_or_by_another_key(training: Stage) -> 
     training.refused(path, stranger, 404, "not_found")
     elsewhere = training.sender.approval(DOMAIN, 2, spec_digest, now_unix_s + 99)
     training.refused(path, elsewhere, 409, "wrong_round")
-
-

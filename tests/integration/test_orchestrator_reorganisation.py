@@ -48,7 +48,7 @@ def test_messages_that_vanished_are_sent_again_with_the_same_bytes(rig: Rig, tmp
     rig.start_task()
     state = rig.round_in("training")
     node = BY_ADDRESS[state["proposers"][0]]
-    rig.put(node.adapter)
+    rig.put(node.adapter(1))
     rig.post("/v1/tasks/1/rounds/1/proposals", node.proposal(DOMAIN, state))
     rig.turn()
     with rig.records.read() as unit:

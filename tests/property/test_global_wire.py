@@ -17,13 +17,10 @@ from tier_global.scoring import improvement_micronats
 from tier_global.wire import decode_adapter, decode_request, encode, encode_adapter
 
 names = st.text(alphabet="abcXYZ019_.-", min_size=1, max_size=12)
+shapes = arrays.array_shapes(max_dims=4, max_side=4)
 finite = st.one_of(
-    arrays.arrays(
-        np.float32, arrays.array_shapes(max_dims=4, max_side=4), elements=st.floats(-1e6, 1e6, width=32)
-    ),
-    arrays.arrays(
-        np.float16, arrays.array_shapes(max_dims=4, max_side=4), elements=st.floats(-1e4, 1e4, width=16)
-    ),
+    arrays.arrays(np.float32, shapes, elements=st.floats(-1e6, 1e6, width=32)),
+    arrays.arrays(np.float16, shapes, elements=st.floats(-1e4, 1e4, width=16)),
 )
 losses_nats = st.floats(min_value=-1e9, max_value=1e9) | st.just(math.nan) | st.just(math.inf)
 
@@ -39,7 +36,7 @@ def test_every_file_arrives_to_the_byte(data: bytes) -> None:
     assert decode_adapter(encode_adapter(data)) == data
 
 
-@given(st.lists(st.binary(max_size=100), max_size=5, unique=True), st.binary(max_size=100))
+@given(st.lists(st.binary(max_size=100), min_size=1, max_size=5, unique=True), st.binary(max_size=100))
 def test_every_request_arrives(files: list[bytes], spec: bytes) -> None:
     request = CommitRequest(
         task=1, round=1, spec=spec, adapters={sha256_digest(data): data for data in files}

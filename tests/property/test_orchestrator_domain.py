@@ -1,4 +1,4 @@
-"""The control plane's machines under arbitrary histories: the projection, the reconciler, the outbox's codec."""
+"""The machines of the control plane under arbitrary histories: projection, reconciler, outbox."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -164,7 +164,9 @@ class History(RuleBasedStateMachine):
         self.happen(chain.PhaseChanged(1, self.number, following, CONTEXT, 1_000))
 
     @precondition(lambda self: self.open_round is not None)
-    @rule(outcome=st.sampled_from([Phase.FINAL, Phase.REJECTED, Phase.ABORTED]), digest=digests, data=st.data())
+    @rule(
+        outcome=st.sampled_from([Phase.FINAL, Phase.REJECTED, Phase.ABORTED]), digest=digests, data=st.data()
+    )
     def close(self, outcome: Phase, digest: str, data: st.DataObject) -> None:
         assert self.task is not None
         number, reward = self.number, self.present.reward
@@ -221,7 +223,9 @@ class History(RuleBasedStateMachine):
     @invariant()
     def no_token_appears_or_is_lost(self) -> None:
         if self.task is not None and not self.task.has_open_round and self.settled:
-            funded = next(each.event.amount for each, _ in self.log if isinstance(each.event, chain.TaskFunded))
+            funded = next(
+                each.event.amount for each, _ in self.log if isinstance(each.event, chain.TaskFunded)
+            )
             earned = sum(node.earned for node in self.ledger.nodes.values())
             assert self.task.pool + earned == funded
 
@@ -235,7 +239,9 @@ class History(RuleBasedStateMachine):
     def seconds_of_phases_add_up(self) -> None:
         for state in self.ledger.rounds.values():
             end_unix_s = state.phases[-1].started_unix_s + (0 if state.phase.closed else 7)
-            assert sum(state.phase_seconds(end_unix_s).values()) == end_unix_s - state.phases[0].started_unix_s
+            assert (
+                sum(state.phase_seconds(end_unix_s).values()) == end_unix_s - state.phases[0].started_unix_s
+            )
 
     def teardown(self) -> None:
         """Reading the whole log again from the beginning gives the same ledger."""

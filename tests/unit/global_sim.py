@@ -1,7 +1,7 @@
 """A whole round in one process: real conductor, nodes and records; chain, hub, Flower and training simulated.
 
-Time passes only in the conductor's ticks. A node can be killed at any step (``Crash``): its connection is gone,
-the answer is lost, and it comes back under another connection with what it had on disk.
+Time passes only in the conductor's ticks. A node can be killed at any step (``Crash``): its connection and
+answer are gone, and it comes back under another connection with what it had on disk.
 """
 
 import sqlite3
@@ -43,6 +43,8 @@ MANIFEST = Manifest(
 )
 START_UNIX_S = 1_000_000.0
 PHASE_S = 40
+LEAST_TICK_S = 1.0
+"""A conductor's tick is longer here than in life, so that waiting costs little."""
 
 CrashPoint = Literal[
     "before the work", "after the work", "before the record", "after the record", "before the reply"
@@ -492,7 +494,7 @@ class TickingClock:
 
     def sleep(self, seconds: float) -> None:
         self._sim.ticks += 1
-        self._sim.clock.sleep(seconds)
+        self._sim.clock.sleep(max(seconds, LEAST_TICK_S))
         if self._sim.ticks in self._sim.kill_conductor_at:
             self._sim.kill_conductor_at.discard(self._sim.ticks)
             raise ConductorKilled

@@ -115,11 +115,12 @@ contract Rounds is IRounds, EIP712 {
         if (approval.specDigest != specDigest) revert WrongSpecDigest(specDigest);
         if (approval.nonce != nonceOf[approval.node]) revert WrongNonce(nonceOf[approval.node]);
         if (block.timestamp > approval.expiry) revert Expired(approval.expiry);
+        bool isNew = !state.isApproved[approval.node];
+        if (isNew && state.approved.length == MAX_ELIGIBLE) revert TooManyApproved();
         _requireSigned(approval.node, approval.hash(), signature);
 
         ++nonceOf[approval.node];
-        if (!state.isApproved[approval.node]) {
-            if (state.approved.length == MAX_ELIGIBLE) revert TooManyApproved();
+        if (isNew) {
             state.isApproved[approval.node] = true;
             state.approved.push(approval.node);
         }

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {SettlementMath} from "../src/libraries/SettlementMath.sol";
-import {INVALID_SCORE, TaskConfig, UNAVAILABLE_SCORE} from "../src/Types.sol";
+import {INVALID_SCORE, UNAVAILABLE_SCORE} from "../src/Types.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
 /// The arithmetic of the rewards.

@@ -2,7 +2,7 @@
 
 from eth_account import Account
 from eth_typing import HexStr
-from web3.exceptions import TransactionNotFound
+from web3.exceptions import TransactionNotFound, Web3Exception
 from web3.types import Nonce, TxParams, Wei
 
 from orchestrator.adapters.chain.calls import contract_function
@@ -40,10 +40,14 @@ class Web3TransactionLane:
         The estimate is made on the pending block: its time and height are what ``advance`` will see.
 
         Raises:
-            CallRefused: the contract would revert.
+            CallRefused: the contract would revert, or the arguments do not fit its types.
         """
         self._connection.require_chain()
-        function = contract_function(self._connection, call)
+        try:
+            function = contract_function(self._connection, call)
+        except (Web3Exception, ValueError) as error:
+            # No contract was asked, but trying again cannot help either.
+            raise CallRefused(f"the arguments do not fit: {error}") from error
         with translated_errors():
             gas = function.estimate_gas({"from": self._account.address}, block_identifier="pending")
             tip_wei = self._web3.eth.max_priority_fee

@@ -152,6 +152,16 @@ class SqlProjectionRepository:
         rows = self._session.scalars(select(RoundRow).where(RoundRow.task == task).order_by(RoundRow.round))
         return [self._round_state(row) for row in rows]
 
+    def accepted_digests(self, task: int) -> frozenset[str]:
+        """Adapters that final rounds of a task accepted."""
+        query = (
+            select(ProposalRow.adapter_digest)
+            .join(RoundRow, (RoundRow.task == ProposalRow.task) & (RoundRow.round == ProposalRow.round))
+            .where(ProposalRow.task == task, ProposalRow.accepted.is_(True))
+            .where(RoundRow.phase == int(Phase.FINAL))
+        )
+        return frozenset(self._session.scalars(query))
+
     def save_round(self, state: RoundState) -> None:
         """Insert or replace a round."""
         self._session.merge(

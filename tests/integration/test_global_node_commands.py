@@ -1,0 +1,245 @@
+"""``collegium node …`` and the node's own view of the chain, against a real chain."""
+
+import json
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from eth_account import Account
+from typer.testing import CliRunner
+
+from orchestrator.domain.chain import AdmitNode, Phase, RequestRound
+from tests.chain.anvil import Anvil, running_anvil
+from tests.chain.world import World
+from tests.integration.hub_double import TOKEN_TEXT, HubDouble
+from tier_global.chain_view import JsonRpcChainView
+from tier_global.cli import app
+from tier_global.errors import ChainUnavailable
+
+run = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
+    with running_anvil(tmp_path_factory.mktemp("anvil") / "anvil.log") as running:
+        yield running
+
+
+@pytest.fixture
+def world(anvil: Anvil, tmp_path: Path) -> World:
+    return World.build(anvil, tmp_path)
+
+
+@pytest.fixture
+def deployment_file(world: World, tmp_path: Path) -> Path:
+    path = tmp_path / "deployment.json"
+    path.write_bytes(world.deployment.to_json())
+    return path
+
+
+def init(folder: Path, world: World, deployment_file: Path, *more: str) -> "dict[str, str]":
+    network = folder.parent / "network.json"
+    network.write_text("{}")
+    result = run.invoke(
+        app,
+        [
+            *("init", "--json", "--folder", str(folder), "--rpc-url", world.anvil.rpc_url),
+            *("--deployment", str(deployment_file), "--network", str(network), *more),
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    data: dict[str, str] = json.loads(result.stdout)["data"]
+    return data
+
+
+# The chain view
+
+
+def test_a_round_is_read_in_every_phase(world: World) -> None:
+    chain = JsonRpcChainView(world.anvil.rpc_url, world.deployment)
+    task = world.create_task()
+
+    assert chain.round(task, 1).phase == Phase.NONE
+    world.send(RequestRound(task))
+    assert chain.round(task, 1).phase == Phase.REQUESTED
+    world.anvil.mine(2)
+    world.close_phase(task)
+    view = chain.round(task, 1)
+    assert view.phase == Phase.TRAINING
+    assert len(view.proposers) == 3
+    assert set(view.voters) == set(world.nodes)
+    assert view.deadline_unix_s > 0
+    assert view.context == "0x" + world.view(task, 1).context.hex()
+
+
+def test_a_played_round_is_read_with_its_verdicts(world: World) -> None:
+    task = world.create_task()
+    number = world.play_round(task)
+    view = JsonRpcChainView(world.anvil.rpc_url, world.deployment).round(task, number)
+
+    assert view.phase == Phase.FINAL
+    assert [int(proposal.node, 16) for proposal in view.proposals] == sorted(
+        int(node, 16) for node in view.proposers
+    )
+    assert all(proposal.accepted for proposal in view.proposals)
+    assert view.committed.keys() == set(world.nodes)
+
+
+def test_tasks_and_nodes_are_read(world: World) -> None:
+    chain = JsonRpcChainView(world.anvil.rpc_url, world.deployment)
+    task = world.create_task()
+
+    assert chain.task(task).approved == frozenset(world.nodes)
+    for node in world.nodes.values():
+        facts = chain.node(node.address)
+        assert (facts.signer, facts.group, facts.admitted) == (node.address, node.group, True)
+        assert chain.approval_nonce(node.address) == 1
+
+
+def test_a_chain_that_is_not_there_is_said_so(world: World) -> None:
+    chain = JsonRpcChainView("http://127.0.0.1:9", world.deployment)
+    with pytest.raises(ChainUnavailable):
+        chain.round(1, 1)
+
+
+def test_a_contract_that_is_not_there_is_said_so(world: World) -> None:
+    elsewhere = world.deployment.model_copy(update={"rounds": world.deployment.token})
+    with pytest.raises(ChainUnavailable):
+        JsonRpcChainView(world.anvil.rpc_url, elsewhere).round(1, 1)
+
+
+# node init
+
+
+def test_init_makes_a_private_key_and_a_configuration(
+    world: World, deployment_file: Path, tmp_path: Path
+) -> None:
+    data = init(tmp_path / "node", world, deployment_file)
+
+    key_file = tmp_path / "node" / "node.key"
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    assert Account.from_key(key_file.read_text().strip()).address == data["address"] == data["signer"]
+    config = json.loads((tmp_path / "node" / "node.json").read_text())
+    assert config["address"] == data["address"]
+    assert config["inner_command"][-2:] == ["-m", "tier_local"]
+    assert key_file.read_text().strip() not in json.dumps(data) + json.dumps(config)
+
+
+def test_init_overwrites_nothing(world: World, deployment_file: Path, tmp_path: Path) -> None:
+    init(tmp_path / "node", world, deployment_file)
+    key = (tmp_path / "node" / "node.key").read_text()
+
+    arguments = ["--rpc-url", "http://x", "--deployment", str(deployment_file), "--network", "network.json"]
+    result = run.invoke(app, ["init", "--json", "--folder", str(tmp_path / "node"), *arguments])
+
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["ok"] is False
+    assert (tmp_path / "node" / "node.key").read_text() == key
+
+
+def test_init_names_a_bad_address(deployment_file: Path, tmp_path: Path) -> None:
+    arguments = ["--rpc-url", "http://x", "--deployment", str(deployment_file), "--network", "network.json"]
+    result = run.invoke(app, ["init", "--folder", str(tmp_path / "node"), "--address", "0x12", *arguments])
+
+    assert result.exit_code == 2
+    assert "address" in result.stderr
+    assert not (tmp_path / "node" / "node.key").exists()
+
+
+# node approve
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    path = tmp_path / "token"
+    path.write_text(TOKEN_TEXT + "\n")
+    return path
+
+
+def approve(config: Path, task: int, url: str, token_file: Path) -> "tuple[int, str]":
+    result = run.invoke(
+        app,
+        [
+            *("approve", "--config", str(config), "--task", str(task)),
+            *("--orchestrator-url", url, "--token-file", str(token_file)),
+        ],
+    )
+    return result.exit_code, result.stderr
+
+
+def test_an_approval_gets_to_the_chain(
+    world: World, deployment_file: Path, tmp_path: Path, token_file: Path
+) -> None:
+    node = init(tmp_path / "node", world, deployment_file)["address"]
+    task = world.create_task()
+    config = tmp_path / "node" / "node.json"
+    with HubDouble(world).serving() as url:
+        code, said = approve(config, task, url, token_file)
+        assert (code, "knows 0x0000" in said) == (3, True), said
+
+        world.send(AdmitNode(node, node, 9))
+        assert approve(config, task, url, token_file) == (0, "")
+    assert node in world.rounds.functions.taskOf(task).call().approved
+
+
+def test_a_spec_that_is_not_the_one_on_chain_is_not_approved(
+    world: World, deployment_file: Path, tmp_path: Path, token_file: Path
+) -> None:
+    node = init(tmp_path / "node", world, deployment_file)["address"]
+    world.send(AdmitNode(node, node, 9))
+    task = world.create_task()
+    spec_digest = "0x" + world.rounds.functions.taskOf(task).call().config.specDigest.hex()
+    world.artifact_path(spec_digest).write_bytes(b'{"schema": "another"}')
+
+    with HubDouble(world).serving() as url:
+        code, said = approve(tmp_path / "node" / "node.json", task, url, token_file)
+
+    assert code == 1
+    assert "other bytes" in said
+    assert node not in world.rounds.functions.taskOf(task).call().approved
+
+
+def test_a_wrong_token_is_refused(
+    world: World, deployment_file: Path, tmp_path: Path, token_file: Path
+) -> None:
+    node = init(tmp_path / "node", world, deployment_file)["address"]
+    world.send(AdmitNode(node, node, 9))
+    task = world.create_task()
+    token_file.write_text("another")
+
+    with HubDouble(world).serving() as url:
+        code, said = approve(tmp_path / "node" / "node.json", task, url, token_file)
+
+    assert code == 3
+    assert "another" not in said
+
+
+# node status and start
+
+
+def test_status_shows_what_the_chain_knows(world: World, deployment_file: Path, tmp_path: Path) -> None:
+    node = init(tmp_path / "node", world, deployment_file)["address"]
+    config = str(tmp_path / "node" / "node.json")
+
+    before = json.loads(run.invoke(app, ["status", "--json", "--config", config]).stdout)["data"]
+    world.send(AdmitNode(node, node, 9))
+    after = json.loads(run.invoke(app, ["status", "--json", "--config", config]).stdout)["data"]
+
+    assert before["on_chain"] == "not admitted"
+    assert after["on_chain"] == "admitted to group 9"
+    assert after["answers"] == []
+
+
+def test_start_refuses_a_key_that_others_can_read(
+    world: World, deployment_file: Path, tmp_path: Path
+) -> None:
+    init(tmp_path / "node", world, deployment_file)
+    (tmp_path / "node" / "node.key").chmod(0o644)
+
+    result = run.invoke(
+        app, ["start", "--config", str(tmp_path / "node" / "node.json"), "--superlink", "127.0.0.1:1"]
+    )
+
+    assert result.exit_code == 2
+    assert "chmod 600" in result.stderr

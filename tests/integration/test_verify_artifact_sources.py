@@ -1,0 +1,92 @@
+"""Where the verifier gets artifacts: a folder and an orchestrator's address behave the same."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from contracts.digests import sha256_digest
+from contracts.verify.artifact_source import ArtifactSource, FolderSource, HttpSource, open_source
+from contracts.verify.errors import ArtifactSourceFailed
+
+DATA = b"an artifact of some bytes"
+DIGEST = sha256_digest(DATA)
+TOKEN = "a reader's token"
+
+
+@contextmanager
+def serving(answer: Callable[[str, str | None], tuple[int, bytes]]) -> Iterator[str]:
+    """An HTTP server that answers GET requests by path and Authorization header."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = answer(self.path, self.headers["Authorization"])
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def orchestrator(path: str, authorization: str | None) -> tuple[int, bytes]:
+    if authorization != f"Bearer {TOKEN}":
+        return 401, b"{}"
+    return (200, DATA) if path == f"/v1/artifacts/{DIGEST}" else (404, b"{}")
+
+
+@pytest.fixture(params=["folder", "http"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArtifactSource]:
+    if request.param == "folder":
+        path = tmp_path / DIGEST[2:4] / DIGEST[2:]
+        path.parent.mkdir()
+        path.write_bytes(DATA)
+        yield open_source(str(tmp_path))
+    else:
+        with serving(orchestrator) as url:
+            yield open_source(url, token=TOKEN)
+
+
+def test_what_is_there_is_read_whole(source: ArtifactSource) -> None:
+    assert source.read(DIGEST, most_bytes=len(DATA)) == DATA
+
+
+def test_what_is_missing_is_none(source: ArtifactSource) -> None:
+    assert source.read(sha256_digest(b"nothing"), most_bytes=100) is None
+
+
+def test_no_more_than_one_byte_too_many_is_read(source: ArtifactSource) -> None:
+    assert source.read(DIGEST, most_bytes=4) == DATA[:5]
+
+
+def test_a_refusal_and_a_dead_address_are_failures_and_not_missing_artifacts() -> None:
+    with serving(orchestrator) as url:
+        with pytest.raises(ArtifactSourceFailed, match="401"):
+            HttpSource(url).read(DIGEST, most_bytes=100)
+        with pytest.raises(ArtifactSourceFailed, match="401") as refusal:
+            HttpSource(url, token="wrong").read(DIGEST, most_bytes=100)
+        assert "wrong" not in str(refusal.value)
+    with pytest.raises(ArtifactSourceFailed):
+        HttpSource("http://127.0.0.1:1").read(DIGEST, most_bytes=100)
+
+
+def test_a_folder_must_exist_and_its_files_be_readable(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactSourceFailed, match="not a folder"):
+        FolderSource(tmp_path / "nothing")
+    (tmp_path / DIGEST[2:4] / DIGEST[2:]).mkdir(parents=True)
+    with pytest.raises(ArtifactSourceFailed, match="cannot be read"):
+        FolderSource(tmp_path).read(DIGEST, most_bytes=100)

@@ -1,0 +1,35 @@
+"""Settings come from the environment, and errors name the variable."""
+
+from pathlib import Path
+
+import pytest
+
+from contracts.errors import ContractViolation
+from orchestrator.settings import SettingsError, load_settings
+
+
+def test_errors_name_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLLEGIUM_PORT", "lots")
+    with pytest.raises(SettingsError, match="COLLEGIUM_PORT"):
+        load_settings()
+    monkeypatch.setenv("COLLEGIUM_PORT", "0")
+    for name in ("RPC_URL", "RELAYER_KEY_FILE", "COUNCIL_KEY_FILE"):
+        monkeypatch.delenv(f"COLLEGIUM_{name}", raising=False)
+    settings = load_settings()
+    for ask, name in (
+        (settings.chain_rpc_url, "COLLEGIUM_RPC_URL"),
+        (settings.relayer_key, "COLLEGIUM_RELAYER_KEY_FILE"),
+        (settings.council_key, "COLLEGIUM_COUNCIL_KEY_FILE"),
+    ):
+        with pytest.raises(SettingsError, match=name):
+            ask()
+
+
+def test_deployment_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "deployment.json"
+    monkeypatch.setenv("COLLEGIUM_DEPLOYMENT_FILE", str(file))
+    with pytest.raises(SettingsError, match="deploy-contracts"):
+        load_settings().deployment()
+    file.write_text("{}")
+    with pytest.raises(ContractViolation):
+        load_settings().deployment()
