@@ -19,7 +19,7 @@ from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
-from orchestrator.settings import Settings, load_settings
+from orchestrator.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -112,10 +112,10 @@ def build_worker(settings: Settings) -> Worker:
     )
 
 
-def run_from_environment() -> None:
-    """Work as the environment says until SIGTERM or SIGINT."""
+def run(settings: Settings) -> None:
+    """Work as the settings say until SIGTERM or SIGINT. Errors as ``build_worker``."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    worker = build_worker(load_settings())
+    worker = build_worker(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

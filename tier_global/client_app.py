@@ -3,16 +3,21 @@
 Every message starts a new process, so that what a node needs is imported only when a message has come.
 """
 
+import logging
 import os
 from pathlib import Path
 
-from flwr.app import Context, Message
+from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
 from tier_global.logs import show_logs
 from tier_global.node_config import CONFIG_VARIABLE, NodeConfig
 
+NODE_FAILED = 0
+"""Flower's error code for what has no code of its own."""
+
 app = ClientApp()
+log = logging.getLogger("collegium.node")
 
 
 @app.query()
@@ -20,10 +25,24 @@ app = ClientApp()
 @app.evaluate()
 def answer(message: Message, _context: Context) -> Message:
     """Answer one request of the conductor."""
+    from tier_global.errors import MalformedExchange
+
+    show_logs()
+    try:
+        return _answer(message)
+    except MalformedExchange as error:
+        log.warning("a message was refused: %s", error)
+        return Message(Error(NODE_FAILED, str(error)[:300]), reply_to=message)
+    except Exception:
+        # Flower would send the text of any exception to the hub: paths, hosts, perhaps data. It stays here.
+        log.exception("the node failed")
+        return Message(Error(NODE_FAILED, "the node failed; its own log says why"), reply_to=message)
+
+
+def _answer(message: Message) -> Message:
     from tier_global.node_process import open_node
     from tier_global.wire import decode_request, encode
 
-    show_logs()
     request = decode_request(message.content)
     with open_node(NodeConfig.load(Path(os.environ[CONFIG_VARIABLE]))) as node:
         return Message(encode(node.answer(request)), reply_to=message)

@@ -163,7 +163,7 @@ class HttpHub:
             raise HubUnavailable(f"artifact {digest} cannot be fetched: {error}") from error
         data = bytes(received)
         if sha256_digest(data) != digest:
-            raise HubUnavailable(f"the orchestrator gave other bytes than those of {digest}")
+            raise HubRefused(502, "digest_mismatch", f"it gave other bytes than those of {digest}")
         return data
 
     def store_artifact(self, data: bytes) -> str:

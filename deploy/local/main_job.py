@@ -317,6 +317,6 @@ class MainJob:
         link = self._collegium("dashboard-link", "--token-file", str(token_file))["url"]
         self._console.print(f"dashboard: {link}", soft_wrap=True)
         self._console.print(
-            f"  (this link signs in once; later: {self._ports.orchestrator_url} with the token in {token_file})",
+            f"  (it signs in once; later: {self._ports.orchestrator_url} with the token in {token_file})",
             soft_wrap=True,
         )

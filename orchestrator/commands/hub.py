@@ -24,6 +24,7 @@ def serve() -> None:
 
     settings = _settings()
     _checked(settings.deployment)
+    _require_schema(settings)
     uvicorn.run(
         "orchestrator.app:create_app_from_environment",
         factory=True,
@@ -41,9 +42,11 @@ def serve() -> None:
 @reporting
 def worker() -> None:
     """Follow the chain, relay what nodes signed, and keep rounds moving."""
-    from orchestrator.worker import run_from_environment
+    from orchestrator.worker import run
 
-    _checked(run_from_environment)
+    settings = _settings()
+    _require_schema(settings)
+    _checked(lambda: run(settings))
 
 
 @answering
@@ -103,6 +106,14 @@ def _settings() -> "Settings":
     from orchestrator.settings import load_settings
 
     return _checked(load_settings)
+
+
+def _require_schema(settings: "Settings") -> None:
+    from orchestrator.adapters.database.migrate import is_migrated
+
+    if not is_migrated(settings.database_url):
+        message = "the database does not have the schema of this version; run `collegium migrate`"
+        raise CommandError(message, code="not_migrated", exit_code=ExitCode.BAD_INPUT)
 
 
 def _checked(work: Callable[[], Result]) -> Result:

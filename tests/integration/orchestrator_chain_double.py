@@ -147,6 +147,11 @@ class ChainDouble:
         return self._blocks[-1].state
 
     @property
+    def pool_size(self) -> int:
+        """How many transactions wait."""
+        return len(self._pool)
+
+    @property
     def all_events(self) -> list[ChainEvent]:
         """Every event of the chain as it is."""
         return [indexed.event for mined in self._blocks for indexed in mined.events]

@@ -174,16 +174,16 @@ class Rig:
         assert response.is_success, response.text
         return response.json()
 
+    def order_admission(self, index: int) -> None:
+        """Order the admission of a network."""
+        network = NETWORKS[index]
+        body = {"node": network.address, "signer": network.address, "group": index + 1, "name": network.name}
+        self.post("/v1/nodes", body)
+
     def admit_networks(self) -> None:
         """Admit and stake every network."""
-        for group, network in enumerate(NETWORKS, start=1):
-            body = {
-                "node": network.address,
-                "signer": network.address,
-                "group": group,
-                "name": network.name,
-            }
-            self.post("/v1/nodes", body)
+        for index in range(len(NETWORKS)):
+            self.order_admission(index)
         self.turn_until(lambda: len(self.chain.state.nodes) == len(NETWORKS))
         for network in NETWORKS:
             self.chain.stake(network.address, STAKE)

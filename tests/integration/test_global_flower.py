@@ -189,3 +189,25 @@ def test_a_killed_conductor_is_started_again_and_nobody_trains_twice(consortium:
     }
     proposers = set(view.proposers)
     assert trained == {node: int(node in proposers) for node in consortium.world.nodes}
+
+
+def test_a_training_that_outlives_its_node_is_not_done_twice(consortium: Consortium) -> None:
+    jobs_before = {node: consortium.jobs(node).count("train") for node in consortium.world.nodes}
+    for node in consortium.world.nodes:
+        consortium.configure(node, seconds=8.0)
+    task = consortium.open_round()
+    consortium.rig.submit(task, 1)
+
+    def training() -> list[str]:
+        return [node for node, jobs in jobs_before.items() if consortium.jobs(node).count("train") > jobs]
+
+    until(training, ROUND_TIMEOUT_S, "a training")
+    victim = training()[0]
+    consortium.rig.kill(victim, children_too=False)
+    consortium.start_node(victim)
+
+    consortium.await_phase(task, Phase.FINAL)
+    view = consortium.world.view(task, 1)
+    assert Phase(view.phase) is Phase.FINAL
+    assert victim in [proposal.node for proposal in view.proposals]
+    assert consortium.jobs(victim).count("train") == jobs_before[victim] + 1

@@ -73,7 +73,7 @@ def test_an_artifact_is_checked() -> None:
     hub = Server(httpx.Response(200, content=data), httpx.Response(200, content=data + b"!")).hub()
 
     assert hub.artifact(sha256_digest(data)) == data
-    with pytest.raises(HubUnavailable, match="other bytes"):
+    with pytest.raises(HubRefused, match="other bytes"):
         hub.artifact(sha256_digest(data))
 
 

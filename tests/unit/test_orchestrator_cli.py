@@ -157,11 +157,21 @@ def test_a_hub_that_is_not_there(tmp_path: Path) -> None:
     assert "collegium_x" not in done.output
 
 
-def test_worker_without_settings_says_which(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_daemons_without_their_settings_say_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("COLLEGIUM_DEPLOYMENT_FILE", str(tmp_path / "none.json"))
-    done = runner.invoke(app, ["worker"])
-    assert done.exit_code == ExitCode.BAD_INPUT
-    assert "COLLEGIUM_DEPLOYMENT_FILE" in done.stderr
+    monkeypatch.setenv("COLLEGIUM_DATABASE_URL", f"sqlite:///{tmp_path}/hub.sqlite3")
+
+    def said(command: str) -> str:
+        done = runner.invoke(app, [command])
+        assert done.exit_code == ExitCode.BAD_INPUT
+        return done.stderr
+
+    assert "collegium migrate" in said("worker")
+    assert "COLLEGIUM_DEPLOYMENT_FILE" in said("serve")
+    assert runner.invoke(app, ["migrate"]).exit_code == 0
+    assert "COLLEGIUM_DEPLOYMENT_FILE" in said("worker")
 
 
 def test_waiting_ends() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from orchestrator.adapters.database.hub_records import (
@@ -20,6 +20,7 @@ from orchestrator.adapters.database.hub_records import (
 )
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
+from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import RecordsUnavailable
 
 _BUSY_TIMEOUT_MS = 10_000
@@ -88,6 +89,8 @@ def _translated() -> Iterator[None]:
         yield
     except OperationalError as error:
         raise RecordsUnavailable("the database cannot be used at the moment") from error
+    except IntegrityError as error:
+        raise Conflict("somebody else recorded the same at the same time; ask again") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise RecordsUnavailable("the connection to the database is lost") from error

@@ -1,0 +1,107 @@
+"""The worker's loop: it outlives a chain that is down and a locked database, and stops when asked."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from orchestrator.worker import Worker
+from tests.integration.orchestrator_double_rig import Rig
+
+DEADLINE_S = 20.0
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(tmp_path)
+    yield rig
+    rig.close()
+
+
+class Running:
+    """A worker in a thread."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=worker.run, args=[self.stop])
+
+    def __enter__(self) -> "Running":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join(DEADLINE_S)
+        assert not self.thread.is_alive()
+
+
+def eventually(look: Callable[[], object]) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not look():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def indexed(rig: Rig) -> int | None:
+    with rig.records.read() as unit:
+        last = unit.projection.last_block()
+    return None if last is None else last.number
+
+
+def test_it_follows_the_chain_until_it_is_stopped(rig: Rig) -> None:
+    with Running(rig.new_worker()):
+        rig.chain.mine()
+        eventually(lambda: indexed(rig) == 1)
+        rig.order_admission(0)
+        eventually(lambda: rig.chain.pool_size == 1)
+        rig.chain.mine()
+        eventually(lambda: len(rig.get("/v1/nodes")["items"]) == 1)
+
+
+def test_it_outlives_a_chain_that_is_down(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    rig.chain.mine()
+    rig.chain.broken = True
+    with Running(rig.new_worker()):
+        eventually(lambda: "the node is down" in caplog.text)
+        assert indexed(rig) is None
+        rig.chain.broken = False
+        eventually(lambda: indexed(rig) == 1)
+
+
+def test_it_outlives_what_nobody_foresaw(
+    rig: Rig, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.chain.mine()
+    honest = rig.chain.head
+
+    def broken() -> None:
+        raise ZeroDivisionError("surprise")
+
+    monkeypatch.setattr(rig.chain, "head", broken)
+    with Running(rig.new_worker()):
+        eventually(lambda: "surprise" in caplog.text)
+        monkeypatch.setattr(rig.chain, "head", honest)
+        eventually(lambda: indexed(rig) == 1)
+
+
+def test_it_waits_for_a_database_that_is_locked(rig: Rig) -> None:
+    rig.chain.mine()
+    worker = rig.new_worker()
+    assert worker.conductors is not None
+    asked, recover = threading.Event(), worker.conductors.recover
+
+    def noticed() -> None:
+        asked.set()
+        recover()
+
+    worker.conductors.recover = noticed  # type: ignore[method-assign]
+    held = ExitStack()
+    held.enter_context(rig.records.write())
+    with Running(worker):
+        assert asked.wait(DEADLINE_S)
+        assert indexed(rig) is None
+        held.close()
+        eventually(lambda: indexed(rig) == 1)
