@@ -7,7 +7,6 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.adapters.chain import open_lanes, open_reader
@@ -40,7 +39,6 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set."""
-        self._patiently(self._recover, stop)
         failures = 0
         while not stop.is_set():
             try:
@@ -76,19 +74,6 @@ class Worker:
             if self.conductors is not None:
                 self.conductors.start(run)
         self._decide_again_s = time.monotonic() + _DECIDE_EVERY_S
-
-    def _recover(self) -> None:
-        if self.conductors is not None:
-            self.conductors.recover()
-
-    def _patiently(self, work: Callable[[], None], stop: threading.Event) -> None:
-        while not stop.is_set():
-            try:
-                work()
-                return
-            except RecordsUnavailable as error:
-                logger.warning("trying again: %s", error)
-                stop.wait(1.0)
 
 
 def build_worker(settings: Settings) -> Worker:

@@ -56,11 +56,11 @@ TINY = Profile(
     name="tiny",
     draft=_HERE / "tiny_task.json",
     task_config=MappingProxyType(
-        _SHARED_TERMS | {"training_s": 120, "committing_s": 120, "revealing_s": 60, "attesting_s": 120}
+        _SHARED_TERMS | {"training_s": 300, "committing_s": 300, "revealing_s": 120, "attesting_s": 300}
     ),
     pool=300 * TOKEN,
     stake=10 * TOKEN,
-    wait_for_round_s=420,
+    wait_for_round_s=1_050,
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for profile in (DEMO, TINY)})

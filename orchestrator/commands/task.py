@@ -89,6 +89,9 @@ def _number_on_chain(hub: HubClient, spec_digest: str, pool: int) -> int | None:
         if item["status"] == "refused":
             message = f"the chain refuses the task: {item['error']}"
             raise CommandError(message, code="refused", exit_code=ExitCode.REFUSED)
+        if item["error"] is not None:
+            message = f"task {item['task']} is on chain, but it cannot be funded yet: {item['error']}"
+            raise CommandError(message, code="not_funded", exit_code=ExitCode.REFUSED)
         funded = pool == 0 or int(item["pool"]) > 0 or item["rounds_requested"] > 0
         return item["task"] if item["task"] is not None and funded else None
     return None

@@ -4,10 +4,10 @@ Time is the time of the event's block. The ledger knows how far it has read: an 
 place changes nothing and has no effect, so replaying a log is harmless. A phase never moves back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from orchestrator.domain import chain
 from orchestrator.domain.chain import IndexedEvent, Phase
@@ -178,13 +178,9 @@ RoundEvent = (
 
 def _step_round(ledger: Ledger, event: RoundEvent, now_unix_s: int) -> Step:
     state = _round(ledger, event.task, event.round)
-    kind: str
-    node: str | None = None
-    facts: dict[str, str | int | bool | None] = {}
     match event:
         case chain.Drawn():
             changed = replace(state, seed=event.seed, proposers=event.proposers, voters=event.voters)
-            kind = "round.drawn"
         case chain.PhaseChanged():
             if event.phase <= state.phase:
                 return ledger, ()
@@ -193,32 +189,43 @@ def _step_round(ledger: Ledger, event: RoundEvent, now_unix_s: int) -> Step:
                 context=event.context,
                 deadline_unix_s=event.deadline_unix_s,
             )
-            kind, facts = (
-                "round.phase",
-                {
-                    "phase": event.phase.label,
-                    "deadline_unix_s": event.deadline_unix_s,
-                },
-            )
         case chain.Proposed():
             proposal = ProposalState(event.node, event.adapter_digest, event.report_digest)
-            changed = replace(state, proposals=_add(state.proposals, proposal, _node_of_proposal))
-            kind, node, facts = "round.proposed", event.node, {"adapter_digest": event.adapter_digest}
+            changed = replace(state, proposals=_add(state.proposals, proposal))
         case chain.Committed():
-            vote = VoteState(event.node, event.commitment)
-            changed = replace(state, votes=_add(state.votes, vote, _node_of_vote))
-            kind, node = "round.committed", event.node
+            changed = replace(state, votes=_add(state.votes, VoteState(event.node, event.commitment)))
         case chain.Revealed():
             changed = replace(state, votes=tuple(_revealed(vote, event) for vote in state.votes))
-            kind, node = "round.revealed", event.node
         case chain.Tallied():
             changed = replace(state, proposals=_tallied(state.proposals, event))
-            kind, facts = "round.tallied", {"accepted": sum(event.accepted), "proposals": len(event.nodes)}
         case chain.Attested():
             attestation = AttestationState(event.node, event.aggregate_digest, event.score_micronats)
-            changed = replace(state, attestations=_add(state.attestations, attestation, _node_of_attestation))
+            changed = replace(state, attestations=_add(state.attestations, attestation))
+    return _with_round(ledger, changed), (_round_announcement(event),)
+
+
+def _round_announcement(event: RoundEvent) -> Announcement:
+    node: str | None = None
+    facts: dict[str, str | int | bool | None] = {}
+    match event:
+        case chain.Drawn():
+            kind = "round.drawn"
+        case chain.PhaseChanged():
+            kind = "round.phase"
+            facts = {"phase": event.phase.label, "deadline_unix_s": event.deadline_unix_s}
+        case chain.Proposed():
+            kind, node = "round.proposed", event.node
+            facts = {"adapter_digest": event.adapter_digest}
+        case chain.Committed():
+            kind, node = "round.committed", event.node
+        case chain.Revealed():
+            kind, node = "round.revealed", event.node
+        case chain.Tallied():
+            kind = "round.tallied"
+            facts = {"accepted": sum(event.accepted), "proposals": len(event.nodes)}
+        case chain.Attested():
             kind, node = "round.attested", event.node
-    return _with_round(ledger, changed), (Announcement(kind, event.task, event.round, node, facts),)
+    return Announcement(kind, event.task, event.round, node, facts)
 
 
 def _enter(state: RoundState, phase: Phase, now_unix_s: int) -> RoundState:
@@ -258,25 +265,19 @@ def _tallied(proposals: tuple[ProposalState, ...], event: chain.Tallied) -> tupl
     )
 
 
-Entry = TypeVar("Entry")
+class _OfNode(Protocol):
+    @property
+    def node(self) -> str: ...
 
 
-def _add(entries: tuple[Entry, ...], entry: Entry, node_of: Callable[[Entry], str]) -> tuple[Entry, ...]:
-    if any(node_of(known) == node_of(entry) for known in entries):
+Entry = TypeVar("Entry", bound=_OfNode)
+
+
+def _add(entries: tuple[Entry, ...], entry: Entry) -> tuple[Entry, ...]:
+    """The entries with a new one in its place; a node has one at most."""
+    if any(known.node == entry.node for known in entries):
         return entries
-    return tuple(sorted((*entries, entry), key=lambda each: _address_order(node_of(each))))
-
-
-def _node_of_proposal(proposal: ProposalState) -> str:
-    return proposal.node
-
-
-def _node_of_vote(vote: VoteState) -> str:
-    return vote.node
-
-
-def _node_of_attestation(attestation: AttestationState) -> str:
-    return attestation.node
+    return tuple(sorted((*entries, entry), key=lambda each: _address_order(each.node)))
 
 
 def _address_order(address: str) -> int:

@@ -25,7 +25,7 @@ class NodeView:
 
 @dataclass(frozen=True)
 class TaskView:
-    """A task; ``task`` None while it is ordered and not on chain, ``error`` why it was refused."""
+    """A task; ``task`` None until it is on chain; ``error`` says why creating or funding it failed."""
 
     task: int | None
     name: str | None

@@ -29,32 +29,28 @@ class Conductors:
     _busy: dict[int, Future[None]] = field(default_factory=dict)
     _asked_unix_s: dict[int, int] = field(default_factory=dict)
 
-    def recover(self) -> None:
-        """Give up submissions that an earlier worker did not finish."""
-        now_unix_s = self.clock.now_unix_s()
-        with self.records.write() as unit:
-            for run in unit.flower_runs.unfinished():
-                if run.run_id is None:
-                    error = "the worker stopped while it submitted"
-                    unit.flower_runs.save(replace(run, status="lost", changed_unix_s=now_unix_s, error=error))
-
     def start(self, run: FlowerRunRecord) -> None:
         """Submit a recorded run, soon."""
         self._busy[run.id] = self._thread.submit(self._submit, run)
 
     def follow(self) -> bool:
         """Ask after runs whose turn it is; whether a submission or an answer came in since the last call."""
-        done = [run_id for run_id, future in self._busy.items() if future.done()]
-        for run_id in done:
-            self._busy.pop(run_id).result()
-        now_unix_s = self.clock.now_unix_s()
+        done = [number for number, future in self._busy.items() if future.done()]
+        answers = [self._busy.pop(number) for number in done]
         with self.records.read() as unit:
-            running = [run for run in unit.flower_runs.unfinished() if run.run_id is not None]
-        for run in running:
-            last_unix_s = self._asked_unix_s.get(run.id, run.changed_unix_s)
-            if run.id not in self._busy and now_unix_s >= last_unix_s + self.follow_every_s:
+            unfinished = unit.flower_runs.unfinished()
+        now_unix_s = self.clock.now_unix_s()
+        for run in unfinished:
+            if run.id in self._busy:
+                continue
+            if run.run_id is None:
+                # Nobody is at it: the worker was killed, or could not record what came of it.
+                self._save(replace(run, status="lost", error="the worker stopped while it submitted"))
+            elif now_unix_s >= self._asked_unix_s.get(run.id, run.changed_unix_s) + self.follow_every_s:
                 self._asked_unix_s[run.id] = now_unix_s
                 self._busy[run.id] = self._thread.submit(self._ask, run)
+        for answer in answers:
+            answer.result()
         return bool(done)
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ from orchestrator.domain.views import (
     TaskView,
     VoteView,
 )
-from orchestrator.services.tasks import order_of
+from orchestrator.services.tasks import fund_key, order_of
 
 _REFUSED_SHOWN = 50
 
@@ -50,7 +50,7 @@ class QueryService:
     def tasks(self) -> tuple[TaskView, ...]:
         """All tasks: those on chain by number, then those ordered."""
         with self.records.read() as unit:
-            on_chain = [_task_view(task, order_of(unit, task)) for task in unit.projection.tasks()]
+            on_chain = [_task_view(unit, task) for task in unit.projection.tasks()]
             known = {view.spec_digest for view in on_chain}
             ordered = [
                 _order_view(unit, order) for order in unit.orders.all() if order.spec_digest not in known
@@ -60,8 +60,7 @@ class QueryService:
     def task(self, task: int) -> TaskView:
         """One task. Raises NotFound."""
         with self.records.read() as unit:
-            state = _task_state(unit, task)
-            return _task_view(state, order_of(unit, state))
+            return _task_view(unit, _task_state(unit, task))
 
     def rounds(self, task: int) -> tuple[RoundView, ...]:
         """A task's rounds, by number. Raises NotFound when there is no such task."""
@@ -173,7 +172,9 @@ def _node_view(node: NodeState, name: str | None) -> NodeView:
     )
 
 
-def _task_view(task: TaskState, order: TaskOrder | None) -> TaskView:
+def _task_view(unit: Unit, task: TaskState) -> TaskView:
+    order = order_of(unit, task)
+    funding = None if order is None else unit.outbox.by_key(fund_key(order.spec_digest))
     return TaskView(
         task=task.task,
         name=None if order is None else order.name,
@@ -185,7 +186,7 @@ def _task_view(task: TaskState, order: TaskOrder | None) -> TaskView:
         rounds_closed=task.rounds_closed,
         open_round=task.rounds_requested if task.has_open_round else None,
         approved=task.approved,
-        error=None,
+        error=None if funding is None or funding.error is None else f"funding: {funding.error}",
     )
 
 

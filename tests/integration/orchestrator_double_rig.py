@@ -1,13 +1,16 @@
 """The control plane in one process over a real database and a chain in memory."""
 
+import sqlite3
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 
 from contracts.digests import sha256_digest
 from contracts.messages import Domain
@@ -89,6 +92,10 @@ def new_database(folder: Path) -> str:
     return f"sqlite:///{folder}/hub.sqlite3"
 
 
+def _do_not_sync(connection: sqlite3.Connection, _: object) -> None:
+    connection.execute("PRAGMA synchronous = OFF")
+
+
 class Rig:
     """Everything together."""
 
@@ -98,13 +105,17 @@ class Rig:
         self.chain = ChainDouble()
         self.lanes = LanesDouble.of(self.chain)
         self.records: DatabaseRecords = open_records(self.database_url)
+        # Nobody pulls the plug of a test; waiting for the disk at each commit would make it slow.
+        event.listen(self.records._reading, "connect", _do_not_sync)
         self.artifacts = FolderArtifactStore(folder / "artifacts", ARTIFACT_LIMIT_BYTES)
         tokens = TokenService(self.records, self.clock)
         self.app = create_app(self.records, self.artifacts, DOMAIN, self.clock)
+        self._open = ExitStack()
         self.clients = {
             role: self._client(tokens.issue(role, role)) for role in ("admin", "conductor", "reader")
         }
-        self.anonymous = TestClient(self.app, raise_server_exceptions=False)
+        self.anonymous = self._client("none")
+        del self.anonymous.headers["Authorization"]
         self.flower = FlowerDouble()
         self.worker = self.new_worker()
 
@@ -138,6 +149,7 @@ class Rig:
         """Let go of the database and the thread."""
         assert self.worker.conductors is not None
         self.worker.conductors.close()
+        self._open.close()
         self.records.close()
 
     def turn(self) -> None:
@@ -263,6 +275,6 @@ class Rig:
         return self.round_in("final", number)
 
     def _client(self, token: str) -> TestClient:
-        client = TestClient(self.app, raise_server_exceptions=False)
+        client = self._open.enter_context(TestClient(self.app, raise_server_exceptions=False))
         client.headers["Authorization"] = f"Bearer {token}"
         return client

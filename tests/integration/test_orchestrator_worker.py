@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.domain.chain import Block
 from orchestrator.worker import Worker
 from tests.integration.orchestrator_double_rig import Rig
 
@@ -90,14 +91,13 @@ def test_it_outlives_what_nobody_foresaw(
 def test_it_waits_for_a_database_that_is_locked(rig: Rig) -> None:
     rig.chain.mine()
     worker = rig.new_worker()
-    assert worker.conductors is not None
-    asked, recover = threading.Event(), worker.conductors.recover
+    asked, head = threading.Event(), rig.chain.head
 
-    def noticed() -> None:
+    def noticed() -> Block:
         asked.set()
-        recover()
+        return head()
 
-    worker.conductors.recover = noticed  # type: ignore[method-assign]
+    rig.chain.head = noticed  # type: ignore[method-assign]
     held = ExitStack()
     held.enter_context(rig.records.write())
     with Running(worker):
