@@ -20,7 +20,7 @@ from tier_global.exchange import MAX_REPORT_BYTES
 
 _TERM_PATIENCE_S = 10.0
 _WAIT_STEP_S = 0.2
-_NICENESS = 10
+_MORE_NICENESS = 5
 """The inner job computes for minutes. Everything else on the machine, above all what must answer Flower's
 heartbeats within 30 seconds, comes first."""
 _EXIT_DEADLINE_PASSED = 4
@@ -88,7 +88,7 @@ class InnerProcess:
             except OSError as error:
                 raise InnerJobFailed("the inner command cannot be started") from error
         try:
-            os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
+            os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + _MORE_NICENESS)
             exit_code = self._wait(process, deadline_unix_s)
         finally:
             self._end(process)

@@ -14,13 +14,11 @@ import math
 from typing import Any, TypeVar
 
 import numpy as np
-import safetensors.numpy
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
-from safetensors import SafetensorError
 
 from contracts.errors import InvalidAdapter
 from contracts.manifest import FloatArray, Manifest
@@ -73,12 +71,7 @@ def decode_reply(records: RecordDict) -> Reply:
 
 def encode_adapter(data: bytes) -> ArrayRecord:
     """An adapter's file as arrays: its tensors if it is canonical, else the file itself."""
-    try:
-        tensors = safetensors.numpy.load(data)
-        Manifest.of(tensors).decode(data)
-    except (SafetensorError, InvalidAdapter, KeyError, ValueError, TypeError, OverflowError):
-        return ArrayRecord({_RAW: Array(np.frombuffer(data, dtype=np.uint8))})
-    return ArrayRecord({name: Array(tensor) for name, tensor in tensors.items()})
+    return ArrayRecord({_RAW: Array(np.frombuffer(data, dtype=np.uint8))})
 
 
 def decode_adapter(record: ArrayRecord) -> bytes:

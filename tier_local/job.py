@@ -20,7 +20,7 @@ import tier_local
 from tier_local.errors import BadInput, DeadlinePassed, ExitCode, JobFailed
 from tier_local.exchange import JobFile, JobKind, Outcome, SiteFile
 from tier_local.network import Network
-from tier_local.processes import ProcessTree
+from tier_local.processes import ProcessTree, runs
 from tier_local.report import PROGRESS_FILE, Progress, Stage
 
 _JOB_NAME = "inner-round"
@@ -203,10 +203,9 @@ class _Watch:
         if not self._simulator.is_alive():
             reason = f"NVFlare ended without an outcome: {self._errors[0] if self._errors else 'no error'}"
             return _SiteNotStarted(reason) if late else JobFailed(reason)
-        alive = self._tree.members()
         for site, process in started.items():
             # A file that is just being written is empty.
-            if process and int(process) not in alive:
+            if process and not runs(int(process)):
                 return JobFailed(f"the process of site {site} died")
         return self._too_late(late) if started and late else None
 

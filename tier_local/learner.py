@@ -6,6 +6,7 @@ Shapes: B records of a batch, T tokens, H hidden size, S labels.
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ class Learner:
     """A base model with the task's adapter in it, on the best device there is, loaded once."""
 
     def __init__(self, base: CachedModel, spec: TaskSpec, label_tokens: Sequence[int], threads: int) -> None:
+        # cuBLAS is deterministic only with a workspace of fixed size, told before its first use.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -139,6 +139,16 @@ class ProcessTree:
         self.stop()
 
 
+def runs(pid: int) -> bool:
+    """Whether a process with this id lives; one that is dead and not yet waited for (a zombie) does not."""
+    try:
+        status = (_PROC / str(pid) / "stat").read_bytes()
+    except OSError:
+        return False
+    # pid (name) state …: the name may hold anything, so the state is looked for behind its end.
+    return status[status.rindex(b")") + 2 :][:1] not in (b"Z", b"X")
+
+
 def end_tree(identity: str, grace_seconds: float, spare: Sequence[int]) -> None:
     """SIGTERM to all that carry the mark, SIGKILL to what is left after the grace, until nothing is left.
 

@@ -71,7 +71,7 @@ class TestSet:
         self._commands.run(
             f"test-{name}",
             [
-                *(sys.executable, "-m", "tier_local", "test", "--exit-with-parent"),
+                *(sys.executable, "-m", "tier_local", "test"),
                 *("--spec", self._layout.spec, "--records", self._layout.test_records),
                 *("--adapter", f"adapter={adapter}", "--model-cache", self._model_cache),
                 *("--out", out),

@@ -11,7 +11,7 @@ from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOpt
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
-_STOP_WITHIN_S = 5
+_STOP_WITHIN_S = 2
 _DEPLOY_TIMEOUT_S = 180.0
 
 tokens = typer.Typer(no_args_is_help=True, help="API tokens.")

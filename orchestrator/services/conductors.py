@@ -83,3 +83,4 @@ class Conductors:
             unit.flower_runs.save(replace(run, changed_unix_s=now_unix_s))
             announcement = Announcement("conductor." + run.status, run.task, run.round, facts=facts)
             unit.stream.append(announcement, now_unix_s)
+        logger.info("the conductor of round %d of task %d is %s", run.round, run.task, run.status)

@@ -92,6 +92,13 @@ def new_database(folder: Path) -> str:
     return f"sqlite:///{folder}/hub.sqlite3"
 
 
+def open_quick_records(database_url: str) -> DatabaseRecords:
+    """Records that do not wait for the disk at each commit: nobody pulls the plug of a test."""
+    records = open_records(database_url)
+    event.listen(records._reading, "connect", _do_not_sync)
+    return records
+
+
 def _do_not_sync(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA synchronous = OFF")
 
@@ -104,9 +111,7 @@ class Rig:
         self.clock = ClockDouble()
         self.chain = ChainDouble()
         self.lanes = LanesDouble.of(self.chain)
-        self.records: DatabaseRecords = open_records(self.database_url)
-        # Nobody pulls the plug of a test; waiting for the disk at each commit would make it slow.
-        event.listen(self.records._reading, "connect", _do_not_sync)
+        self.records = open_quick_records(self.database_url)
         self.artifacts = FolderArtifactStore(folder / "artifacts", ARTIFACT_LIMIT_BYTES)
         tokens = TokenService(self.records, self.clock)
         self.app = create_app(self.records, self.artifacts, DOMAIN, self.clock)

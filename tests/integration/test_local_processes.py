@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tier_local.processes import MARK_VARIABLE, ProcessTree
+from tier_local.processes import MARK_VARIABLE, ProcessTree, runs
 
 DEADLINE_SECONDS = 20.0
 
@@ -169,3 +169,12 @@ def test_ending_the_inner_tree_spares_the_outer_one() -> None:
             wait_until(lambda: len(inner.members()) == 1, "the inner process runs")
             assert len(outer.members()) == 2
         assert outer.members() == [bystander.pid]
+
+
+def test_a_zombie_does_not_run() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    assert runs(process.pid)
+    process.kill()
+    wait_until(lambda: not runs(process.pid), "dead, although nobody has waited for it")
+    process.wait()
+    assert not runs(process.pid)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.adapters.database import DatabaseRecords, open_records
+from orchestrator.adapters.database import DatabaseRecords
 from orchestrator.domain.chain import (
     AdmitNode,
     Call,
@@ -25,7 +25,7 @@ from orchestrator.domain.outbox import Intent, IntentStatus
 from orchestrator.domain.ports import Records, Unit
 from orchestrator.services.outbox import OutboxProcessor, enqueue
 from tests.integration.orchestrator_chain_double import ChainDouble, LaneDouble, LanesDouble
-from tests.integration.orchestrator_double_rig import ClockDouble, new_database
+from tests.integration.orchestrator_double_rig import ClockDouble, new_database, open_quick_records
 from tests.integration.orchestrator_rig import NETWORKS, task_spec, terms_of
 
 CONFIG = TaskConfig(**terms_of(task_spec()))
@@ -150,7 +150,7 @@ class Setting:
 
 @pytest.fixture
 def setting(tmp_path: Path) -> Iterator[Setting]:
-    records = open_records(new_database(tmp_path))
+    records = open_quick_records(new_database(tmp_path))
     yield Setting(records)
     records.close()
 
@@ -166,7 +166,7 @@ def queue_two(setting: Setting) -> None:
 
 def steps_of_a_whole_life(folder: Path) -> int:
     folder.mkdir()
-    records = open_records(new_database(folder))
+    records = open_quick_records(new_database(folder))
     fuse = Fuse()
     setting = Setting(records)
     queue_two(setting)
@@ -181,7 +181,7 @@ def test_killed_at_any_step_each_intent_has_one_effect(tmp_path: Path) -> None:
     for burns_at in range(1, steps + 1):
         folder = tmp_path / str(burns_at)
         folder.mkdir()
-        records = open_records(new_database(folder))
+        records = open_quick_records(new_database(folder))
         setting = Setting(records)
         queue_two(setting)
         with pytest.raises(Killed):

@@ -15,13 +15,10 @@ from tier_local.job import JobRequest, run_job
 from tier_local.network import Network, Site
 
 
-class AliveTree:
-    """A process tree in which this test's process is the only member."""
+class GuardedTree:
+    """As much of a process tree as the watch looks at."""
 
     guarded = True
-
-    def members(self) -> list[int]:
-        return [os.getpid()]
 
 
 @pytest.fixture
@@ -45,7 +42,7 @@ def watch(tmp_path: Path) -> job._Watch:
     described = JobFile(
         kind="train", spec_file=file, sites=("one", "two"), adapters={}, outcome_file=file, adapter_file=file
     )
-    return job._Watch(threading.current_thread(), [], described, tmp_path, AliveTree())  # type: ignore[arg-type]
+    return job._Watch(threading.current_thread(), [], described, tmp_path, GuardedTree())  # type: ignore[arg-type]
 
 
 def start_site(folder: Path, site: str, process: int) -> None:
