@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from contracts.messages import Domain
 from tier_global.backoff import Backoff
 from tier_global.clock import Clock
+from tier_global.connection_book import ConnectionBook
 from tier_global.errors import HubUnavailable, RoundOverdue
 from tier_global.exchange import (
     AttestRequest,
@@ -27,6 +28,7 @@ from tier_global.exchange import (
     Request,
     RevealRequest,
     TrainRequest,
+    sender_of,
 )
 from tier_global.hub import Hub, RoundResource
 from tier_global.journal import Journal, JournalEntry
@@ -47,6 +49,8 @@ ASK_PAUSE_S = 2.0
 """The same question is not put to the same node more often than this."""
 _ASK_AGAIN = ("too_early", "busy")
 _MAY_PASS = ("chain_unavailable",)
+_NOT_I = ("not_drawn", "not_approved", "not_committed")
+"""What a node says that was taken for another one."""
 
 log = logging.getLogger("collegium.conductor")
 
@@ -75,6 +79,7 @@ class Conductor:
         domain: Domain,
         clock: Clock,
         journal: Journal,
+        book: ConnectionBook,
     ) -> None:
         self._task = task
         self._round = round_number
@@ -83,7 +88,7 @@ class Conductor:
         self._domain = domain
         self._clock = clock
         self._journal = journal
-        self._roster = Roster(task, round_number, domain, mailbox, hub.signers, clock)
+        self._roster = Roster(task, round_number, domain, mailbox, hub.signers, clock, book)
         self._files = RoundFiles(hub, task)
         self._relay = Relay(hub, domain, clock, self._roster.signer_of)
         self._waiting: dict[str, _Asked] = {}
@@ -227,6 +232,8 @@ class Conductor:
             case RefusalReply(code=code, reason=reason):
                 log.warning("%s: %s refused (%s): %s", asked.stage, asked.node, code, reason)
                 self._consider_refusal(key, code)
+            case reply if sender_of(reply) != asked.node and self._roster.doubt(asked.node):
+                log.warning("%s: another node than %s answered", asked.stage, asked.node)
             case reply if reply.stage == asked.stage:
                 self._relay.take(Answer(asked.node, asked.stage, reply))
             case reply:
@@ -241,7 +248,7 @@ class Conductor:
             self._lack_adapters.add(node)
         elif code in _MAY_PASS:
             self._failures.count(key)
-        else:
+        elif code not in _NOT_I or not self._roster.doubt(node):
             self._given_up.add(key)
 
     def _forget_older_connections(self, node: str) -> None:

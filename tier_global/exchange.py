@@ -146,6 +146,22 @@ Reply = Annotated[
 ]
 
 
+def sender_of(reply: Reply) -> str | None:
+    """The node that a reply says it is from, None of a refusal."""
+    match reply:
+        case IdentifyReply(node=node):
+            return node
+        case TrainReply(proposal=message):
+            return message.node
+        case CommitReply(commit=message):
+            return message.node
+        case RevealReply(reveal=message):
+            return message.node
+        case AttestReply(attestation=message):
+            return message.node
+    return None
+
+
 def identity_text(chain_id: int, node: str, task: int, round_number: int, challenge: str) -> str:
     """What a node signs (EIP-191) to say who it is in one round of one chain."""
     place = f"round {round_number} of task {task} on chain {chain_id}"

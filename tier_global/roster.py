@@ -1,4 +1,4 @@
-"""Which connected node is which account: every new connection is asked to sign a random challenge."""
+"""Which connected node is which account: a connection that is new is asked to sign a random challenge."""
 
 import logging
 import secrets
@@ -11,6 +11,7 @@ from eth_account.messages import encode_defunct
 from contracts.messages import Domain
 from tier_global.backoff import Backoff
 from tier_global.clock import Clock
+from tier_global.connection_book import ConnectionBook
 from tier_global.errors import HubUnavailable
 from tier_global.exchange import IdentifyReply, IdentifyRequest, identity_text
 from tier_global.mailbox import Arrival, Mailbox
@@ -35,6 +36,7 @@ class Roster:
         mailbox: Mailbox,
         signers: Callable[[], Mapping[str, str]],
         clock: Clock,
+        book: ConnectionBook,
     ) -> None:
         self._task = task
         self._round = round_number
@@ -45,12 +47,22 @@ class Roster:
         self._greetings: dict[str, _Greeting] = {}
         self._impostors: set[int] = set()
         self._failures = Backoff[int](clock)
-        self._node_of: dict[int, str] = {}
-        self._connection_of: dict[str, int] = {}
+        self._book = book
+        self._node_of = book.read()
+        self._connection_of = {node: connection for connection, node in self._node_of.items()}
+        self._proven: set[int] = set()
 
     def connection_of(self, node: str) -> int | None:
-        """The newest connection that proved to be ``node``."""
+        """The newest connection that is ``node``, as it has proved now or in an earlier round."""
         return self._connection_of.get(node)
+
+    def doubt(self, node: str) -> bool:
+        """An answer is not what ``node`` would give. Drop its connection if it was only a hint: then True."""
+        connection = self._connection_of.get(node)
+        if connection is None or connection in self._proven:
+            return False
+        del self._connection_of[node], self._node_of[connection]
+        return True
 
     def signer_of(self, node: str) -> str | None:
         """The signing key's address of a node that the orchestrator knows."""
@@ -86,8 +98,10 @@ class Roster:
             log.warning("identify: a node says that it is %s, and its signature does not", reply.node)
             self._impostors.add(greeting.connection)
             return None
+        self._proven.add(greeting.connection)
         self._node_of[greeting.connection] = reply.node
         self._connection_of[reply.node] = greeting.connection
+        self._book.write({connection: node for node, connection in self._connection_of.items()})
         return reply.node
 
     def owns(self, letter: str) -> bool:

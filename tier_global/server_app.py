@@ -9,6 +9,7 @@ from flwr.serverapp import Grid, ServerApp
 from contracts.deployment import Deployment
 from tier_global.clock import SystemClock
 from tier_global.conductor import Conductor
+from tier_global.connection_book import ConnectionBookFile
 from tier_global.errors import SetupError
 from tier_global.flower_mailbox import FlowerMailbox
 from tier_global.hub import HttpHub
@@ -36,7 +37,12 @@ def conduct(grid: Grid, context: Context) -> None:
         domain=Deployment.parse(_file(DEPLOYMENT_VARIABLE)).domain,
         clock=SystemClock(),
         journal=JournalFile(Path(journal)) if journal else NoJournal(),
+        book=ConnectionBookFile(_flower_home() / "collegium-connections.json"),
     ).run()
+
+
+def _flower_home() -> Path:
+    return Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr")
 
 
 def _number(context: Context, key: str) -> int:

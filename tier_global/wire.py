@@ -1,42 +1,34 @@
 """Requests and replies on the Flower wire: ``RecordDict`` in, typed messages out, and back.
 
-A message is one ConfigRecord ``message`` (a JSON ``header``, and documents as bytes) and one ArrayRecord
-for each adapter, named ``adapter.<digest>``. An adapter's tensors travel as arrays by name; the canonical
-file is rebuilt from them. A file that is no canonical adapter has no such arrays: it travels as one array
-of bytes, so that a voter can see for itself that bytes with the promised digest break the manifest.
+A message is one ConfigRecord ``message`` (a JSON ``header``, and documents as bytes) and one ArrayRecord for
+each adapter, named ``adapter.<digest>``. It holds one array: the bytes of the adapter's canonical file.
+Flower moves each array with HTTP requests of its own, so that an adapter of 140 tensors would cost hundreds;
+and so a voter sees exactly the bytes whose digest was signed, even those of a file that breaks the manifest.
 
-What arrives is hostile until it is decoded: sizes are checked before anything is allocated, nothing is
-unpickled.
+What arrives is hostile until it is decoded: nothing is allocated by its word, and nothing is unpickled.
 """
 
 import io
-import math
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from contracts.errors import InvalidAdapter
-from contracts.manifest import FloatArray, Manifest
 from tier_global.errors import MalformedExchange
 from tier_global.exchange import MAX_ADAPTERS, Reply, Request
 
 MAX_HEADER_BYTES = 256 << 10
 MAX_ADAPTER_BYTES = 1 << 30
-MAX_TENSORS = 8192
 
 _MESSAGE = "message"
 _HEADER = "header"
 _ADAPTER_PREFIX = "adapter."
-_RAW = ""
-"""The name of the one array that holds a whole file; no tensor can have it."""
+_FILE = "safetensors"
 _DOCUMENTS = ("spec", "report")
 _NPY_HEADER_BYTES = 4096
-_DTYPES = (np.dtype("<f4"), np.dtype("<f2"), np.dtype("u1"))
 
 Message = TypeVar("Message", Request, Reply)
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
@@ -70,8 +62,8 @@ def decode_reply(records: RecordDict) -> Reply:
 
 
 def encode_adapter(data: bytes) -> ArrayRecord:
-    """An adapter's file as arrays: its tensors if it is canonical, else the file itself."""
-    return ArrayRecord({_RAW: Array(np.frombuffer(data, dtype=np.uint8))})
+    """An adapter's file as one array of bytes."""
+    return ArrayRecord({_FILE: Array(np.frombuffer(data, dtype=np.uint8))})
 
 
 def decode_adapter(record: ArrayRecord) -> bytes:
@@ -80,18 +72,9 @@ def decode_adapter(record: ArrayRecord) -> bytes:
     Raises:
         MalformedExchange: not such a record.
     """
-    if len(record) > MAX_TENSORS:
-        raise MalformedExchange(f"an adapter has at most {MAX_TENSORS} tensors")
-    if sum(len(array.data) for array in record.values()) > MAX_ADAPTER_BYTES:
-        raise MalformedExchange(f"an adapter has at most {MAX_ADAPTER_BYTES} bytes")
-    arrays = {name: _read_array(array) for name, array in record.items()}
-    if arrays.keys() == {_RAW} and arrays[_RAW].dtype == np.uint8:
-        return arrays[_RAW].tobytes()
-    tensors: dict[str, FloatArray] = arrays
-    try:
-        return Manifest.of(tensors).encode(tensors)
-    except (InvalidAdapter, ValueError) as error:
-        raise MalformedExchange(f"the arrays are no adapter: {str(error)[:200]}") from error
+    if record.keys() != {_FILE}:
+        raise MalformedExchange("an adapter is one array that holds its file")
+    return _read_bytes(record[_FILE].data)
 
 
 def _decode(records: RecordDict, adapter: TypeAdapter[Message]) -> Message:
@@ -139,18 +122,19 @@ def _adapters(records: RecordDict) -> dict[str, bytes]:
     return adapters
 
 
-def _read_array(array: Array) -> NDArray[Any]:
-    """An array's values, without copying, allocating by a stranger's word or unpickling."""
-    stream = io.BytesIO(array.data)
+def _read_bytes(data: bytes) -> bytes:
+    """The bytes in an array in npy format, without allocating by a stranger's word or unpickling."""
+    if len(data) > MAX_ADAPTER_BYTES:
+        raise MalformedExchange(f"an adapter has at most {MAX_ADAPTER_BYTES} bytes")
+    stream = io.BytesIO(data)
     try:
         version = npy.read_magic(stream)
         if version != (1, 0):
             raise MalformedExchange(f"arrays are in version 1.0 of the npy format, not {version}")
-        shape, fortran_order, dtype = npy.read_array_header_1_0(stream, max_header_size=_NPY_HEADER_BYTES)
+        shape, _, dtype = npy.read_array_header_1_0(stream, max_header_size=_NPY_HEADER_BYTES)
     except (ValueError, EOFError) as error:
         raise MalformedExchange(f"an array is not in the npy format: {str(error)[:200]}") from error
-    if fortran_order or dtype not in _DTYPES:
-        raise MalformedExchange(f"an array is in Fortran order or of a dtype that is not carried: {dtype}")
-    if len(array.data) - stream.tell() != math.prod(shape) * dtype.itemsize:
-        raise MalformedExchange(f"an array's bytes are not what its shape {shape} takes")
-    return np.frombuffer(array.data, dtype=dtype, offset=stream.tell()).reshape(shape)
+    content = data[stream.tell() :]
+    if dtype != np.uint8 or shape != (len(content),):
+        raise MalformedExchange(f"the array of {len(content)} bytes says that it is {shape} of {dtype}")
+    return content

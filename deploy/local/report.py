@@ -12,6 +12,8 @@ from rich.table import Table
 
 from deploy.local.test_set import Accuracy
 
+PHASES = ("requested", "training", "committing", "revealing", "attesting")
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -108,15 +110,21 @@ def round_report(
 
 
 def _journal_of_round(journal: Path, task: int, round_number: int) -> tuple[dict[str, float], dict[str, int]]:
-    """The longest answer of each stage (nodes work side by side), and the bytes of all."""
+    """The slowest node of each stage, since nodes work side by side, and the bytes of all.
+
+    ``answer_STAGE`` is from the question to the answer, waiting included (questions go out ahead of their
+    phase); ``work_STAGE`` is what the node itself took for it.
+    """
     slowest: dict[str, float] = defaultdict(float)
     traffic = {"to_nodes": 0, "from_nodes": 0}
     for line in journal.read_text().splitlines():
         entry = json.loads(line)
         if (entry["task"], entry["round"]) != (task, round_number):
             continue
-        stage = f"slowest_{entry['stage']}"
-        slowest[stage] = round(max(slowest[stage], entry["seconds"]), 2)
+        seconds = {f"answer_{entry['stage']}": entry["seconds"]}
+        seconds |= {f"work_{stage}": spent for stage, spent in entry["node_seconds"].items()}
+        for stage, spent in seconds.items():
+            slowest[stage] = round(max(slowest[stage], spent), 2)
         traffic["to_nodes"] += entry["bytes_to_nodes"]
         traffic["from_nodes"] += entry["bytes_from_nodes"]
     return dict(slowest), traffic
@@ -173,7 +181,7 @@ def _round_table(report: RunReport) -> Table:
             "\n".join(_proposal_line(proposal) for proposal in entry.proposals),
             f"{sum(entry.gas.values()):,}",
             f"{sum(entry.bytes.values()) / 1e6:.1f}",
-            f"{sum(s for stage, s in entry.seconds.items() if not stage.startswith('slowest_')):.0f}",
+            f"{sum(entry.seconds[phase] for phase in PHASES if phase in entry.seconds):.0f}",
         )
     return table
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,12 +38,11 @@ def free_port() -> int:
 
 @dataclass
 class FlowerRig:
-    """One SuperLink, and SuperNodes by name; ``strays`` are processes that have outlived their daemon."""
+    """One SuperLink, and SuperNodes by name."""
 
     folder: Path
     port: int = field(default_factory=free_port)
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    strays: list[psutil.Process] = field(default_factory=list)
 
     @classmethod
     @contextmanager
@@ -64,7 +63,6 @@ class FlowerRig:
         finally:
             for name in list(rig.daemons):
                 rig.kill(name)
-            _kill(rig.strays)
 
     def start_node(self, name: str, config: Path) -> None:
         """Start a node by its own command."""
@@ -78,16 +76,17 @@ class FlowerRig:
             {},
         )
 
-    def kill(self, name: str, *, children_too: bool = True) -> None:
-        """kill -9 a daemon and, unless told otherwise, everything that it started."""
+    def kill(self, name: str) -> None:
+        """kill -9 a daemon and everything that it started."""
         process = self.daemons.pop(name)
         children = _descendants(process.pid)
         process.kill()
         process.wait()
-        if children_too:
-            _kill(children)
-        else:
-            self.strays += children
+        for child in children:
+            try:
+                child.kill()
+            except psutil.NoSuchProcess:
+                continue
 
     def submit(self, task: int, round_number: int) -> str:
         """``flwr run``: start the conductor of a round; the run's id."""
@@ -162,14 +161,6 @@ def _descendants(pid: int) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=True)
     except psutil.NoSuchProcess:
         return []
-
-
-def _kill(processes: Iterable[psutil.Process]) -> None:
-    for process in processes:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
 
 
 def _environment(home: Path) -> dict[str, str]:

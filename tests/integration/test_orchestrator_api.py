@@ -25,7 +25,7 @@ from tests.integration.orchestrator_rig import (
     terms_of,
 )
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

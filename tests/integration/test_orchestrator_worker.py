@@ -12,7 +12,7 @@ from orchestrator.domain.chain import Block
 from orchestrator.worker import Worker
 from tests.integration.orchestrator_double_rig import Rig
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

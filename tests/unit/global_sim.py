@@ -424,6 +424,19 @@ class SimJournal:
         self.entries.append(entry)
 
 
+class SimBook:
+    """Outlives the conductors."""
+
+    def __init__(self) -> None:
+        self.node_of: dict[int, str] = {}
+
+    def read(self) -> dict[int, str]:
+        return dict(self.node_of)
+
+    def write(self, node_of: Mapping[int, str]) -> None:
+        self.node_of = dict(node_of)
+
+
 class ConductorKilled(BaseException):
     """The conductor's process is killed in this tick."""
 
@@ -444,6 +457,7 @@ class Sim:
         self.connections: dict[int, str] = {index + 1: address for index, address in enumerate(addresses)}
         self._next_connection = nodes + 1
         self.journal = SimJournal()
+        self.book = SimBook()
         self.ticks = 0
         self.kill_conductor_at: set[int] = set()
         self.mailbox = SimMailbox(self)
@@ -476,6 +490,7 @@ class Sim:
                 domain=DOMAIN,
                 clock=TickingClock(self),
                 journal=self.journal,
+                book=self.book,
             )
             try:
                 return conductor.run()

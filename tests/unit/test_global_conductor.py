@@ -119,6 +119,34 @@ def test_a_voter_that_has_lost_its_files_gets_them_for_its_attestation(
     assert forgetful.address in sim.chain.attestations
 
 
+# Connections that were known before
+
+
+def test_known_connections_are_not_asked_who_they_are(sim: Sim) -> None:
+    sim.book.write(sim.connections)
+
+    assert sim.conduct() is Phase.FINAL
+    assert "identify" not in {request.stage for _, request in sim.mailbox.sent}
+
+
+def test_a_node_that_came_back_is_asked_who_it_is(sim: Sim) -> None:
+    sim.book.write(sim.connections)
+    sim.reconnect(1)
+
+    assert sim.conduct() is Phase.FINAL
+    assert sim.chain.attestations.keys() == set(sim.nodes)
+    assert sim.book.node_of.keys() == sim.connections.keys()
+
+
+def test_a_wrong_hint_costs_little(sim: Sim) -> None:
+    one, other, *rest = sim.connections.values()
+    sim.book.write(dict(enumerate((other, one, *rest), start=1)))
+
+    assert sim.conduct() is Phase.FINAL
+    # Both were taken for each other when they trained, and proved who they are afterwards.
+    assert sim.chain.attestations.keys() == set(sim.nodes)
+
+
 # What a bad node may send. Each is refused before it reaches the orchestrator, and the round goes on.
 
 

@@ -2,18 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from contracts.manifest import adapter_digest
 from tests.unit.global_sim import GENESIS, SimClock
 from tier_global.backoff import FIRST_PAUSE_S, LONGEST_PAUSE_S, Backoff
+from tier_global.connection_book import ConnectionBookFile
 from tier_global.errors import NodeRefusal, SetupError
 from tier_global.node_config import NodeConfig
 from tier_global.phases import Stage
 from tier_global.round_folder import RoundFolder
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "address": "0x" + "11" * 20,
     "key_file": "node.key",
     "rpc_url": "http://127.0.0.1:8545",
@@ -125,6 +127,27 @@ def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, object], named
 def test_a_missing_configuration_is_named(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match=r"node\.json cannot be read"):
         NodeConfig.load(tmp_path / "node.json")
+
+
+# Known connections
+
+
+def test_the_book_is_read_as_it_was_written(tmp_path: Path) -> None:
+    book = ConnectionBookFile(tmp_path / "connections.json")
+    assert book.read() == {}
+    book.write({1 << 63: CONFIG["address"]})
+
+    assert ConnectionBookFile(tmp_path / "connections.json").read() == {1 << 63: CONFIG["address"]}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"x": "0x"}', "null"])
+def test_a_broken_book_is_no_book(tmp_path: Path, text: str) -> None:
+    (tmp_path / "connections.json").write_text(text)
+    assert ConnectionBookFile(tmp_path / "connections.json").read() == {}
+
+
+def test_a_book_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
+    ConnectionBookFile(tmp_path / "missing" / "connections.json").write({1: "0x"})
 
 
 # Pauses
