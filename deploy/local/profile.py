@@ -53,7 +53,7 @@ DEMO = Profile(
 )
 
 # Fewer of everything: what takes time here is not the tiny model but starting NVFlare for each inner job.
-_TINY_TERMS = {"rounds": 2, "proposers": 2, "voters": 3, "min_proposals": 1, "min_reveals": 2}
+_TINY_TERMS = {"rounds": 1, "proposers": 2, "voters": 3, "min_proposals": 1, "min_reveals": 2}
 
 TINY = Profile(
     name="tiny",
