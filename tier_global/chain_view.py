@@ -17,8 +17,8 @@ from eth_utils.crypto import keccak
 
 from contracts.abi import load
 from contracts.deployment import Deployment
+from contracts.phase import Phase
 from tier_global.errors import ChainUnavailable
-from tier_global.phases import Phase
 
 _TIMEOUT_S = 10.0
 

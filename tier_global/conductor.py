@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from contracts.messages import Domain
+from contracts.phase import Phase
 from tier_global.backoff import Backoff
 from tier_global.clock import Clock
 from tier_global.connection_book import ConnectionBook
@@ -33,7 +34,7 @@ from tier_global.exchange import (
 from tier_global.hub import Hub, RoundResource
 from tier_global.journal import Journal, JournalEntry
 from tier_global.mailbox import Arrival, Mailbox
-from tier_global.phases import Phase, Stage
+from tier_global.phases import Stage
 from tier_global.relay import Answer, Relay
 from tier_global.roster import Roster
 from tier_global.round_files import RoundFiles

@@ -19,8 +19,8 @@ from contracts.messages import (
     TaskNumber,
     UnixSeconds,
 )
+from contracts.phase import Phase
 from tier_global.errors import HubRefused, HubUnavailable
-from tier_global.phases import Phase
 
 _TIMEOUT_S = 20.0
 MAX_ARTIFACT_BYTES = 1 << 30

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from contracts.digests import sha256_digest
+from contracts.phase import Phase
 from contracts.task import TaskSpec
 from tier_global.chain_view import ChainView, RoundOnChain
 from tier_global.clock import Clock
 from tier_global.errors import NodeRefusal
 from tier_global.exchange import Request
-from tier_global.phases import PHASE_OF, Phase, Stage
+from tier_global.phases import PHASE_OF, Stage
 
 HOLD_S = 20.0
 """How long a request that comes one phase too early is held back. It may come early on purpose: a node

@@ -1,30 +1,8 @@
 """The states of a round as the chain numbers them, and the stages of the work that nodes do in them."""
 
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
-
-class Phase(IntEnum):
-    """The states of a round, numbered as in Solidity."""
-
-    NONE = 0
-    REQUESTED = 1
-    TRAINING = 2
-    COMMITTING = 3
-    REVEALING = 4
-    ATTESTING = 5
-    FINAL = 6
-    REJECTED = 7
-    ABORTED = 8
-
-    @property
-    def label(self) -> str:
-        """The phase's name in the REST API and in logs: lower case."""
-        return self.name.lower()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the round is over."""
-        return self >= Phase.FINAL
+from contracts.phase import Phase
 
 
 class Stage(StrEnum):

@@ -19,6 +19,7 @@ from web3.exceptions import BlockNotFound, ContractLogicError, Web3Exception
 from contracts import abi
 from contracts.deployment import Deployment
 from contracts.digests import ZERO_DIGEST
+from contracts.phase import Phase
 from contracts.settlement import AttestedAggregate, Rewards, Rules
 from contracts.verify import facts
 from contracts.verify.errors import ChainUnavailable, TaskUnknown
@@ -174,7 +175,7 @@ def _rules(config: Any) -> Rules:
 
 def _round_view(view: Any) -> facts.RoundView:
     return facts.RoundView(
-        phase=facts.Phase(view.phase),
+        phase=Phase(view.phase),
         parent_digest=_hex(view.parentDigest),
         aggregate_digest=_hex_or_none(view.aggregateDigest),
         request_block=view.requestBlock,
@@ -242,7 +243,7 @@ def _add_drawn(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
 
 
 def _add_phase(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
-    entered = facts.PhaseLog(phase=facts.Phase(a["phase"]), context=_hex(a["context"]))
+    entered = facts.PhaseLog(phase=Phase(a["phase"]), context=_hex(a["context"]))
     return replace(log, phases=(*log.phases, entered))
 
 
@@ -274,7 +275,7 @@ def _add_attested(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
 
 
 def _add_closed(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
-    closed = facts.ClosedLog(phase=facts.Phase(a["phase"]), parent_digest=_hex(a["parentDigest"]))
+    closed = facts.ClosedLog(phase=Phase(a["phase"]), parent_digest=_hex(a["parentDigest"]))
     return replace(log, closed=closed)
 
 

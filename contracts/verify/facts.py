@@ -5,29 +5,9 @@ Addresses are checksummed, digests 0x text, amounts base units of the token, sco
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
+from contracts.phase import Phase
 from contracts.settlement import AttestedAggregate, Rewards, Rules
-
-
-class Phase(IntEnum):
-    """The states of a round, numbered as in Solidity."""
-
-    NONE = 0
-    REQUESTED = 1
-    TRAINING = 2
-    COMMITTING = 3
-    REVEALING = 4
-    ATTESTING = 5
-    FINAL = 6
-    REJECTED = 7
-    ABORTED = 8
-
-    @property
-    def closed(self) -> bool:
-        """Whether the round is over."""
-        return self >= Phase.FINAL
-
 
 # One round, from its view
 

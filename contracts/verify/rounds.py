@@ -7,11 +7,11 @@ from contracts import settlement
 from contracts.aggregation import Contribution
 from contracts.errors import InvalidMessage
 from contracts.messages import Reveal
+from contracts.phase import Phase
 from contracts.settlement import Member, ProposalTally, ProposedAdapter
 from contracts.verify import facts
 from contracts.verify.adapters import ArtifactChecks
 from contracts.verify.comparison import Comparison, disagreement
-from contracts.verify.facts import Phase
 from contracts.verify.ledger import ExpectedRequest
 from contracts.verify.verdict import RoundVerdict
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contracts.messages import INVALID_SCORE, UNAVAILABLE_SCORE
+from contracts.phase import Phase
 from orchestrator.dashboard import text
 from orchestrator.dashboard.view import (
     GasRow,
@@ -16,7 +17,7 @@ from orchestrator.dashboard.view import (
     Segment,
     VoteRow,
 )
-from orchestrator.domain.chain import Phase, TaskConfig
+from orchestrator.domain.chain import TaskConfig
 from orchestrator.domain.state import RoundState
 
 OPEN_PHASES = (Phase.REQUESTED, Phase.TRAINING, Phase.COMMITTING, Phase.REVEALING, Phase.ATTESTING)

@@ -6,7 +6,7 @@ Scores are signed, with a real minus and three decimals (thousandths of a nat); 
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from orchestrator.domain.chain import Phase
+from contracts.phase import Phase
 
 TOKEN = 1_000_000_000_000_000_000
 """Base units in one token."""

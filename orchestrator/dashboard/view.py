@@ -8,7 +8,7 @@ units, durations in seconds, times in unix seconds (UTC).
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.domain.chain import Phase
+from contracts.phase import Phase
 
 Tone = Literal["good", "warn", "bad", "live", "calm"]
 """What a badge means; the templates choose the colour."""

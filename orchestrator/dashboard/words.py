@@ -1,8 +1,8 @@
 """What happened, in words: one sentence per line of the event stream, and the panels that it changes."""
 
+from contracts.phase import Phase
 from orchestrator.dashboard import text
 from orchestrator.dashboard.view import EventRow, Tone
-from orchestrator.domain.chain import Phase
 from orchestrator.domain.ports import StreamEvent
 
 PANELS = ("header", "decisions", "accuracy", "nodes", "rounds", "rewards", "events")

@@ -8,14 +8,8 @@ from typing import assert_never
 
 from contracts.errors import InvalidMessage, WrongParent
 from contracts.messages import Approval, Attestation, Commit, Domain, Proposal, Reveal
-from orchestrator.domain.chain import (
-    Phase,
-    RelayApproval,
-    RelayAttestation,
-    RelayCommit,
-    RelayProposal,
-    RelayReveal,
-)
+from contracts.phase import Phase
+from orchestrator.domain.chain import RelayApproval, RelayAttestation, RelayCommit, RelayProposal, RelayReveal
 from orchestrator.domain.errors import (
     BadSignature,
     Conflict,

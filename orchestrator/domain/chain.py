@@ -5,34 +5,10 @@ An adapter translates web3 to these types; the projection and the outbox know no
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol
 
 from contracts.messages import Approval, Attestation, Commit, Proposal, Reveal
-
-
-class Phase(IntEnum):
-    """The states of a round, numbered as in Solidity."""
-
-    NONE = 0
-    REQUESTED = 1
-    TRAINING = 2
-    COMMITTING = 3
-    REVEALING = 4
-    ATTESTING = 5
-    FINAL = 6
-    REJECTED = 7
-    ABORTED = 8
-
-    @property
-    def label(self) -> str:
-        """The phase's name in APIs and reports: lower case."""
-        return self.name.lower()
-
-    @property
-    def closed(self) -> bool:
-        """Whether the round is over."""
-        return self >= Phase.FINAL
+from contracts.phase import Phase
 
 
 @dataclass(frozen=True)

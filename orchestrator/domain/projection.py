@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
+from contracts.phase import Phase
 from orchestrator.domain import chain
-from orchestrator.domain.chain import IndexedEvent, Phase
+from orchestrator.domain.chain import IndexedEvent
 from orchestrator.domain.state import (
     AttestationState,
     NodeState,

@@ -6,7 +6,8 @@ ordered, request a round, advance it, and start the conductor of an open round.
 
 from dataclasses import dataclass
 
-from orchestrator.domain.chain import Advance, Call, FundTask, Phase, RequestRound
+from contracts.phase import Phase
+from orchestrator.domain.chain import Advance, Call, FundTask, RequestRound
 from orchestrator.domain.outbox import Intent, IntentStatus
 from orchestrator.domain.state import RoundState, TaskState
 

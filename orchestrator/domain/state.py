@@ -5,7 +5,8 @@ Addresses are checksummed, digests 0x text, amounts base units of the token, tim
 
 from dataclasses import dataclass
 
-from orchestrator.domain.chain import Phase, TaskConfig
+from contracts.phase import Phase
+from orchestrator.domain.chain import TaskConfig
 
 
 @dataclass(frozen=True)

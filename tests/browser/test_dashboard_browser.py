@@ -16,9 +16,9 @@ from fastapi import FastAPI
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from typer.testing import CliRunner
 
+from contracts.phase import Phase
 from orchestrator import cli
 from orchestrator.dashboard.pages import missing_vendor_files
-from orchestrator.domain.chain import Phase
 from orchestrator.services.tokens import TokenService
 from tests.integration.dashboard_story import (
     AARE,

@@ -6,8 +6,9 @@ import pytest
 from eth_account import Account
 
 from contracts.deployment import Deployment
+from contracts.phase import Phase
 from orchestrator.adapters.chain.deploy import deploy
-from orchestrator.domain.chain import Advance, ChainError, Phase, RequestRound
+from orchestrator.domain.chain import Advance, ChainError, RequestRound
 from tests.chain.anvil import RICH_KEYS, Anvil, running_anvil
 from tests.chain.world import World, wait_until
 

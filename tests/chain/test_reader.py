@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from contracts.phase import Phase
 from orchestrator.adapters.chain import open_reader
 from orchestrator.domain import chain
 from tests.chain.tampering import AnswerWithError, tampering_proxy
@@ -42,9 +43,9 @@ def test_all_events_of_a_task_are_typed_and_in_order(played: World) -> None:
     assert tallied.nodes == tuple(p.node for p in view.proposals)
     assert tallied.medians_micronats == tuple(p.medianMicronats for p in view.proposals)
     assert [e.phase for e in of_type(events, chain.RoundClosed)] == [
-        chain.Phase.FINAL,
-        chain.Phase.REJECTED,
-        chain.Phase.ABORTED,
+        Phase.FINAL,
+        Phase.REJECTED,
+        Phase.ABORTED,
     ]
     rewarded = of_type(events, chain.Rewarded)[0]
     assert sum(rewarded.amounts) + rewarded.returned == view.reward
@@ -115,4 +116,4 @@ def test_is_due_and_nonces_follow_the_chain(make_world: Callable[..., World]) ->
     world.anvil.pass_time(1_001)
     assert world.reader.is_due(task)
     world.close_phase(task)
-    assert world.phase(task, number) is chain.Phase.ABORTED
+    assert world.phase(task, number) is Phase.ABORTED

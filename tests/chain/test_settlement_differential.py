@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from contracts import settlement
 from contracts.messages import INVALID_SCORE, SCORE_LIMIT_MICRONATS, UNAVAILABLE_SCORE, Reveal
+from contracts.phase import Phase
 from contracts.settlement import AttestedAggregate, Member, Outcome, ProposedAdapter, Role, Rules
-from contracts.verify.facts import Phase
 from tests.chain.evm import ANY_SIGNATURE, CHAIN_ID, COUNCIL, YES_SIGNER, EvmChain, Reverted, Struct
 
 MINTED = 1 << 127

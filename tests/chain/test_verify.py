@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 
 from contracts import abi
 from contracts.digests import sha256_digest
+from contracts.phase import Phase
 from contracts.verify import Verdict, verify_task
 from contracts.verify.artifact_source import FolderSource
 from contracts.verify.chain_source import ChainSource
 from contracts.verify.checks import verify_facts
 from contracts.verify.cli import app
 from contracts.verify.errors import ArtifactSourceFailed, ChainUnavailable, TaskUnknown
-from contracts.verify.facts import Claimed, Funded, Phase, TaskFacts
+from contracts.verify.facts import Claimed, Funded, TaskFacts
 from orchestrator.domain.chain import Claim
 from tests.chain.tampering import tampering_proxy
 from tests.chain.world import Script, World, usual_adapter

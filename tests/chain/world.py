@@ -21,6 +21,7 @@ from contracts.deployment import Deployment
 from contracts.digests import ZERO_DIGEST, sha256_digest
 from contracts.manifest import FloatArray, Manifest, TensorSpec, adapter_digest
 from contracts.messages import Approval, Attestation, Proposal, Reveal
+from contracts.phase import Phase
 from contracts.task import TaskSpec
 from deploy.local.chain_setup import set_up_demo_accounts
 from orchestrator.adapters.chain import open_lanes, open_reader
@@ -31,7 +32,6 @@ from orchestrator.domain.chain import (
     Call,
     CreateTask,
     FundTask,
-    Phase,
     Receipt,
     RelayApproval,
     RelayAttestation,

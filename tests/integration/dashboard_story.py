@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, event
 
 from contracts.messages import Attestation, Domain, Proposal
+from contracts.phase import Phase
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database.migrate import migrate
 from orchestrator.adapters.database.records import DatabaseRecords, open_engine
@@ -31,7 +32,6 @@ from orchestrator.domain.chain import (
     Drawn,
     IndexedEvent,
     NodeAdmitted,
-    Phase,
     PhaseChanged,
     Proposed,
     RelayAttestation,

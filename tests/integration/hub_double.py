@@ -9,11 +9,11 @@ from typing import Any
 
 from contracts.digests import sha256_digest
 from contracts.messages import Approval, Attestation, Commit, Proposal, Reveal
+from contracts.phase import Phase
 from orchestrator.domain.chain import (
     Advance,
     Call,
     CallRefused,
-    Phase,
     RelayApproval,
     RelayAttestation,
     RelayCommit,

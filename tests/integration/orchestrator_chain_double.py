@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from contracts.phase import Phase
 from orchestrator.domain import chain
 from orchestrator.domain.chain import (
     Block,
@@ -21,7 +22,6 @@ from orchestrator.domain.chain import (
     ChainEvent,
     IndexedEvent,
     NonceUsed,
-    Phase,
     Receipt,
     SignedTransaction,
 )

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from contracts.phase import Phase
 from orchestrator.dashboard import live, pages
 from orchestrator.dashboard.live import panel_stream
 from orchestrator.dashboard.words import PANELS
-from orchestrator.domain.chain import Phase
 from orchestrator.services.queries import QueryService
 from orchestrator.services.sessions import SessionService
 from orchestrator.services.tokens import Principal

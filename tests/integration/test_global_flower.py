@@ -12,7 +12,8 @@ import pytest
 
 from contracts.aggregation import Contribution, aggregate
 from contracts.manifest import adapter_digest
-from orchestrator.domain.chain import Phase, RequestRound
+from contracts.phase import Phase
+from orchestrator.domain.chain import RequestRound
 from tests.chain.anvil import running_anvil
 from tests.chain.world import MANIFEST, World
 from tests.integration.flower_rig import FlowerRig, until

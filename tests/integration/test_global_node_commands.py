@@ -9,7 +9,8 @@ import pytest
 from eth_account import Account
 from typer.testing import CliRunner
 
-from orchestrator.domain.chain import AdmitNode, Phase, RequestRound
+from contracts.phase import Phase
+from orchestrator.domain.chain import AdmitNode, RequestRound
 from tests.chain.anvil import Anvil, running_anvil
 from tests.chain.world import World
 from tests.integration.hub_double import TOKEN_TEXT, HubDouble

@@ -7,9 +7,9 @@ from pathlib import Path
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from contracts.phase import Phase
 from tests.unit.global_sim import CrashPoint, Sim
 from tier_global.exchange import AttestReply, CommitReply, Reply, RevealReply, TrainReply
-from tier_global.phases import Phase
 
 NODES = 4
 POINTS: tuple[CrashPoint, ...] = (

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from contracts.messages import Approval, Attestation, Commit, Proposal, Reveal
+from contracts.phase import Phase
 from orchestrator.domain import chain
-from orchestrator.domain.chain import Call, ChainEvent, IndexedEvent, Phase, TaskConfig
+from orchestrator.domain.chain import Call, ChainEvent, IndexedEvent, TaskConfig
 from orchestrator.domain.outbox import call_kind, decode_call, encode_call, message_key, subject_of
 from orchestrator.domain.projection import ImpossibleEvent, Ledger, step
 from orchestrator.domain.reconciler import (

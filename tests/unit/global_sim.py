@@ -18,6 +18,7 @@ from eth_utils.crypto import keccak
 from contracts.digests import ZERO_DIGEST, sha256_digest
 from contracts.manifest import FloatArray, Manifest, TensorSpec, adapter_digest
 from contracts.messages import Attestation, Commit, Domain, Proposal, Reveal
+from contracts.phase import Phase
 from contracts.task import TaskSpec
 from tier_global.chain_view import NodeOnChain, ProposalOnChain, RoundOnChain, TaskOnChain
 from tier_global.conductor import Conductor
@@ -30,7 +31,7 @@ from tier_global.keys import SigningKey
 from tier_global.mailbox import Arrival
 from tier_global.node import Node, NodeIdentity
 from tier_global.node_checks import HOLD_S
-from tier_global.phases import PHASE_OF, Phase, Stage
+from tier_global.phases import PHASE_OF, Stage
 from tier_global.record import NodeRecord, StoredVote
 
 TASK, ROUND = 1, 1

@@ -4,9 +4,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 from contracts.messages import INVALID_SCORE, UNAVAILABLE_SCORE
+from contracts.phase import Phase
 from orchestrator.dashboard.rounds import RoundSetting, outcome, round_card, score_tone
 from orchestrator.dashboard.view import RoundCard
-from orchestrator.domain.chain import Phase, TaskConfig
+from orchestrator.domain.chain import TaskConfig
 from orchestrator.domain.state import (
     AttestationState,
     PhaseStart,

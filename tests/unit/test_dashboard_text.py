@@ -2,9 +2,9 @@
 
 import pytest
 
+from contracts.phase import Phase
 from orchestrator.dashboard import text
 from orchestrator.dashboard.words import PANELS, event_row, panels_of, says_twice
-from orchestrator.domain.chain import Phase
 from orchestrator.domain.ports import StreamEvent
 from orchestrator.domain.projection import Announcement
 

@@ -8,11 +8,11 @@ import pytest
 from contracts.aggregation import Contribution
 from contracts.digests import sha256_digest
 from contracts.messages import Proposal, Reveal
+from contracts.phase import Phase
 from tests.unit.global_sim import DOMAIN, GENESIS, MANIFEST, SPEC, Sim, make_adapter
 from tier_global.errors import RoundOverdue
 from tier_global.exchange import CommitReply, Reply, Request, RevealReply, TrainReply
 from tier_global.mailbox import Arrival
-from tier_global.phases import Phase
 from tier_global.scoring import combine
 
 

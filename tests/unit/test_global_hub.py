@@ -7,9 +7,9 @@ import pytest
 
 from contracts.digests import sha256_digest
 from contracts.messages import Reveal
+from contracts.phase import Phase
 from tier_global.errors import HubRefused, HubUnavailable
 from tier_global.hub import HttpHub
-from tier_global.phases import Phase
 
 NODE = "0x" + "11" * 20
 DIGEST = "0x" + "22" * 32

@@ -9,6 +9,7 @@ import pytest
 from contracts.digests import sha256_digest
 from contracts.manifest import adapter_digest
 from contracts.messages import INVALID_SCORE, UNAVAILABLE_SCORE, Proposal
+from contracts.phase import Phase
 from tests.unit.global_sim import (
     DOMAIN,
     GENESIS,
@@ -36,7 +37,6 @@ from tier_global.exchange import (
     TrainRequest,
 )
 from tier_global.inner import Trained
-from tier_global.phases import Phase
 
 PARENT = adapter_digest(GENESIS)
 

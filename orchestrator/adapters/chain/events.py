@@ -11,6 +11,7 @@ from web3.contract.contract import Contract, ContractEvent
 from web3.types import LogReceipt
 
 from contracts import abi
+from contracts.phase import Phase
 from orchestrator.adapters.chain.connection import Connection
 from orchestrator.domain import chain
 
@@ -72,7 +73,7 @@ _TRANSLATIONS: dict[abi.ContractName, dict[str, Callable[[_Arguments], chain.Cha
         "PhaseChanged": lambda a: chain.PhaseChanged(
             task=a["task"],
             round=a["round"],
-            phase=chain.Phase(a["phase"]),
+            phase=Phase(a["phase"]),
             context=_hex(a["context"]),
             deadline_unix_s=a["deadline"],
         ),
@@ -111,7 +112,7 @@ _TRANSLATIONS: dict[abi.ContractName, dict[str, Callable[[_Arguments], chain.Cha
         "RoundClosed": lambda a: chain.RoundClosed(
             task=a["task"],
             round=a["round"],
-            phase=chain.Phase(a["phase"]),
+            phase=Phase(a["phase"]),
             parent_digest=_hex(a["parentDigest"]),
         ),
     },

@@ -7,6 +7,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
+from contracts.phase import Phase
 from orchestrator.adapters.database.models import (
     PROJECTION_TABLES,
     ApprovalRow,
@@ -23,7 +24,7 @@ from orchestrator.adapters.database.models import (
     TaskRow,
     VoteRow,
 )
-from orchestrator.domain.chain import Block, ChainEvent, IndexedEvent, Phase, TaskConfig
+from orchestrator.domain.chain import Block, ChainEvent, IndexedEvent, TaskConfig
 from orchestrator.domain.state import (
     AttestationState,
     NodeState,
