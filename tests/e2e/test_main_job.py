@@ -56,15 +56,22 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0
         time.sleep(0.1)
 
 
+def command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # it ended meanwhile; a zombie counts as ended
+        return []
+
+
 def processes_below(folder: Path) -> list[str]:
-    """Command lines of all marked processes that this run started, found by its folder or its mark."""
+    """Command lines of all marked processes of this run, found by its folder."""
     found = []
     for process in psutil.process_iter():
         try:
             environment = process.environ()
-            line = " ".join(process.cmdline())
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
+        line = " ".join(command_line(process))
         if MARK_VARIABLE in environment and str(folder) in line + " ".join(environment.values()):
             found.append(line)
     return found
@@ -123,7 +130,7 @@ def test_a_daemon_that_dies_is_named_with_the_end_of_its_log(
     worker_log = tmp_path / "run" / "logs" / "worker.log"
     wait_until(lambda: worker_log.exists() or process.poll() is not None, "the worker to be started")
     workers = [
-        child for child in psutil.Process(process.pid).children() if child.cmdline()[-1:] == ["worker"]
+        child for child in psutil.Process(process.pid).children() if command_line(child)[-1:] == ["worker"]
     ]
     assert len(workers) == 1
     workers[0].kill()

@@ -114,7 +114,7 @@ class FlowerRig:
         return [
             child.pid
             for child in _descendants(self.daemons["superlink"].pid)
-            if any("flwr-serverapp" in part for part in child.cmdline())
+            if any("flwr-serverapp" in part for part in _command_line(child))
         ]
 
     def log_of(self, name: str) -> str:
@@ -154,6 +154,13 @@ class FlowerRig:
         except httpx.TransportError:
             return False
         return True
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # it ended meanwhile; a zombie counts as ended
+        return []
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

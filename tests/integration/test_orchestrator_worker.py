@@ -99,7 +99,8 @@ def test_it_waits_for_a_database_that_is_locked(rig: Rig) -> None:
 
     rig.chain.head = noticed  # type: ignore[method-assign]
     held = ExitStack()
-    held.enter_context(rig.records.write())
+    # The database is locked from the first statement on.
+    held.enter_context(rig.records.write()).projection.last_block()
     with Running(worker):
         assert asked.wait(DEADLINE_S)
         assert indexed(rig) is None
