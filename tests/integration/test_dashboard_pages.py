@@ -29,10 +29,6 @@ from tests.integration.dashboard_story import (
     digest,
 )
 
-pytestmark = pytest.mark.skipif(
-    bool(pages.missing_vendor_files()), reason="npm ci was not run in orchestrator/dashboard"
-)
-
 
 @pytest.fixture
 def story(tmp_path: Path) -> Iterator[Story]:
