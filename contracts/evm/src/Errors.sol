@@ -10,6 +10,8 @@ import {Phase} from "./Types.sol";
 error WrongWiring();
 /// Only the rounds contract may call this.
 error OnlyRounds();
+/// Only the tasks contract may call this.
+error OnlyTasks();
 
 // Registry
 error ZeroAddress();
@@ -17,7 +19,22 @@ error ZeroGroup();
 error ZeroAmount();
 error NodeKnown(address node);
 error NodeUnknown(address node);
+error NodeDismissed(address node);
 error InsufficientStake(uint256 stake);
+/// The token moved another amount than it was asked to.
+error InexactTransfer(uint256 asked, uint256 moved);
+/// The node has as many amounts on their way out as can be kept track of.
+error TooManyExits(uint256 most);
+error NothingMature(address node);
+/// The node has a seat in rounds that are not closed yet.
+error InOpenRounds(uint256 openRounds);
+error SlashesPending(uint256 pendingSlashes);
+error SlashUnknown(uint256 slash);
+/// The slash was waived or executed before.
+error SlashSettled(uint256 slash);
+error AppealOpen(uint64 until);
+error AppealOver(uint64 since);
+error WrongSuccessor(address expected);
 
 // Tasks
 error TaskUnknown(uint64 task);
@@ -26,12 +43,20 @@ error InvalidConfig(string field);
 error NothingToClaim(address node);
 /// A round may not pay more than its reward.
 error OverspentReward(uint256 reward, uint256 spent);
+/// The task is paused.
+error TaskPaused(uint64 task);
+error TaskNotPaused(uint64 task);
+/// The task was cancelled, or its last round is closed.
+error TaskOver(uint64 task);
+/// The task may still open rounds, so its pool stays with it.
+error TaskNotOver(uint64 task);
+error NothingToRefund(address funder);
 
 // Approvals
 error WrongSpecDigest(bytes32 expected);
-error WrongNonce(uint64 expected);
 error Expired(uint64 expiry);
 error TooManyApproved();
+error NotApproved(address node);
 
 // Rounds
 error RoundOpen(uint32 round);
@@ -59,3 +84,5 @@ error NotCommitted(address node);
 error WrongCommitment(bytes32 expected);
 error WrongScoreCount(uint256 expected);
 error ScoreOutOfRange(int32 score);
+/// A batch takes messages of rounds only.
+error NotRelayable(bytes4 selector);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Phase} from "./Types.sol";
+import {Phase, Standing, TaskConfig} from "./Types.sol";
 
 // How a round is stored.
 
@@ -17,8 +17,8 @@ struct Seat {
     uint64 group;
     bool isProposer;
     bool isVoter;
-    bool accepted;
-    bool hasMedian;
+    Standing standing;
+    bool provenInvalid;
     int32 medianMicronats;
     int32 attestedScoreMicronats;
     bytes32 adapterDigest;
@@ -27,9 +27,8 @@ struct Seat {
     int32[] scores;
 }
 
-/// `eligible` ascends. `proposers`, `voters` (in the order of the draw) and `proposals` (ascending, empty before the
-/// end of Training) are indices into it. The fields up to `attestationCount` share a slot.
-struct Round {
+/// Where a round stands. The first eight fields share a slot.
+struct RoundHeader {
     Phase phase;
     uint64 requestBlock;
     uint64 seedBlock;
@@ -43,11 +42,24 @@ struct Round {
     bytes32 parentDigest;
     bytes32 aggregateDigest;
     bytes32 seed;
+}
+
+/// `eligible` ascends. `proposers`, `voters` (in the order of the draw) and `proposals` (ascending, empty before the
+/// end of Training) are indices into it.
+struct Round {
+    RoundHeader header;
     Member[] eligible;
     uint8[] proposers;
     uint8[] voters;
     uint8[] proposals;
     mapping(address node => Seat) seats;
+}
+
+/// The round that a call works on, and its task's parameters.
+struct OpenRound {
+    uint64 task;
+    uint32 number;
+    TaskConfig config;
 }
 
 /// Reads of a stored round that both the machine and the settlement need.
@@ -68,7 +80,7 @@ library RoundState {
             address node = round.eligible[proposers[i]].node;
             has[proposers[i]] = round.seats[node].adapterDigest != 0;
         }
-        indices = new uint8[](round.proposalCount);
+        indices = new uint8[](round.header.proposalCount);
         uint256 next;
         for (uint256 i; next < indices.length; ++i) {
             // forge-lint: disable-next-line(unsafe-typecast) at most 256 nodes are eligible

@@ -4,27 +4,73 @@ pragma solidity ^0.8.30;
 import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {Arrays} from "@openzeppelin/contracts/utils/Arrays.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import {EnumerableSet} from "@openzeppelin/contracts/utils/structs/EnumerableSet.sol";
 
 import {
     InvalidConfig,
+    NodeUnknown,
+    NotApproved,
     NothingToClaim,
+    NothingToRefund,
     OnlyRounds,
     OverspentReward,
+    TaskNotOver,
+    TaskNotPaused,
+    TaskOver,
+    TaskPaused,
     TaskUnknown,
+    TooManyApproved,
+    WrongSpecDigest,
     ZeroAddress,
     ZeroAmount
 } from "./Errors.sol";
+import {IRegistry} from "./interfaces/IRegistry.sol";
+import {IRounds} from "./interfaces/IRounds.sol";
 import {ITasks} from "./interfaces/ITasks.sol";
-import {BASIS_POINTS, MAX_PROPOSERS, MAX_VOTERS, SCORE_LIMIT_MICRONATS, TaskConfig} from "./Types.sol";
+import {ExactTransfer} from "./libraries/ExactTransfer.sol";
+import {MessageHash} from "./libraries/MessageHash.sol";
+import {Signatures} from "./libraries/Signatures.sol";
+import {Approval, Revocation} from "./Messages.sol";
+import {
+    BASIS_POINTS,
+    MAX_ELIGIBLE,
+    MAX_PROPOSERS,
+    MAX_VOTERS,
+    PoolView,
+    SCORE_LIMIT_MICRONATS,
+    TaskConfig
+} from "./Types.sol";
 
-/// Task parameters, pools and claims; the owner is the council.
-contract Tasks is ITasks, Ownable2Step {
+/// Task parameters, approvals, pools, claims and refunds; the owner is the council.
+contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient {
+    using EnumerableSet for EnumerableSet.AddressSet;
+    using MessageHash for Approval;
+    using MessageHash for Revocation;
     using SafeERC20 for IERC20;
 
+    /// `contributed` is what funders put in; `refunded` what they got back after the task's end.
     struct Task {
         TaskConfig config;
+        EnumerableSet.AddressSet approved;
         uint256 pool;
         uint256 openReward;
+        uint256 contributed;
+        uint256 refunded;
+        bool hasOpenRound;
+        bool isPaused;
+        bool isCancelled;
+        bool isOver;
+        mapping(address funder => Contribution) contributions;
+    }
+
+    struct Contribution {
+        uint256 amount;
+        uint256 refunded;
     }
 
     /// @inheritdoc ITasks
@@ -40,7 +86,7 @@ contract Tasks is ITasks, Ownable2Step {
     mapping(address node => uint256) private _claimable;
 
     /// `rounds_` is the address at which the rounds contract is about to be created; it checks this wiring.
-    constructor(address token_, address council, address rounds_) Ownable(council) {
+    constructor(address token_, address council, address rounds_) Ownable(council) EIP712("Collegium", "1") {
         if (token_ == address(0) || rounds_ == address(0)) revert ZeroAddress();
         token = token_;
         rounds = rounds_;
@@ -51,10 +97,7 @@ contract Tasks is ITasks, Ownable2Step {
         _;
     }
 
-    modifier known(uint64 task) {
-        if (task == 0 || task > taskCount) revert TaskUnknown(task);
-        _;
-    }
+    // -------------------------------------------------------------------------------------------------- council
 
     /// @inheritdoc ITasks
     function createTask(TaskConfig calldata config) external onlyOwner returns (uint64 task) {
@@ -67,46 +110,141 @@ contract Tasks is ITasks, Ownable2Step {
     }
 
     /// @inheritdoc ITasks
-    function fund(uint64 task, uint256 amount) external known(task) {
-        if (amount == 0) revert ZeroAmount();
+    function pause(uint64 task) external onlyOwner {
+        Task storage state = _running(task);
+        if (state.isPaused) revert TaskPaused(task);
 
-        _tasks[task].pool += amount;
-        totalOwed += amount;
+        state.isPaused = true;
 
-        emit TaskFunded(task, msg.sender, amount, _tasks[task].pool);
+        emit TaskPauseChanged(task, true);
 
-        IERC20(token).safeTransferFrom(msg.sender, address(this), amount);
+        if (state.hasOpenRound) IRounds(rounds).abort(task);
     }
 
     /// @inheritdoc ITasks
-    function claim(address node) external returns (uint256 amount) {
+    function unpause(uint64 task) external onlyOwner {
+        Task storage state = _running(task);
+        if (!state.isPaused) revert TaskNotPaused(task);
+
+        state.isPaused = false;
+
+        emit TaskPauseChanged(task, false);
+    }
+
+    /// @inheritdoc ITasks
+    function cancel(uint64 task) external onlyOwner {
+        Task storage state = _running(task);
+        if (state.isCancelled) revert TaskOver(task);
+
+        state.isCancelled = true;
+
+        emit TaskCancelled(task);
+
+        if (!state.hasOpenRound) _end(task, state);
+    }
+
+    // -------------------------------------------------------------------------------------------------- approvals
+
+    /// @inheritdoc ITasks
+    function approve(Approval calldata approval, bytes calldata signature) external {
+        Task storage state = _known(approval.task);
+        bytes32 specDigest = state.config.specDigest;
+        if (approval.specDigest != specDigest) revert WrongSpecDigest(specDigest);
+        _requireSpoken(approval.node, approval.hash(), approval.nonce, approval.expiry, signature);
+
+        state.approved.add(approval.node);
+        if (state.approved.length() > MAX_ELIGIBLE) revert TooManyApproved();
+
+        emit Approved(approval.task, approval.node, approval.policyDigest);
+    }
+
+    /// @inheritdoc ITasks
+    function revoke(Revocation calldata revocation, bytes calldata signature) external {
+        Task storage state = _known(revocation.task);
+        _requireSpoken(revocation.node, revocation.hash(), revocation.nonce, revocation.expiry, signature);
+
+        if (!state.approved.remove(revocation.node)) revert NotApproved(revocation.node);
+
+        emit Revoked(revocation.task, revocation.node);
+    }
+
+    // ------------------------------------------------------------------------------------------------------ money
+
+    /// @inheritdoc ITasks
+    function fund(uint64 task, uint256 amount) external nonReentrant {
+        if (amount == 0) revert ZeroAmount();
+        Task storage state = _running(task);
+
+        state.contributed += amount;
+        state.contributions[msg.sender].amount += amount;
+        _addToPool(state, amount);
+
+        emit TaskFunded(task, msg.sender, amount, state.pool);
+
+        ExactTransfer.pull(IERC20(token), amount);
+    }
+
+    /// @inheritdoc ITasks
+    function topUp(uint64 task, uint256 amount) external nonReentrant {
+        Task storage state = _known(task);
+
+        _addToPool(state, amount);
+
+        emit TaskToppedUp(task, msg.sender, amount, state.pool);
+
+        ExactTransfer.pull(IERC20(token), amount);
+    }
+
+    /// @inheritdoc ITasks
+    function claim(address node) external nonReentrant returns (uint256 amount) {
         amount = _claimable[node];
         if (amount == 0) revert NothingToClaim(node);
 
         _claimable[node] = 0;
         totalOwed -= amount;
 
-        emit Claimed(node, node, amount);
+        emit Claimed(node, amount);
 
         IERC20(token).safeTransfer(node, amount);
     }
 
     /// @inheritdoc ITasks
-    function openRound(uint64 task, uint256 roundsLeft) external onlyRounds known(task) returns (uint256 reward) {
-        Task storage state = _tasks[task];
+    function refund(uint64 task, address funder) external nonReentrant returns (uint256 amount) {
+        Task storage state = _known(task);
+        if (!state.isOver) revert TaskNotOver(task);
+        amount = _refundable(state, funder);
+        if (amount == 0) revert NothingToRefund(funder);
+
+        state.contributions[funder].refunded += amount;
+        state.refunded += amount;
+        state.pool -= amount;
+        totalOwed -= amount;
+
+        emit Refunded(task, funder, amount);
+
+        IERC20(token).safeTransfer(funder, amount);
+    }
+
+    // ------------------------------------------------------------------------------------------------------ rounds
+
+    /// @inheritdoc ITasks
+    function openRound(uint64 task, uint256 roundsLeft) external onlyRounds returns (uint256 reward) {
+        Task storage state = _running(task);
+        if (state.isCancelled) revert TaskOver(task);
+        if (state.isPaused) revert TaskPaused(task);
 
         reward = state.pool / roundsLeft;
         state.pool -= reward;
-        state.openReward += reward;
+        state.openReward = reward;
+        state.hasOpenRound = true;
     }
 
     /// @inheritdoc ITasks
-    function settleRound(uint64 task, uint32 round, address[] calldata nodes, uint256[] calldata amounts)
+    function settleRound(uint64 task, uint32 round, address[] calldata nodes, uint256[] calldata amounts, bool isLast)
         external
         onlyRounds
-        known(task)
     {
-        Task storage state = _tasks[task];
+        Task storage state = _known(task);
         uint256 reward = state.openReward;
 
         uint256 spent;
@@ -117,23 +255,37 @@ contract Tasks is ITasks, Ownable2Step {
         if (spent > reward) revert OverspentReward(reward, spent);
         state.openReward = 0;
         state.pool += reward - spent;
+        state.hasOpenRound = false;
 
         emit Rewarded(task, round, nodes, amounts, reward - spent);
+
+        if (isLast || state.isCancelled) _end(task, state);
+    }
+
+    // ------------------------------------------------------------------------------------------------------- views
+
+    /// @inheritdoc ITasks
+    function configOf(uint64 task) external view returns (TaskConfig memory) {
+        return _known(task).config;
     }
 
     /// @inheritdoc ITasks
-    function configOf(uint64 task) external view known(task) returns (TaskConfig memory) {
-        return _tasks[task].config;
+    function approvedOf(uint64 task) external view returns (address[] memory) {
+        return Arrays.sort(_known(task).approved.values());
     }
 
     /// @inheritdoc ITasks
-    function poolOf(uint64 task) external view returns (uint256) {
-        return _tasks[task].pool;
-    }
-
-    /// @inheritdoc ITasks
-    function openRewardOf(uint64 task) external view returns (uint256) {
-        return _tasks[task].openReward;
+    function poolOf(uint64 task) external view returns (PoolView memory) {
+        Task storage state = _known(task);
+        return PoolView({
+            pool: state.pool,
+            openReward: state.openReward,
+            contributed: state.contributed,
+            refunded: state.refunded,
+            isPaused: state.isPaused,
+            isCancelled: state.isCancelled,
+            isOver: state.isOver
+        });
     }
 
     /// @inheritdoc ITasks
@@ -141,7 +293,58 @@ contract Tasks is ITasks, Ownable2Step {
         return _claimable[node];
     }
 
-    function _requireValid(TaskConfig calldata config) private pure {
+    /// @inheritdoc ITasks
+    function refundableOf(uint64 task, address funder) external view returns (uint256) {
+        Task storage state = _known(task);
+        return state.isOver ? _refundable(state, funder) : 0;
+    }
+
+    // ------------------------------------------------------------------------------------------------------- steps
+
+    function _addToPool(Task storage state, uint256 amount) private {
+        state.pool += amount;
+        totalOwed += amount;
+    }
+
+    function _end(uint64 task, Task storage state) private {
+        state.isOver = true;
+
+        emit TaskEnded(task, state.pool);
+    }
+
+    /// The funder's part of all that is or was to be refunded, less what it got. Slashes executed after the end add to
+    /// it. Rounded down; what no funder can have stays in the pool.
+    function _refundable(Task storage state, address funder) private view returns (uint256) {
+        Contribution storage contribution = state.contributions[funder];
+        if (contribution.amount == 0) return 0;
+        uint256 total = state.pool + state.refunded;
+        return Math.mulDiv(total, contribution.amount, state.contributed) - contribution.refunded;
+    }
+
+    // ------------------------------------------------------------------------------------------------------ checks
+
+    function _known(uint64 task) private view returns (Task storage) {
+        if (task == 0 || task > taskCount) revert TaskUnknown(task);
+        return _tasks[task];
+    }
+
+    function _running(uint64 task) private view returns (Task storage state) {
+        state = _known(task);
+        if (state.isOver) revert TaskOver(task);
+    }
+
+    /// Refuses a message that the node's signing key did not give, gave before, or gave too long ago.
+    function _requireSpoken(address node, bytes32 structHash, uint256 nonce, uint64 expiry, bytes calldata signature)
+        private
+    {
+        address signer = _registry().signerOf(node);
+        if (signer == address(0)) revert NodeUnknown(node);
+        Signatures.requireNotExpired(expiry);
+        _useCheckedNonce(node, nonce);
+        Signatures.requireFrom(signer, _hashTypedDataV4(structHash), signature);
+    }
+
+    function _requireValid(TaskConfig calldata config) private view {
         _require(config.specDigest != 0, "specDigest");
         _require(config.genesisDigest != 0, "genesisDigest");
         _require(config.rounds != 0, "rounds");
@@ -156,6 +359,9 @@ contract Tasks is ITasks, Ownable2Step {
             "attestationQuorumBps"
         );
         _require(config.proposerShareBps <= BASIS_POINTS, "proposerShareBps");
+        _require(config.absentBps <= config.unrevealedBps, "absentBps");
+        _require(config.unrevealedBps <= config.invalidBps, "unrevealedBps");
+        _require(config.invalidBps <= BASIS_POINTS, "invalidBps");
         _require(
             config.acceptanceThresholdMicronats >= -SCORE_LIMIT_MICRONATS
                 && config.acceptanceThresholdMicronats <= SCORE_LIMIT_MICRONATS,
@@ -166,6 +372,19 @@ contract Tasks is ITasks, Ownable2Step {
         _require(config.revealingSeconds != 0, "revealingSeconds");
         _require(config.attestingSeconds != 0, "attestingSeconds");
         _require(config.stakeCap != 0, "stakeCap");
+        _requireSlashable(config);
+    }
+
+    /// A stake that leaves when a round begins must still be there when the round's slashes are due.
+    function _requireSlashable(TaskConfig calldata config) private view {
+        IRegistry registry = _registry();
+        uint256 durationSeconds = uint256(config.trainingSeconds) + config.committingSeconds + config.revealingSeconds
+            + config.attestingSeconds;
+        _require(durationSeconds + registry.appealSeconds() <= registry.unbondingSeconds(), "durations");
+    }
+
+    function _registry() private view returns (IRegistry) {
+        return IRegistry(IRounds(rounds).registry());
     }
 
     function _require(bool valid, string memory field) private pure {

@@ -33,10 +33,42 @@ enum SeedStatus {
     Lost
 }
 
+/// What the votes say of a proposal: Unscored when too few voters gave it a number, so that it has no median.
+enum Standing {
+    None,
+    Unscored,
+    Refused,
+    Accepted
+}
+
+/// What a drawn node owed a round and did not give, from light to grave: it sent nothing, it committed and did not
+/// reveal, its adapter was proven INVALID.
+enum Fault {
+    None,
+    Absent,
+    Unrevealed,
+    Invalid
+}
+
+/// Whether a drawn node sent what it was asked for. NotAsked: the round ended before its turn came.
+enum Attendance {
+    NotAsked,
+    Attended,
+    Absent
+}
+
+/// Pending until the council waives it within the appeal window, or anyone executes it afterwards.
+enum SlashStatus {
+    Pending,
+    Waived,
+    Executed
+}
+
 /// What the council fixes for a task at its creation. Durations in seconds, shares in basis points. `proposers` and
 /// `voters` are drawn in each round; `min…` are quorums; the attesting stake must be MORE than `attestationQuorumBps` of
-/// the drawn voters' stake; `proposerShareBps` is the proposers' part of a round's reward; `closenessRangeMicronats` is
-/// how far from the median a score still earns; `stakeCap` bounds a node's weight.
+/// the drawn voters' stake; `proposerShareBps` is the proposers' part of a round's reward; `absentBps`, `unrevealedBps`
+/// and `invalidBps` are what a fault costs of the stake that was frozen; `closenessRangeMicronats` is how far from the
+/// median a score still earns; `stakeCap` bounds a node's weight.
 struct TaskConfig {
     bytes32 specDigest;
     bytes32 genesisDigest;
@@ -48,6 +80,9 @@ struct TaskConfig {
     uint8 minScorers;
     uint16 attestationQuorumBps;
     uint16 proposerShareBps;
+    uint16 absentBps;
+    uint16 unrevealedBps;
+    uint16 invalidBps;
     int32 acceptanceThresholdMicronats;
     uint32 closenessRangeMicronats;
     uint32 trainingSeconds;
@@ -57,34 +92,81 @@ struct TaskConfig {
     uint96 stakeCap;
 }
 
+/// How a drawn node behaved in a round, and what it costs.
+struct Conduct {
+    address node;
+    Attendance attendance;
+    Fault fault;
+    uint96 slash;
+}
+
+/// `eligibleStake` is the stake that counts in draws: 0 while the node is dismissed, or absent too many times running.
+/// `unbonding` is on its way out; `absences` run since the node last attended.
 struct NodeView {
     address node;
     address signer;
     uint64 group;
     bool admitted;
     uint256 stake;
+    uint256 eligibleStake;
+    uint256 unbonding;
+    uint256 openRounds;
+    uint256 pendingSlashes;
+    uint256 absences;
+}
+
+/// An amount that leaves the stake; it can be withdrawn from `maturesAt` on.
+struct UnbondingView {
+    uint64 maturesAt;
+    uint256 amount;
+}
+
+struct SlashView {
+    address node;
+    uint64 task;
+    uint32 round;
+    Fault fault;
+    SlashStatus status;
+    /// From then on it cannot be waived any more, and anyone may execute it.
+    uint64 executableAt;
+    uint256 amount;
+}
+
+/// `isOver`: no round will ever be opened again, and what is left of the pool goes back to the funders.
+struct PoolView {
+    uint256 pool;
+    uint256 openReward;
+    uint256 contributed;
+    uint256 refunded;
+    bool isPaused;
+    bool isCancelled;
+    bool isOver;
 }
 
 struct TaskView {
     TaskConfig config;
     uint32 roundsRequested;
     uint32 roundsClosed;
-    uint256 pool;
     bytes32 parentDigest;
     address[] approved;
+    PoolView money;
 }
 
 struct ProposalView {
     address node;
+    uint64 group;
     bytes32 adapterDigest;
-    bool accepted;
-    /// Whether enough voters scored it for a median.
-    bool hasMedian;
+    Standing standing;
+    /// 0 where there is none.
     int32 medianMicronats;
+    /// Whether two thirds of the stake that may score it call it INVALID.
+    bool provenInvalid;
 }
 
 struct VoteView {
     address node;
+    uint64 group;
+    uint256 stake;
     bytes32 commitment;
     bool revealed;
     int32[] scores;

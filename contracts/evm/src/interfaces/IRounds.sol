@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Phase, RoundView, TaskView} from "../Types.sol";
-import {Approval, Attestation, Commit, Proposal, Reveal} from "../Messages.sol";
+import {Member, RoundHeader, Seat} from "../RoundState.sol";
+import {Phase, Standing} from "../Types.sol";
+import {Attestation, Commit, Proposal, Reveal} from "../Messages.sol";
 
-/// The rounds: phases, messages, tally. Every message may be sent by anyone who holds it.
+/// The rounds: phases, messages, tally. EIP-712: domain `Collegium`, version `1`, this contract. Messages are signed by the node's signing key (an account, or an ERC-1271
+/// contract that answers within 100,000 gas) and may be relayed by anyone; from the key's own account an empty signature
+/// will do.
 ///
 /// A phase's messages are accepted up to and including its deadline. `advance` moves the round on when all expected
 /// messages are in or the deadline has passed:
@@ -22,12 +25,11 @@ import {Approval, Attestation, Commit, Proposal, Reveal} from "../Messages.sol";
 ///   seed, address[] proposers, address[] voters, both in the order of the draw;
 /// - Committing and Revealing: bytes16 context of Training, address[] nodes, bytes32[] adapter digests of the proposals,
 ///   ascending by node;
-/// - Attesting: bytes16 context of Committing, bool[] accepted, int32[] medians (0 where there is none), in the same
+/// - Attesting: bytes16 context of Committing, uint8[] standings, int32[] medians (0 where there is none), in the same
 ///   order.
 ///
 /// It is 0 while Requested, and a closed round keeps its last one.
 interface IRounds {
-    event Approved(uint64 indexed task, address indexed node, bytes32 policyDigest);
     /// The stakes are already capped; `eligible` ascends.
     event RoundRequested(
         uint64 indexed task,
@@ -38,7 +40,16 @@ interface IRounds {
         address[] eligible,
         uint256[] stakes
     );
-    event Drawn(uint64 indexed task, uint32 indexed round, bytes32 seed, address[] proposers, address[] voters);
+    /// The groups are those that count in this round.
+    event Drawn(
+        uint64 indexed task,
+        uint32 indexed round,
+        bytes32 seed,
+        address[] proposers,
+        address[] voters,
+        uint64[] proposerGroups,
+        uint64[] voterGroups
+    );
     /// At every change after Requested, closing ones included. `deadline` is 0 where the phase has none.
     event PhaseChanged(uint64 indexed task, uint32 indexed round, Phase phase, bytes16 context, uint64 deadline);
     event Proposed(
@@ -51,18 +62,17 @@ interface IRounds {
         uint64 indexed task,
         uint32 indexed round,
         address[] nodes,
-        bool[] accepted,
-        bool[] hasMedian,
-        int32[] mediansMicronats
+        Standing[] standings,
+        int32[] mediansMicronats,
+        bool[] provenInvalid
     );
     event Attested(
         uint64 indexed task, uint32 indexed round, address indexed node, bytes32 aggregateDigest, int32 score
     );
     /// `parentDigest` is what the next round starts from.
     event RoundClosed(uint64 indexed task, uint32 indexed round, Phase phase, bytes32 parentDigest);
-
-    /// Puts `approval.node` among the task's eligible nodes; `expiry` ends the life of the signature, not of the approval.
-    function approve(Approval calldata approval, bytes calldata signature) external;
+    /// An item of a batch was refused; `reason` is the selector of its error.
+    event RelaySkipped(uint256 indexed index, bytes32 indexed messageHash, bytes4 reason);
 
     /// Opens the task's next round: freezes the eligible nodes and their stakes, and takes the round's reward out of the
     /// pool; anyone. Needs the last round closed.
@@ -70,6 +80,9 @@ interface IRounds {
 
     /// Moves the open round on if its phase is complete or past its deadline; anyone. Reverts `NotDue` otherwise.
     function advance(uint64 task) external returns (Phase phase);
+
+    /// Closes the open round as Aborted, without faults; the tasks contract only.
+    function abort(uint64 task) external;
 
     /// Records a drawn proposer's adapter, by digest. It may not repeat the parent, nor what a final round of the task
     /// has accepted; equal digests within a round are taken, and count once.
@@ -85,13 +98,22 @@ interface IRounds {
     /// Records a drawn voter's word on the aggregate.
     function attest(Attestation calldata attestation, bytes calldata signature) external;
 
+    /// Relays many messages of rounds, each the ABI encoding of a call of `propose`, `commit`, `reveal` or `attest`. What is
+    /// refused is skipped with an event, so that nobody can spoil a batch by sending one of its items first.
+    function relay(bytes[] calldata messages) external;
+
     /// Whether `advance(task)` would move the open round now.
     function isDue(uint64 task) external view returns (bool);
-    function taskOf(uint64 task) external view returns (TaskView memory);
-    /// An empty view (phase None) for a round that was never requested.
-    function roundOf(uint64 task, uint32 round) external view returns (RoundView memory);
-    /// The next unused approval nonce of a node.
-    function nonceOf(address node) external view returns (uint64);
+    /// `parentDigest` is what the next round starts from.
+    function progressOf(uint64 task) external view returns (uint32 requested, uint32 closed, bytes32 parentDigest);
+    /// Empty (phase None) for a round that was never requested. The Lens shows a whole round in one call.
+    function headerOf(uint64 task, uint32 round) external view returns (RoundHeader memory);
+    /// The eligible nodes as frozen at the request, ascending.
+    function membersOf(uint64 task, uint32 round) external view returns (Member[] memory);
+    /// Indices into the eligible nodes, in the order of the draw.
+    function rolesOf(uint64 task, uint32 round) external view returns (uint8[] memory proposers, uint8[] memory voters);
+    /// Empty for a node that was not drawn.
+    function seatOf(uint64 task, uint32 round, address node) external view returns (Seat memory);
     function registry() external view returns (address);
     function tasks() external view returns (address);
     function randomness() external view returns (address);

@@ -1,35 +1,71 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {TaskConfig} from "../Types.sol";
+import {Approval, Revocation} from "../Messages.sol";
+import {PoolView, TaskConfig} from "../Types.sol";
 
-/// What is fine-tuned, who pays for it, and what nodes may claim.
+/// What is fine-tuned, who agrees to it, who pays for it, what nodes may claim and funders get back. Claims and refunds
+/// work whatever the council does, pause included.
+///
+/// Approvals and revocations are signed by the node's signing key and may be relayed by anyone; from the key's own
+/// account an empty signature will do. EIP-712: domain `Collegium`, version `1`, this contract.
 interface ITasks {
     event TaskCreated(uint64 indexed task, bytes32 indexed specDigest, TaskConfig config);
+    event Approved(uint64 indexed task, address indexed node, bytes32 policyDigest);
+    event Revoked(uint64 indexed task, address indexed node);
     event TaskFunded(uint64 indexed task, address indexed funder, uint256 amount, uint256 pool);
+    /// The pool grew by a slash or a gift; nobody gets this back as its own.
+    event TaskToppedUp(uint64 indexed task, address indexed giver, uint256 amount, uint256 pool);
+    event TaskPauseChanged(uint64 indexed task, bool isPaused);
+    event TaskCancelled(uint64 indexed task);
+    /// No round will be opened any more; `pool` can be refunded.
+    event TaskEnded(uint64 indexed task, uint256 pool);
     /// A round was closed: `nodes` ascend, each once, with amounts above 0; `returned` went back to the pool.
     event Rewarded(uint64 indexed task, uint32 indexed round, address[] nodes, uint256[] amounts, uint256 returned);
-    event Claimed(address indexed node, address indexed to, uint256 amount);
+    event Claimed(address indexed node, uint256 amount);
+    event Refunded(uint64 indexed task, address indexed funder, uint256 amount);
 
-    /// Creates a task, numbered from 1; council only.
+    /// Creates a task, numbered from 1; council only. The durations of its phases plus the appeal window are at most the
+    /// unbonding time.
     function createTask(TaskConfig calldata config) external returns (uint64 task);
-    /// Adds to a task's pool; anyone (ERC-20 allowance needed).
+    /// Aborts the open round, without faults, and opens no other until `unpause`; council only.
+    function pause(uint64 task) external;
+    /// Lets rounds be requested again; council only.
+    function unpause(uint64 task) external;
+    /// Ends the task, after its open round if there is one; council only.
+    function cancel(uint64 task) external;
+
+    /// Puts `approval.node` among the task's eligible nodes; `expiry` ends the life of the signature, not of the approval.
+    function approve(Approval calldata approval, bytes calldata signature) external;
+
+    /// Takes the node off the task's eligible nodes, from the next request on.
+    function revoke(Revocation calldata revocation, bytes calldata signature) external;
+
+    /// Adds to a task's pool; anyone (ERC-20 allowance needed). Refuses a token that keeps a part.
     function fund(uint64 task, uint256 amount) external;
+    /// Adds to a task's pool without a claim to get it back; slashes come this way. Anyone, and after the end too.
+    function topUp(uint64 task, uint256 amount) external;
     /// Pays what `node` has earned to the account it was admitted with; anyone may trigger it.
     function claim(address node) external returns (uint256 amount);
+    /// Pays a funder its part, by what it put in, of what is left of the pool of a task that is over; anyone may
+    /// trigger it.
+    function refund(uint64 task, address funder) external returns (uint256 amount);
 
     /// Takes the reward of a round that opens, pool / roundsLeft rounded down, out of the pool; the rounds contract only.
     function openRound(uint64 task, uint256 roundsLeft) external returns (uint256 reward);
     /// Credits the amounts of a round that closes and returns the rest of its reward to the pool; the rounds contract
-    /// only.
-    function settleRound(uint64 task, uint32 round, address[] calldata nodes, uint256[] calldata amounts) external;
+    /// only. The task ends with its last round.
+    function settleRound(uint64 task, uint32 round, address[] calldata nodes, uint256[] calldata amounts, bool isLast)
+        external;
 
     /// Reverts `TaskUnknown` for a task that was never created.
     function configOf(uint64 task) external view returns (TaskConfig memory);
-    function poolOf(uint64 task) external view returns (uint256);
-    /// The reward held for the task's open round, 0 when none is open.
-    function openRewardOf(uint64 task) external view returns (uint256);
+    /// The nodes that approve the task, ascending.
+    function approvedOf(uint64 task) external view returns (address[] memory);
+    function poolOf(uint64 task) external view returns (PoolView memory);
     function claimableOf(address node) external view returns (uint256);
+    /// What `refund` would pay now.
+    function refundableOf(uint64 task, address funder) external view returns (uint256);
     function taskCount() external view returns (uint64);
     /// The ERC-20 that pools and rewards are in. It must move exactly the amounts it is asked to.
     function token() external view returns (address);

@@ -2,83 +2,94 @@
 pragma solidity ^0.8.30;
 
 import {IRegistry} from "../interfaces/IRegistry.sol";
-import {Member, Round, RoundState, Seat} from "../RoundState.sol";
-import {BASIS_POINTS, Phase, TaskConfig} from "../Types.sol";
+import {IRounds} from "../interfaces/IRounds.sol";
+import {ITasks} from "../interfaces/ITasks.sol";
+import {Member, OpenRound, Round, RoundState, Seat} from "../RoundState.sol";
+import {Attendance, BASIS_POINTS, Conduct, Fault, Phase, Standing, TaskConfig} from "../Types.sol";
 import {SettlementMath} from "./SettlementMath.sol";
 
-/// Draw, tally and pay of a stored round. Linked to the rounds contract and run in its storage, so that each stays far
-/// below the size limit; the arithmetic itself is in `SettlementMath`.
+/// Draw, tally, pay and faults of a stored round. Linked to the rounds contract and run in its storage and name, so that
+/// each stays far below the size limit; the arithmetic itself is in `SettlementMath`.
 library Settlement {
     using RoundState for Round;
 
     uint256 private constant PROPOSER_ROLE = 0;
     uint256 private constant VOTER_ROLE = 1;
 
-    /// What was voted on, by whom (in the order of the draw), and the outcome.
-    struct Tally {
-        SettlementMath.Candidate[] candidates;
-        SettlementMath.Voter[] voters;
-        SettlementMath.Verdict[] verdicts;
-    }
-
-    /// Draws proposers and voters and gives them their seats; returns both in the order of the draw.
-    function drawRoles(Round storage round, bytes32 seed, TaskConfig memory config, IRegistry registry)
+    /// Draws proposers and voters and gives them their seats; returns the context of Training.
+    function drawRoles(Round storage round, OpenRound memory open, bytes32 seed, IRegistry registry)
         external
-        returns (address[] memory proposers, address[] memory voters)
+        returns (bytes16 context)
     {
         uint256 size = round.eligible.length;
-        uint8[] memory drawnProposers = SettlementMath.draw(seed, PROPOSER_ROLE, size, config.proposers);
-        uint8[] memory drawnVoters = SettlementMath.draw(seed, VOTER_ROLE, size, config.voters);
-        round.seed = seed;
+        uint8[] memory drawnProposers = SettlementMath.draw(seed, PROPOSER_ROLE, size, open.config.proposers);
+        uint8[] memory drawnVoters = SettlementMath.draw(seed, VOTER_ROLE, size, open.config.voters);
+        round.header.seed = seed;
         round.proposers = drawnProposers;
         round.voters = drawnVoters;
         for (uint256 i; i < drawnProposers.length; ++i) {
-            _seat(round, drawnProposers[i], registry).isProposer = true;
+            _seat(round, drawnProposers[i]).isProposer = true;
         }
         for (uint256 i; i < drawnVoters.length; ++i) {
-            _seat(round, drawnVoters[i], registry).isVoter = true;
+            _seat(round, drawnVoters[i]).isVoter = true;
         }
-        return (round.nodesAt(drawnProposers), round.nodesAt(drawnVoters));
+        _openRoles(round, registry);
+        address[] memory proposers = round.nodesAt(drawnProposers);
+        address[] memory voters = round.nodesAt(drawnVoters);
+
+        emit IRounds.Drawn(
+            open.task, open.number, seed, proposers, voters, _groups(round, proposers), _groups(round, voters)
+        );
+
+        bytes memory header = abi.encode(
+            block.chainid, address(this), open.task, open.number, round.header.parentDigest, seed, proposers, voters
+        );
+        return bytes16(keccak256(header));
     }
 
-    /// Fixes the order of the proposals, ascending by node; returns them in it.
-    function orderProposals(Round storage round)
-        external
-        returns (address[] memory nodes, bytes32[] memory adapterDigests)
-    {
+    /// Fixes the order of the proposals, ascending by node; returns the context of Committing.
+    function orderProposals(Round storage round) external returns (bytes16 context) {
         uint8[] memory proposals = round.proposed();
         round.proposals = proposals;
-        nodes = round.nodesAt(proposals);
-        adapterDigests = new bytes32[](nodes.length);
+        address[] memory nodes = round.nodesAt(proposals);
+        bytes32[] memory adapterDigests = new bytes32[](nodes.length);
         for (uint256 i; i < nodes.length; ++i) {
             adapterDigests[i] = round.seats[nodes[i]].adapterDigest;
         }
+        return bytes16(keccak256(abi.encode(round.header.context, nodes, adapterDigests)));
     }
 
-    /// Tallies the revealed scores and writes the verdicts down; returns them in the proposals' order.
-    function tally(Round storage round, TaskConfig memory config)
-        external
-        returns (
-            address[] memory nodes,
-            bool[] memory accepted,
-            bool[] memory hasMedian,
-            int32[] memory mediansMicronats
-        )
-    {
-        SettlementMath.Verdict[] memory verdicts = _tally(round, config).verdicts;
-        nodes = round.nodesAt(round.proposals);
-        accepted = new bool[](nodes.length);
-        hasMedian = new bool[](nodes.length);
-        mediansMicronats = new int32[](nodes.length);
+    /// Tallies the revealed scores and writes the verdicts down; returns the context of Attesting.
+    function tally(Round storage round, OpenRound memory open) external returns (bool anyAccepted, bytes16 context) {
+        SettlementMath.Verdict[] memory verdicts = SettlementMath.tally(_candidates(round), _voters(round), open.config);
+        address[] memory nodes = round.nodesAt(round.proposals);
+        Standing[] memory standings = new Standing[](nodes.length);
+        int32[] memory mediansMicronats = new int32[](nodes.length);
+        bool[] memory provenInvalid = new bool[](nodes.length);
         for (uint256 i; i < nodes.length; ++i) {
             SettlementMath.Verdict memory verdict = verdicts[i];
-            (accepted[i], hasMedian[i], mediansMicronats[i]) =
-            (verdict.accepted, verdict.hasMedian, verdict.medianMicronats);
+            (standings[i], mediansMicronats[i], provenInvalid[i]) =
+            (verdict.standing, verdict.medianMicronats, verdict.provenInvalid);
+            if (verdict.standing == Standing.Accepted) anyAccepted = true;
             Seat storage seat = round.seats[nodes[i]];
-            seat.accepted = verdict.accepted;
-            seat.hasMedian = verdict.hasMedian;
+            seat.standing = verdict.standing;
             seat.medianMicronats = verdict.medianMicronats;
+            seat.provenInvalid = verdict.provenInvalid;
         }
+
+        emit IRounds.Tallied(open.task, open.number, nodes, standings, mediansMicronats, provenInvalid);
+
+        context = bytes16(keccak256(abi.encode(round.header.context, standings, mediansMicronats)));
+    }
+
+    /// Frees the seats, records faults and pays, in a round that is closed; nodes answer for what they were asked for up
+    /// to `lastPhase`.
+    function settle(Round storage round, OpenRound memory open, Phase lastPhase, IRegistry registry, ITasks tasks)
+        external
+    {
+        registry.closeRoles(open.task, open.number, _conducts(round, open.config, lastPhase));
+        (address[] memory nodes, uint256[] memory amounts) = _payout(round, open.config);
+        tasks.settleRound(open.task, open.number, nodes, amounts, open.number == open.config.rounds);
     }
 
     /// What the attestations agree on; see `SettlementMath.attested`.
@@ -98,49 +109,101 @@ library Settlement {
         return SettlementMath.attested(statements, quorumBps);
     }
 
-    /// What a round that ends as `outcome` pays: the nodes that earn something, ascending, and how much.
+    /// What a closed round pays: the nodes that earn something, ascending, and how much.
     ///
-    /// Of the reward, `proposerShareBps` is the proposers', the rest the voters'. Final pays both, Rejected the voters
-    /// only, Aborted those who revealed, by stake, from the voters' share.
-    function payout(Round storage round, TaskConfig memory config, Phase outcome)
-        external
+    /// Of the reward, `proposerShareBps` is the proposers', the rest the voters'. Final pays both, of the voters those
+    /// who attested the aggregate; Rejected pays the voters who revealed; Aborted pays these by stake.
+    function _payout(Round storage round, TaskConfig memory config)
+        private
         view
         returns (address[] memory nodes, uint256[] memory amounts)
     {
-        uint256 proposersShare = uint256(round.reward) * config.proposerShareBps / BASIS_POINTS;
-        uint256 votersShare = round.reward - proposersShare;
+        uint256 proposersShare = uint256(round.header.reward) * config.proposerShareBps / BASIS_POINTS;
+        uint256 votersShare = round.header.reward - proposersShare;
         uint256[] memory earned = new uint256[](round.eligible.length);
-        if (outcome == Phase.Aborted) {
-            _add(earned, round.voters, SettlementMath.stakeRewards(votersShare, _voters(round)));
+        SettlementMath.Voter[] memory voters = _voters(round);
+        if (round.header.phase == Phase.Aborted) {
+            _add(earned, round.voters, SettlementMath.stakeRewards(votersShare, voters));
         } else {
-            // Tallied again from the same reveals: simpler than to store all that the rewards need.
-            Tally memory votes = _tally(round, config);
+            SettlementMath.Candidate[] memory candidates = _candidates(round);
+            SettlementMath.Verdict[] memory verdicts = _verdicts(round);
             _add(
                 earned,
                 round.voters,
-                SettlementMath.voterRewards(
-                    votersShare, config.closenessRangeMicronats, votes.candidates, votes.voters, votes.verdicts
-                )
+                SettlementMath.voterRewards(votersShare, config.closenessRangeMicronats, candidates, voters, verdicts)
             );
-            if (outcome == Phase.Final) {
-                uint256[] memory pay = SettlementMath.proposerRewards(proposersShare, votes.candidates, votes.verdicts);
-                _add(earned, round.proposals, pay);
+            if (round.header.phase == Phase.Final) {
+                _add(earned, round.proposals, SettlementMath.proposerRewards(proposersShare, candidates, verdicts));
             }
         }
         return _onlyPaid(round, earned);
     }
 
-    function _seat(Round storage round, uint8 index, IRegistry registry) private returns (Seat storage seat) {
+    /// How every drawn node behaved in a round that ended in `lastPhase`, each node once. Who was not asked yet owes
+    /// nothing.
+    function _conducts(Round storage round, TaskConfig memory config, Phase lastPhase)
+        private
+        view
+        returns (Conduct[] memory all)
+    {
+        address[] memory nodes = _drawn(round);
+        all = new Conduct[](nodes.length);
+        for (uint256 i; i < nodes.length; ++i) {
+            Seat storage seat = round.seats[nodes[i]];
+            Conduct memory conduct = all[i];
+            conduct.node = nodes[i];
+            (conduct.attendance, conduct.fault) = SettlementMath.judge(_dutiesOf(seat, lastPhase));
+            conduct.slash = SettlementMath.slashOf(conduct.fault, seat.stake, config);
+        }
+    }
+
+    function _dutiesOf(Seat storage seat, Phase lastPhase) private view returns (SettlementMath.Duties memory duties) {
+        duties.committed = seat.commitment != 0;
+        duties.owesProposal = seat.isProposer && lastPhase >= Phase.Training;
+        duties.owesCommit = seat.isVoter && lastPhase >= Phase.Committing;
+        duties.owesReveal = duties.committed && lastPhase >= Phase.Revealing;
+        duties.proposed = seat.adapterDigest != 0;
+        duties.revealed = seat.scores.length != 0;
+        duties.provenInvalid = seat.provenInvalid && lastPhase >= Phase.Revealing;
+    }
+
+    function _seat(Round storage round, uint8 index) private returns (Seat storage seat) {
         Member memory member = round.eligible[index];
         seat = round.seats[member.node];
         seat.stake = member.stake;
-        seat.group = registry.groupOf(member.node);
     }
 
-    function _tally(Round storage round, TaskConfig memory config) private view returns (Tally memory votes) {
-        votes.candidates = _candidates(round);
-        votes.voters = _voters(round);
-        votes.verdicts = SettlementMath.tally(votes.candidates, votes.voters, config);
+    /// Tells the registry who has a seat, and notes the groups as they are now.
+    function _openRoles(Round storage round, IRegistry registry) private {
+        address[] memory nodes = _drawn(round);
+        uint64[] memory groups = registry.openRoles(nodes);
+        for (uint256 i; i < nodes.length; ++i) {
+            round.seats[nodes[i]].group = groups[i];
+        }
+    }
+
+    /// All nodes with a seat, each once: the proposers, then the voters that are not proposers too.
+    function _drawn(Round storage round) private view returns (address[] memory nodes) {
+        address[] memory proposers = round.nodesAt(round.proposers);
+        address[] memory voters = round.nodesAt(round.voters);
+        nodes = new address[](proposers.length + voters.length);
+        uint256 count;
+        for (; count < proposers.length; ++count) {
+            nodes[count] = proposers[count];
+        }
+        for (uint256 i; i < voters.length; ++i) {
+            if (!round.seats[voters[i]].isProposer) nodes[count++] = voters[i];
+        }
+        assembly ("memory-safe") {
+            mstore(nodes, count)
+        }
+    }
+
+    function _groups(Round storage round, address[] memory nodes) private view returns (uint64[] memory groups) {
+        groups = new uint64[](nodes.length);
+        for (uint256 i; i < nodes.length; ++i) {
+            groups[i] = round.seats[nodes[i]].group;
+        }
     }
 
     function _candidates(Round storage round) private view returns (SettlementMath.Candidate[] memory candidates) {
@@ -152,12 +215,30 @@ library Settlement {
         }
     }
 
+    function _verdicts(Round storage round) private view returns (SettlementMath.Verdict[] memory verdicts) {
+        address[] memory nodes = round.nodesAt(round.proposals);
+        verdicts = new SettlementMath.Verdict[](nodes.length);
+        for (uint256 i; i < nodes.length; ++i) {
+            Seat storage seat = round.seats[nodes[i]];
+            verdicts[i] = SettlementMath.Verdict({
+                standing: seat.standing, medianMicronats: seat.medianMicronats, provenInvalid: seat.provenInvalid
+            });
+        }
+    }
+
     function _voters(Round storage round) private view returns (SettlementMath.Voter[] memory voters) {
         address[] memory nodes = round.nodesAt(round.voters);
+        bytes32 aggregateDigest = round.header.aggregateDigest;
         voters = new SettlementMath.Voter[](nodes.length);
         for (uint256 i; i < nodes.length; ++i) {
             Seat storage seat = round.seats[nodes[i]];
-            voters[i] = SettlementMath.Voter({group: seat.group, stake: seat.stake, scores: seat.scores});
+            int32[] memory scores = seat.scores;
+            voters[i] = SettlementMath.Voter({
+                group: seat.group,
+                stake: seat.stake,
+                scores: scores,
+                earns: scores.length != 0 && (aggregateDigest == 0 || seat.attestedDigest == aggregateDigest)
+            });
         }
     }
 

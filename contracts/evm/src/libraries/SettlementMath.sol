@@ -3,9 +3,9 @@ pragma solidity ^0.8.30;
 
 import {Arrays} from "@openzeppelin/contracts/utils/Arrays.sol";
 
-import {BASIS_POINTS, INVALID_SCORE, TaskConfig, UNAVAILABLE_SCORE} from "../Types.sol";
+import {Attendance, BASIS_POINTS, Fault, INVALID_SCORE, Standing, TaskConfig, UNAVAILABLE_SCORE} from "../Types.sol";
 
-/// The arithmetic of a round: draw, tally, attestation and rewards. Pure; every division rounds down. The Python
+/// The arithmetic of a round: draw, tally, attestation, rewards and faults. Pure; every division rounds down. The Python
 /// reference (`contracts/settlement.py`) gives the same results.
 library SettlementMath {
     struct Candidate {
@@ -13,19 +13,32 @@ library SettlementMath {
         bytes32 adapterDigest;
     }
 
-    /// `scores` follow the candidates, and are empty for a voter that has not revealed.
+    /// `scores` follow the candidates, and are empty for a voter that has not revealed; only those who revealed can
+    /// earn.
     struct Voter {
         uint64 group;
         uint256 stake;
         int32[] scores;
+        bool earns;
     }
 
     struct Verdict {
-        bool accepted;
-        bool hasMedian;
+        Standing standing;
+        /// 0 where there is none.
         int32 medianMicronats;
         /// Two thirds of the stake that may score it call it INVALID.
-        bool invalid;
+        bool provenInvalid;
+    }
+
+    /// What a drawn node owed by the end of its round, and what it gave.
+    struct Duties {
+        bool owesProposal;
+        bool owesCommit;
+        bool owesReveal;
+        bool proposed;
+        bool committed;
+        bool revealed;
+        bool provenInvalid;
     }
 
     /// `aggregateDigest` is 0 for a voter that has not attested.
@@ -125,7 +138,7 @@ library SettlementMath {
         uint256 groups;
         uint256 totalMerit;
         for (uint256 c; c < size; ++c) {
-            if (!verdicts[c].accepted) continue;
+            if (verdicts[c].standing != Standing.Accepted) continue;
             bool first;
             (copies[c], merits[c], first) = _copiesOf(c, candidates, verdicts);
             if (first) {
@@ -142,8 +155,7 @@ library SettlementMath {
         }
     }
 
-    /// What each voter earns of the voters' `share`: half by stake, the rest by stake × closeness; see `closeness`. Only
-    /// those who revealed earn.
+    /// What each voter earns of the voters' `share`: half by stake, the rest by stake × closeness; see `closeness`.
     function voterRewards(
         uint256 share,
         uint256 rangeMicronats,
@@ -154,7 +166,7 @@ library SettlementMath {
         amounts = stakeRewards(share / 2, voters);
         uint256[] memory weights = new uint256[](voters.length);
         for (uint256 v; v < voters.length; ++v) {
-            if (voters[v].scores.length == 0) continue;
+            if (!voters[v].earns) continue;
             weights[v] = voters[v].stake * closeness(voters[v], rangeMicronats, candidates, verdicts);
         }
         uint256[] memory byCloseness = _splitDown(share - share / 2, weights);
@@ -163,11 +175,11 @@ library SettlementMath {
         }
     }
 
-    /// Splits `share` among those who revealed, by stake.
+    /// Splits `share` among those who earn, by stake.
     function stakeRewards(uint256 share, Voter[] memory voters) internal pure returns (uint256[] memory) {
         uint256[] memory weights = new uint256[](voters.length);
         for (uint256 v; v < voters.length; ++v) {
-            if (voters[v].scores.length != 0) weights[v] = voters[v].stake;
+            if (voters[v].earns) weights[v] = voters[v].stake;
         }
         return _splitDown(share, weights);
     }
@@ -184,11 +196,32 @@ library SettlementMath {
         uint256 sum;
         uint256 count;
         for (uint256 c; c < candidates.length; ++c) {
-            if (candidates[c].group == voter.group || !verdicts[c].hasMedian) continue;
+            if (candidates[c].group == voter.group || !_hasMedian(verdicts[c])) continue;
             ++count;
             sum += _closenessToOne(voter.scores[c], verdicts[c], rangeMicronats);
         }
         return count == 0 ? 0 : sum / count;
+    }
+
+    /// What a node's conduct comes to: whether it attended, and the gravest of its faults.
+    function judge(Duties memory duties) internal pure returns (Attendance attendance, Fault fault) {
+        bool absent = (duties.owesProposal && !duties.proposed) || (duties.owesCommit && !duties.committed);
+        if (absent) attendance = Attendance.Absent;
+        else if (duties.owesProposal || duties.owesCommit) attendance = Attendance.Attended;
+
+        if (duties.provenInvalid) fault = Fault.Invalid;
+        else if (duties.owesReveal && !duties.revealed) fault = Fault.Unrevealed;
+        else if (absent) fault = Fault.Absent;
+    }
+
+    /// What a fault costs of the stake that was frozen for the round.
+    function slashOf(Fault fault, uint96 stake, TaskConfig memory config) internal pure returns (uint96) {
+        uint256 bps;
+        if (fault == Fault.Absent) bps = config.absentBps;
+        else if (fault == Fault.Unrevealed) bps = config.unrevealedBps;
+        else if (fault == Fault.Invalid) bps = config.invalidBps;
+        // forge-lint: disable-next-line(unsafe-typecast) at most the stake
+        return uint96(uint256(stake) * bps / BASIS_POINTS);
     }
 
     function _judge(uint64 group, uint256 c, Voter[] memory voters, TaskConfig memory config)
@@ -217,13 +250,18 @@ library SettlementMath {
                 ++scorers;
             }
         }
-        verdict.invalid = invalidStake != 0 && 3 * invalidStake >= 2 * allowedStake;
-        verdict.hasMedian = scorers >= config.minScorers;
-        if (!verdict.hasMedian) return verdict;
+        verdict.provenInvalid = invalidStake != 0 && 3 * invalidStake >= 2 * allowedStake;
+        verdict.standing = Standing.Unscored;
+        if (scorers < config.minScorers) return verdict;
         _truncate(scores, stakes, scorers);
         verdict.medianMicronats = weightedMedian(scores, stakes);
-        verdict.accepted = verdict.medianMicronats > config.acceptanceThresholdMicronats
+        bool accepted = verdict.medianMicronats > config.acceptanceThresholdMicronats
             && 3 * (invalidStake + unavailableStake) < allowedStake;
+        verdict.standing = accepted ? Standing.Accepted : Standing.Refused;
+    }
+
+    function _hasMedian(Verdict memory verdict) private pure returns (bool) {
+        return verdict.standing >= Standing.Refused;
     }
 
     function _statementsOn(bytes32 digest, Statement[] memory statements)
@@ -253,7 +291,8 @@ library SettlementMath {
         first = true;
         merit = type(uint256).max;
         for (uint256 other; other < candidates.length; ++other) {
-            if (!verdicts[other].accepted || candidates[other].adapterDigest != candidates[c].adapterDigest) continue;
+            if (verdicts[other].standing != Standing.Accepted) continue;
+            if (candidates[other].adapterDigest != candidates[c].adapterDigest) continue;
             ++count;
             if (other < c) first = false;
             uint256 positive = _positivePart(verdicts[other].medianMicronats);
@@ -266,7 +305,7 @@ library SettlementMath {
         pure
         returns (uint256)
     {
-        if (score == INVALID_SCORE) return verdict.invalid ? rangeMicronats : 0;
+        if (score == INVALID_SCORE) return verdict.provenInvalid ? rangeMicronats : 0;
         if (score == UNAVAILABLE_SCORE) return 0;
         int256 difference = int256(score) - verdict.medianMicronats;
         uint256 distance = uint256(difference < 0 ? -difference : difference);

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
 
 import {IRegistry} from "../../src/interfaces/IRegistry.sol";
 import {IRounds} from "../../src/interfaces/IRounds.sol";
@@ -21,6 +22,9 @@ abstract contract Consortium {
     bytes32 internal constant GENESIS = keccak256("genesis");
     bytes32 internal constant AGGREGATE = keccak256("aggregate");
     bytes32 internal constant SALT = keccak256("salt");
+    uint32 internal constant UNBONDING_SECONDS = 14 days;
+    uint32 internal constant APPEAL_SECONDS = 3 days;
+    uint8 internal constant MOST_ABSENCES = 3;
 
     address internal council = address(0xC0);
     IMintable internal token;
@@ -35,14 +39,19 @@ abstract contract Consortium {
         vm.roll(1000);
         vm.warp(1_800_000_000);
         token = IMintable(vm.deployCode("TestToken.sol:TestToken", abi.encode(council)));
-        registry = IRegistry(vm.deployCode("Registry.sol:Registry", abi.encode(token, council)));
         address randomness = vm.deployCode("BlockhashRandomness.sol:BlockhashRandomness");
-        address futureRounds = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 1);
+        address futureRounds = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 2);
+        registry = deployRegistry(futureRounds);
         tasks = ITasks(vm.deployCode("Tasks.sol:Tasks", abi.encode(token, council, futureRounds)));
         rounds = IRounds(vm.deployCode("Rounds.sol:Rounds", abi.encode(registry, tasks, randomness)));
         mint(address(this), 1e22 * TOKEN);
         token.approve(address(registry), type(uint256).max);
         token.approve(address(tasks), type(uint256).max);
+    }
+
+    function deployRegistry(address rounds_) internal returns (IRegistry) {
+        bytes memory arguments = abi.encode(token, council, rounds_, UNBONDING_SECONDS, APPEAL_SECONDS, MOST_ABSENCES);
+        return IRegistry(vm.deployCode("Registry.sol:Registry", arguments));
     }
 
     // ------------------------------------------------------------------------------------------------ set-up steps
@@ -85,6 +94,9 @@ abstract contract Consortium {
             minScorers: 2,
             attestationQuorumBps: 5000,
             proposerShareBps: 6000,
+            absentBps: 100,
+            unrevealedBps: 500,
+            invalidBps: 2000,
             acceptanceThresholdMicronats: -250_000,
             closenessRangeMicronats: 1_000_000,
             trainingSeconds: 400,
@@ -125,7 +137,7 @@ abstract contract Consortium {
             task: task,
             specDigest: SPEC,
             policyDigest: keccak256("policy"),
-            nonce: rounds.nonceOf(node),
+            nonce: Nonces(address(rounds)).nonces(node),
             expiry: uint64(block.timestamp + 1 hours)
         });
     }
@@ -311,7 +323,7 @@ abstract contract Consortium {
         return keccak256(
             bytes.concat(
                 keccak256(
-                    "Approval(address node,uint64 task,bytes32 specDigest,bytes32 policyDigest,uint64 nonce,uint64 expiry)"
+                    "Approval(address node,uint64 task,bytes32 specDigest,bytes32 policyDigest,uint256 nonce,uint64 expiry)"
                 ),
                 abi.encode(message)
             )
