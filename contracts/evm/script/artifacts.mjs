@@ -27,7 +27,7 @@ try {
   const out = join(build, "out");
   execFileSync(
     join(project, "node_modules", ".bin", "forge"),
-    ["build", "--root", project, "--force", "--skip", "test", "--out", out, "--cache-path", join(build, "cache")],
+    ["build", "--root", project, "--force", "--skip", "test/**", "--out", out, "--cache-path", join(build, "cache")],
     { stdio: ["ignore", 2, 2] },
   );
   mkdirSync(artifacts, { recursive: true });
