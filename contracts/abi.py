@@ -13,7 +13,9 @@ from typing import Any, Literal, Self
 
 from contracts.errors import ContractViolation
 
-ContractName = Literal["BlockhashRandomness", "Registry", "Rounds", "Settlement", "Tasks", "TestToken"]
+ContractName = Literal[
+    "BlockhashRandomness", "Lens", "Registry", "Rounds", "Settlement", "Tasks", "TestToken"
+]
 
 _ADDRESS_HEX_DIGITS = 40
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")

@@ -23,14 +23,25 @@ class Deployment(BaseModel):
     registry: Address
     tasks: Address
     rounds: Address
+    lens: Address
     token: Address
     block: Annotated[int, Field(ge=0)]
     """The first block that can hold an event of these contracts."""
 
     @property
-    def domain(self) -> Domain:
-        """The EIP-712 domain that nodes sign in."""
-        return Domain(chain_id=self.chain_id, rounds_contract=self.rounds)
+    def registry_domain(self) -> Domain:
+        """The EIP-712 domain of rotations, exits, migrations and returns."""
+        return Domain(chain_id=self.chain_id, verifying_contract=self.registry)
+
+    @property
+    def tasks_domain(self) -> Domain:
+        """The EIP-712 domain of approvals and revocations."""
+        return Domain(chain_id=self.chain_id, verifying_contract=self.tasks)
+
+    @property
+    def rounds_domain(self) -> Domain:
+        """The EIP-712 domain of the messages of rounds."""
+        return Domain(chain_id=self.chain_id, verifying_contract=self.rounds)
 
     @classmethod
     def parse(cls, data: bytes) -> Self:

@@ -43,16 +43,17 @@ Score = Annotated[int, AfterValidator(_score_in_range)]
 TaskNumber = Annotated[int, Field(ge=1, lt=1 << 64)]
 RoundNumber = Annotated[int, Field(ge=1, lt=1 << 32)]
 Context = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-f]{32}$")]
+Nonce = Annotated[int, Field(ge=0, lt=1 << 256)]
 UnixSeconds = Annotated[int, Field(ge=0, lt=1 << 64)]
 Signature = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-f]{2}){65,1024}$")]
 
 
 @dataclass(frozen=True)
 class Domain:
-    """The EIP-712 domain: name ``Collegium``, version ``1``, one chain, one rounds contract."""
+    """The EIP-712 domain: name ``Collegium``, version ``1``, one chain, the contract that takes the message."""
 
     chain_id: int
-    rounds_contract: str
+    verifying_contract: str
 
     def typed_data(self) -> dict[str, object]:
         """The domain as EIP-712 JSON."""
@@ -60,7 +61,7 @@ class Domain:
             "name": "Collegium",
             "version": "1",
             "chainId": self.chain_id,
-            "verifyingContract": self.rounds_contract,
+            "verifyingContract": self.verifying_contract,
         }
 
 
@@ -121,21 +122,94 @@ class _SignedMessage(_Message):
 
 
 class Approval(_SignedMessage):
-    """A node approves a task: its spec and its own policy, until an expiry."""
+    """A node approves a task: its spec and its own policy (tasks contract)."""
 
     FIELDS = (
         ("node", "address", "node"),
         ("task", "uint64", "task"),
         ("spec_digest", "bytes32", "specDigest"),
         ("policy_digest", "bytes32", "policyDigest"),
-        ("nonce", "uint64", "nonce"),
+        ("nonce", "uint256", "nonce"),
         ("expiry_unix_s", "uint64", "expiry"),
     )
 
     task: TaskNumber
     spec_digest: Digest
     policy_digest: Digest
-    nonce: Annotated[int, Field(ge=0, lt=1 << 64)]
+    nonce: Nonce
+    expiry_unix_s: UnixSeconds
+
+
+class Revocation(_SignedMessage):
+    """A node takes its approval of a task back, from the next round on (tasks contract)."""
+
+    FIELDS = (
+        ("node", "address", "node"),
+        ("task", "uint64", "task"),
+        ("nonce", "uint256", "nonce"),
+        ("expiry_unix_s", "uint64", "expiry"),
+    )
+
+    task: TaskNumber
+    nonce: Nonce
+    expiry_unix_s: UnixSeconds
+
+
+class Rotation(_SignedMessage):
+    """Replaces a node's signing key; signed by the node's own account (registry)."""
+
+    FIELDS = (
+        ("node", "address", "node"),
+        ("signer", "address", "signer"),
+        ("nonce", "uint256", "nonce"),
+        ("expiry_unix_s", "uint64", "expiry"),
+    )
+
+    signer: Address
+    nonce: Nonce
+    expiry_unix_s: UnixSeconds
+
+
+class Exit(_SignedMessage):
+    """Sends an amount of a node's stake on its way out; signed by the node's own account (registry)."""
+
+    FIELDS = (
+        ("node", "address", "node"),
+        ("amount", "uint256", "amount"),
+        ("nonce", "uint256", "nonce"),
+        ("expiry_unix_s", "uint64", "expiry"),
+    )
+
+    amount: Annotated[int, Field(ge=1, lt=1 << 256)]
+    nonce: Nonce
+    expiry_unix_s: UnixSeconds
+
+
+class Migration(_SignedMessage):
+    """Moves what has matured to the successor registry; signed by the node's own account (registry)."""
+
+    FIELDS = (
+        ("node", "address", "node"),
+        ("successor", "address", "successor"),
+        ("nonce", "uint256", "nonce"),
+        ("expiry_unix_s", "uint64", "expiry"),
+    )
+
+    successor: Address
+    nonce: Nonce
+    expiry_unix_s: UnixSeconds
+
+
+class Return(_SignedMessage):
+    """A node is back after too many absences; signed by its signing key (registry)."""
+
+    FIELDS = (
+        ("node", "address", "node"),
+        ("nonce", "uint256", "nonce"),
+        ("expiry_unix_s", "uint64", "expiry"),
+    )
+
+    nonce: Nonce
     expiry_unix_s: UnixSeconds
 
 

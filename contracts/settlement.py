@@ -1,4 +1,4 @@
-"""Draw, contexts, tally, outcome and rewards of a round: the reference that the Solidity is tested against.
+"""Draw, contexts, tally, outcome, rewards and faults of a round: the reference that the Solidity is tested against.
 
 Pure functions over integers and text; nothing reads a chain. Every division rounds down, every order is
 ascending by node address unless it says "draw order". Stakes and rewards are base units of the token,
@@ -8,7 +8,7 @@ an order; within one call the same node must be spelled the same way.
 The rules themselves, with their reasons, are in the outer protocol's description (docs/protocol.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -16,6 +16,7 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from contracts.messages import INVALID_SCORE, UNAVAILABLE_SCORE
+from contracts.phase import Phase
 
 BASIS_POINTS = 10_000
 NO_CONTEXT = "0x" + "00" * 16
@@ -38,6 +39,33 @@ class Outcome(IntEnum):
     ABORTED = 8
 
 
+class Standing(IntEnum):
+    """What the votes say of a proposal, numbered as in Solidity."""
+
+    NONE = 0
+    UNSCORED = 1
+    """Too few voters gave it a number: it has no median."""
+    REFUSED = 2
+    ACCEPTED = 3
+
+
+class Fault(IntEnum):
+    """What a drawn node owed a round and did not give, from light to grave, numbered as in Solidity."""
+
+    NONE = 0
+    ABSENT = 1
+    UNREVEALED = 2
+    INVALID = 3
+
+
+class Attendance(IntEnum):
+    """Whether a drawn node sent what it was asked for, numbered as in Solidity."""
+
+    NOT_ASKED = 0
+    ATTENDED = 1
+    ABSENT = 2
+
+
 @dataclass(frozen=True)
 class Rules:
     """The part of a task's configuration that settles its rounds."""
@@ -50,6 +78,9 @@ class Rules:
     min_scorers: int
     attestation_quorum_bps: int
     proposer_share_bps: int
+    absent_bps: int
+    unrevealed_bps: int
+    invalid_bps: int
     acceptance_threshold_micronats: int
     closeness_range_micronats: int
     stake_cap: int
@@ -87,11 +118,20 @@ class ProposalTally:
     """What the votes say of one proposal; ``median_micronats`` is 0 where too few voters scored it."""
 
     node: str
-    accepted: bool
-    has_median: bool
+    standing: Standing
     median_micronats: int
     proven_invalid: bool
     """Whether two thirds of the stake that may judge it hold bytes that break the manifest."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it goes into the aggregate."""
+        return self.standing is Standing.ACCEPTED
+
+    @property
+    def has_median(self) -> bool:
+        """Whether enough voters gave it a number."""
+        return self.standing >= Standing.REFUSED
 
 
 @dataclass(frozen=True)
@@ -105,6 +145,16 @@ class AttestationResult:
     def carries(self) -> bool:
         """Whether the round becomes final: a quorum, and no worse than the parent."""
         return self.digest is not None and self.median_micronats >= 0
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a drawn node behaved in a closed round; ``slash`` is set aside of its stake, as far as it reaches."""
+
+    node: str
+    attendance: Attendance
+    fault: Fault
+    slash: int
 
 
 @dataclass(frozen=True)
@@ -199,10 +249,10 @@ def committing_context(training: str, proposals: Sequence[ProposedAdapter]) -> s
 def attesting_context(committing: str, tallies: Sequence[ProposalTally]) -> str:
     """The context once the votes are counted."""
     return _context(
-        ["bytes16", "bool[]", "int32[]"],
+        ["bytes16", "uint8[]", "int32[]"],
         [
             _bytes(committing),
-            [tally.accepted for tally in tallies],
+            [int(tally.standing) for tally in tallies],
             [tally.median_micronats for tally in tallies],
         ],
     )
@@ -254,15 +304,17 @@ def _tally_one(
             unavailable_stake += voter.stake
         else:
             counted.append((score, _address_number(voter.node), voter.stake))
-    has_median = len(counted) >= rules.min_scorers
-    median = weighted_median(counted) if has_median else 0
-    blocked = 3 * (invalid_stake + unavailable_stake) >= judging_stake
+    standing, median = Standing.UNSCORED, 0
+    if len(counted) >= rules.min_scorers:
+        median = weighted_median(counted)
+        blocked = 3 * (invalid_stake + unavailable_stake) >= judging_stake
+        good = median > rules.acceptance_threshold_micronats and not blocked
+        standing = Standing.ACCEPTED if good else Standing.REFUSED
     return ProposalTally(
         node=proposal.node,
-        accepted=has_median and median > rules.acceptance_threshold_micronats and not blocked,
-        has_median=has_median,
+        standing=standing,
         median_micronats=median,
-        proven_invalid=3 * invalid_stake >= 2 * judging_stake,
+        proven_invalid=invalid_stake > 0 and 3 * invalid_stake >= 2 * judging_stake,
     )
 
 
@@ -316,11 +368,21 @@ def rewards(
     scores: Scores,
     tallies: Sequence[ProposalTally],
     rules: Rules,
+    *,
+    attested: Collection[str] = (),
 ) -> Rewards:
-    """What a closed round pays of its ``reward``; a node that is proposer and voter earns both."""
+    """What a closed round pays of its ``reward``; a node that is proposer and voter earns both.
+
+    ``attested`` are the voters that attested the aggregate of a Final round: of those who revealed, only they
+    are paid. Rejected and Aborted rounds pay all who revealed.
+    """
     proposer_share = reward * rules.proposer_share_bps // BASIS_POINTS
     voter_share = reward - proposer_share
-    revealed = [voter for voter in voters if voter.node in scores]
+    revealed = [
+        voter
+        for voter in voters
+        if voter.node in scores and (closed_as is not Outcome.FINAL or voter.node in attested)
+    ]
     earned: dict[str, int] = {}
     if closed_as is Outcome.ABORTED:
         _add(earned, _by_weight(voter_share, {voter.node: voter.stake for voter in revealed}))
@@ -336,6 +398,63 @@ def rewards(
         _add(earned, _proposer_rewards(proposer_share, proposals, tallies))
     amounts = tuple((node, earned[node]) for node in ascending(list(earned)) if earned[node] > 0)
     return Rewards(amounts=amounts, returned=reward - sum(amount for _, amount in amounts))
+
+
+# Faults
+
+
+def conducts(
+    *,
+    last_phase: Phase,
+    proposers: Sequence[Member],
+    voters: Sequence[Member],
+    proposed: Collection[str],
+    committed: Collection[str],
+    revealed: Collection[str],
+    tallies: Sequence[ProposalTally],
+    rules: Rules,
+) -> tuple[Conduct, ...]:
+    """How every drawn node behaved in a round that ended in ``last_phase``, each node once.
+
+    Nodes answer for what they were asked for up to that phase; a round that was paused asked nobody
+    (``Phase.REQUESTED``). Of several faults the gravest counts. Order: proposers, then the voters that are
+    not proposers too, each in draw order.
+    """
+    proven_invalid = {tally.node for tally in tallies if tally.proven_invalid}
+    asked_to_propose = {m.node for m in proposers} if last_phase >= Phase.TRAINING else set()
+    asked_to_commit = {m.node for m in voters} if last_phase >= Phase.COMMITTING else set()
+    asked_to_reveal = set(committed) if last_phase >= Phase.REVEALING else set()
+    absent = (asked_to_propose - set(proposed)) | (asked_to_commit - set(committed))
+    result: list[Conduct] = []
+    for member in {member.node: member for member in (*proposers, *voters)}.values():
+        node = member.node
+        if node in absent:
+            attendance = Attendance.ABSENT
+        elif node in asked_to_propose | asked_to_commit:
+            attendance = Attendance.ATTENDED
+        else:
+            attendance = Attendance.NOT_ASKED
+        if node in proven_invalid and last_phase >= Phase.REVEALING:
+            fault = Fault.INVALID
+        elif node in asked_to_reveal and node not in revealed:
+            fault = Fault.UNREVEALED
+        elif node in absent:
+            fault = Fault.ABSENT
+        else:
+            fault = Fault.NONE
+        result.append(Conduct(node, attendance, fault, slash_of(fault, member.stake, rules)))
+    return tuple(result)
+
+
+def slash_of(fault: Fault, stake: int, rules: Rules) -> int:
+    """What a fault costs of the stake that was frozen for the round."""
+    bps = {
+        Fault.NONE: 0,
+        Fault.ABSENT: rules.absent_bps,
+        Fault.UNREVEALED: rules.unrevealed_bps,
+        Fault.INVALID: rules.invalid_bps,
+    }[fault]
+    return stake * bps // BASIS_POINTS
 
 
 def _proposer_rewards(

@@ -44,5 +44,5 @@ def approve_task(
         nonce=chain.approval_nonce(config.address),
         expiry_unix_s=expiry_unix_s,
     )
-    hub.approve(approval, approval.sign(deployment.domain, key.reveal()))
+    hub.approve(approval, approval.sign(deployment.tasks_domain, key.reveal()))
     return approval, spec

@@ -30,7 +30,7 @@ def open_node(config: NodeConfig) -> Iterator[Node]:
     clock = SystemClock()
     with open_record(config) as record:
         yield Node(
-            NodeIdentity(address=config.address, key=key, domain=deployment.domain),
+            NodeIdentity(address=config.address, key=key, domain=deployment.rounds_domain),
             JsonRpcChainView(config.rpc_url, deployment),
             InnerProcess(
                 config.inner_command, config.network_file, config.state_folder / _INNER_LOG_FILE, clock

@@ -34,7 +34,7 @@ def conduct(grid: Grid, context: Context) -> None:
         _number(context, "round"),
         hub=HttpHub(_variable(URL_VARIABLE), _file(TOKEN_VARIABLE).decode().strip()),
         mailbox=FlowerMailbox(grid),
-        domain=Deployment.parse(_file(DEPLOYMENT_VARIABLE)).domain,
+        domain=Deployment.parse(_file(DEPLOYMENT_VARIABLE)).rounds_domain,
         clock=SystemClock(),
         journal=JournalFile(Path(journal)) if journal else NoJournal(),
         book=ConnectionBookFile(_flower_home() / "collegium-connections.json"),

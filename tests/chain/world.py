@@ -274,7 +274,7 @@ class World:
             nonce=self.reader.nonce_of(node.address),
             expiry_unix_s=NO_EXPIRY_UNIX_S,
         )
-        self.send(RelayApproval(approval, approval.sign(self.deployment.domain, node.key)))
+        self.send(RelayApproval(approval, approval.sign(self.deployment.tasks_domain, node.key)))
 
     def view(self, task: int, round_number: int) -> Any:
         """``roundOf`` as a named tuple."""
@@ -334,7 +334,7 @@ class World:
             adapter_digest=self.store(adapter),
             report_digest=self.store(f"report of {node} for {task}/{number}".encode()),
         )
-        self.send(RelayProposal(proposal, proposal.sign(self.deployment.domain, self.nodes[node].key)))
+        self.send(RelayProposal(proposal, proposal.sign(self.deployment.rounds_domain, self.nodes[node].key)))
 
     def reveals(self, task: int, number: int, script: Script) -> list[Reveal]:
         """What every voter that takes part will reveal."""
@@ -358,7 +358,7 @@ class World:
         """Every drawn voter commits, the silent ones excepted."""
         for reveal in self.reveals(task, number, script):
             commit = reveal.commit()
-            signature = commit.sign(self.deployment.domain, self.nodes[reveal.node].key)
+            signature = commit.sign(self.deployment.rounds_domain, self.nodes[reveal.node].key)
             self.send(RelayCommit(commit, signature))
 
     def reveal_all(self, task: int, number: int, script: Script) -> None:
@@ -393,7 +393,7 @@ class World:
                 aggregate_digest=script.attested.get(voter, adapter_digest(data)),
                 score_micronats=script.attested_score_micronats,
             )
-            signature = attestation.sign(self.deployment.domain, self.nodes[voter].key)
+            signature = attestation.sign(self.deployment.rounds_domain, self.nodes[voter].key)
             self.send(RelayAttestation(attestation, signature))
 
     def _contract(self, name: abi.ContractName, address: str) -> Any:

@@ -343,4 +343,4 @@ class Story:
 def app_over(story: Story, folder: Path) -> FastAPI:
     """The hub's real application over the story's records."""
     artifacts = FolderArtifactStore(folder / "artifacts", 1 << 20)
-    return create_app(story.records, artifacts, Domain(chain_id=31337, rounds_contract=address(99)), story)
+    return create_app(story.records, artifacts, Domain(chain_id=31337, verifying_contract=address(99)), story)

@@ -38,7 +38,7 @@ from tests.integration.orchestrator_rig import (
     terms_of,
 )
 
-DOMAIN = Domain(chain_id=31337, rounds_contract="0x" + "11" * 20)
+DOMAIN = Domain(chain_id=31337, verifying_contract="0x" + "11" * 20)
 ARTIFACT_LIMIT_BYTES = 1 << 16
 TURNS = 60
 

@@ -188,7 +188,7 @@ def test_signature_of_other_fields(training: Stage) -> None:
 
 
 def test_signature_in_another_domain(training: Stage) -> None:
-    elsewhere = type(DOMAIN)(chain_id=1, rounds_contract=DOMAIN.rounds_contract)
+    elsewhere = type(DOMAIN)(chain_id=1, verifying_contract=DOMAIN.verifying_contract)
     body = training.sender.proposal(elsewhere, training.state)
     training.refused(PROPOSALS, body, 422, "bad_signature")
 

@@ -35,7 +35,7 @@ from tier_global.phases import PHASE_OF, Stage
 from tier_global.record import NodeRecord, StoredVote
 
 TASK, ROUND = 1, 1
-DOMAIN = Domain(chain_id=31337, rounds_contract="0x5FbDB2315678afecb367f032d93F642f64180aa3")
+DOMAIN = Domain(chain_id=31337, verifying_contract="0x5FbDB2315678afecb367f032d93F642f64180aa3")
 MANIFEST = Manifest(
     tensors=(
         TensorSpec(name="layer.a", dtype="F32", shape=(2, 3)),

@@ -19,7 +19,7 @@ FIELDS = {
 def test_a_file_read_back_is_the_same_and_addresses_are_checksummed() -> None:
     deployment = Deployment.parse(json.dumps(FIELDS).encode())
     assert deployment.rounds == "0x5FC8d32690cc91D4c39d9d3abcBD16989F875707"
-    assert deployment.domain.rounds_contract == deployment.rounds
+    assert deployment.rounds_domain.verifying_contract == deployment.rounds
     assert Deployment.parse(deployment.to_json()) == deployment
 
 

@@ -28,7 +28,7 @@ SIGNED = (Approval, Proposal, Commit, Attestation)
 KEY = "0x" + "11" * 32
 SIGNER = str(Account.from_key(KEY).address)
 NODE = "0x00000000000000000000000000000000000000AA"
-DOMAIN = Domain(chain_id=31337, rounds_contract="0x5FC8d32690cc91D4c39d9d3abcBD16989F875707")
+DOMAIN = Domain(chain_id=31337, verifying_contract="0x5FC8d32690cc91D4c39d9d3abcBD16989F875707")
 CONTEXT = "0x" + "c0" * 16
 
 
@@ -102,7 +102,7 @@ def test_the_signed_hash_is_eip_712(name: str) -> None:
                 keccak(text="Collegium"),
                 keccak(text="1"),
                 DOMAIN.chain_id,
-                DOMAIN.rounds_contract,
+                DOMAIN.verifying_contract,
             ],
         )
     )
@@ -126,7 +126,7 @@ def test_a_signature_binds_every_field_the_chain_and_the_contract(name: str) -> 
             change = others.get(field, digest(99))
         with pytest.raises(InvalidMessage, match="not by"):
             message.model_copy(update={field: change}).require_signer(DOMAIN, signature, SIGNER)
-    for domain in (Domain(1, DOMAIN.rounds_contract), Domain(DOMAIN.chain_id, NODE)):
+    for domain in (Domain(1, DOMAIN.verifying_contract), Domain(DOMAIN.chain_id, NODE)):
         with pytest.raises(InvalidMessage, match="not by"):
             message.require_signer(domain, signature, SIGNER)
     with pytest.raises(InvalidMessage, match="not by"):

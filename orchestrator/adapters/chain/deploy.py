@@ -1,8 +1,10 @@
-"""Deploys the contracts of a consortium: a test token, unless one is named; registry; tasks; rounds.
+"""Deploys the contracts of a consortium: a test token, unless one is named; registry; tasks; rounds; lens.
 
-Tasks and Rounds name each other, so Tasks gets the address that Rounds will have: the one that follows
-from the deployer's nonce. The deployer must send nothing else meanwhile; Rounds checks the wiring itself.
+Registry and Tasks name Rounds, and Rounds them, so they get the address that Rounds will have: the one that
+follows from the deployer's nonce. The deployer must send nothing else meanwhile; Rounds checks the wiring itself.
 """
+
+from dataclasses import dataclass
 
 from eth_account import Account
 from eth_typing import ChecksumAddress
@@ -18,12 +20,25 @@ from orchestrator.domain.chain import ChainError
 _REQUEST_TIMEOUT_S = 10.0
 
 
+@dataclass(frozen=True)
+class StakeTerms:
+    """What the registry fixes for ever about stakes."""
+
+    unbonding_s: int = 14 * 24 * 3600
+    """How long a stake that leaves may still be slashed."""
+    appeal_s: int = 3 * 24 * 3600
+    """How long the council may waive a slash."""
+    most_absences: int = 3
+    """So many absences in a row keep a node out of draws until it says that it is back."""
+
+
 def deploy(
     rpc_url: str,
     deployer_key: str,
     council: str,
     *,
     token: str | None = None,
+    terms: StakeTerms | None = None,
     timeout_s: float = 120.0,
 ) -> Deployment:
     """Deploy everything and return where it is.
@@ -33,12 +48,14 @@ def deploy(
         deployer_key: private key (0x text) of the account that pays; it keeps no right over the contracts.
         council: the account that may admit nodes and create tasks.
         token: an ERC-20 already on the chain; None deploys a test token that the council may mint.
+        terms: how stakes leave and are slashed; None means ``StakeTerms()``.
         timeout_s: how long one transaction may take to be mined.
 
     Raises:
         ChainError: the chain could not be asked, or a transaction was not mined in time.
         CallRefused: a constructor reverted.
     """
+    terms = terms or StakeTerms()
     deployer = _Deployer(rpc_url, deployer_key, timeout_s)
     council = Web3.to_checksum_address(council)
     first_block = deployer.head() + 1
@@ -48,18 +65,28 @@ def deploy(
         token_address = Web3.to_checksum_address(token)
     randomness = deployer.create(abi.load("BlockhashRandomness"))
     settlement = deployer.create(abi.load("Settlement"))
-    registry = deployer.create(abi.load("Registry"), token_address, council)
-    rounds_to_be = deployer.address_after(created_before=1)
+    rounds_to_be = deployer.address_after(created_before=2)
+    registry = deployer.create(
+        abi.load("Registry"),
+        token_address,
+        council,
+        rounds_to_be,
+        terms.unbonding_s,
+        terms.appeal_s,
+        terms.most_absences,
+    )
     tasks = deployer.create(abi.load("Tasks"), token_address, council, rounds_to_be)
     linked_rounds = abi.load("Rounds").link({"Settlement": settlement})
     rounds = deployer.create(linked_rounds, registry, tasks, randomness)
     if rounds != rounds_to_be:
         raise ChainError("the deployer sent another transaction during the deployment: deploy again")
+    lens = deployer.create(abi.load("Lens"), rounds)
     return Deployment(
         chain_id=deployer.chain_id,
         registry=registry,
         tasks=tasks,
         rounds=rounds,
+        lens=lens,
         token=token_address,
         block=first_block,
     )
