@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eth_account import Account
 from rich.console import Console
 
+from contracts.accounts import Account
 from contracts.deployment import Deployment
 from contracts.task import TaskSpec
 from deploy.local import icd10, toy_data

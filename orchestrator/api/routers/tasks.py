@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from orchestrator.api.access import Admin, Conductor, Reader, ServicesOfApp
+from orchestrator.api.access import Admin, Conductor, Reader, ServicesOfApp, TokenFirst
 from orchestrator.api.routers.paths import TaskInPath
 from orchestrator.api.schemas import (
     ApprovalRequest,
@@ -19,7 +19,7 @@ from orchestrator.api.schemas import (
 from orchestrator.domain.chain import RelayApproval
 from orchestrator.services.queries import intent_view
 
-router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=TokenFirst)
 
 
 @router.get("", operation_id="list_tasks")
