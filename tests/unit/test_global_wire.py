@@ -9,11 +9,13 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from contracts.digests import sha256_digest
 from contracts.manifest import adapter_digest
+from contracts.messages import Commit
 from tests.unit.global_sim import GENESIS, SPEC_BYTES, make_adapter
 from tier_global import wire
 from tier_global.errors import MalformedExchange
 from tier_global.exchange import (
     AttestRequest,
+    CommitReply,
     CommitRequest,
     IdentifyRequest,
     RefusalReply,
@@ -215,6 +217,17 @@ def test_a_header_is_not_longer_than_the_limit() -> None:
     decode_request(message(header.ljust(wire.MAX_HEADER_BYTES)))
     with pytest.raises(MalformedExchange, match=f"more than {wire.MAX_HEADER_BYTES} bytes"):
         decode_request(message(header.ljust(wire.MAX_HEADER_BYTES + 1)))
+
+
+@pytest.mark.parametrize("seconds", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_seconds_are_finite(seconds: str) -> None:
+    address, digest, signature = "0x" + "11" * 20, "0x" + "22" * 32, "0x" + "33" * 65
+    commit = Commit(node=address, task=1, round=1, context="0x" + "44" * 16, commitment=digest)
+    reply = CommitReply(task=1, round=1, commit=commit, signature=signature, seconds={"evaluate": 1.5})
+    header = reply.model_dump_json()
+    assert decode_reply(message(header)) == reply
+    with pytest.raises(MalformedExchange, match="seconds"):
+        decode_reply(message(header.replace("1.5", seconds)))
 
 
 def test_unknown_records_are_refused() -> None:
