@@ -66,7 +66,7 @@ def test_roles(rig: Rig) -> None:
     message_paths = [
         f"/v1/tasks/1/rounds/1/{kind}" for kind in ("proposals", "commits", "reveals", "attestations")
     ]
-    for path in [*message_paths, "/v1/tasks/1/approvals", "/v1/nodes", "/v1/tasks"]:
+    for path in [*message_paths, "/v1/nodes", "/v1/tasks"]:
         response = rig.reader.post(path, json={})
         assert (response.status_code, response.json()["code"]) == (403, "not_allowed"), path
     for path in ("/v1/nodes", "/v1/tasks", "/v1/tasks/1/rounds/0/evaluations"):
@@ -74,6 +74,23 @@ def test_roles(rig: Rig) -> None:
     assert rig.reader.put(f"/v1/artifacts/{sha256_digest(b'x')}", content=b"x").status_code == 403
     for client in (rig.reader, rig.conductor, rig.admin):
         assert client.get("/v1/tasks").status_code == 200
+
+
+def test_a_network_hands_in_its_approval_with_a_readers_token(rig: Rig) -> None:
+    rig.admit_networks()
+    rig.order_task()
+    rig.turn_until(lambda: rig.chain.state.tasks)
+    rig.worker.run_once()
+    path, until_unix_s = "/v1/tasks/1/approvals", rig.clock.unix_s + 100
+    body = NETWORKS[0].approval(DOMAIN, 1, task_spec().digest, until_unix_s)
+    assert rig.anonymous.post(path, json=body).status_code == 401
+    forged = body | {
+        "signature": NETWORKS[1].approval(DOMAIN, 1, task_spec().digest, until_unix_s)["signature"]
+    }
+    assert rig.reader.post(path, json=forged).status_code == 422
+    assert rig.reader.post(path, json=body).status_code == 202
+    approved = rig.turn_until(lambda: rig.get("/v1/tasks/1")["approved"])
+    assert approved == [NETWORKS[0].address]
 
 
 def test_expired_and_revoked_tokens(rig: Rig) -> None:
