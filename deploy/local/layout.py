@@ -97,9 +97,10 @@ class Layout:
         """Make the folders; those with secrets only for their owner."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.marker.write_text("The folder of a local run of Collegium; the next run removes it.\n")
-        for folder in (self.logs, self.chain_state.parent, self.artifacts, self.flower, self.evaluations):
+        for folder in (self.chain_state.parent, self.artifacts, self.flower, self.evaluations):
             folder.mkdir(parents=True, exist_ok=True)
-        for folder in (self.keys, self.tokens):
+        # Logs too: a daemon may say more than its author meant to.
+        for folder in (self.keys, self.tokens, self.logs):
             folder.mkdir(mode=0o700, exist_ok=True)
 
 
