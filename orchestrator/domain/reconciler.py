@@ -37,8 +37,8 @@ class Situation:
     """Base units that the admin ordered for the pool; 0 for a task made elsewhere."""
     fund_key: str
     is_funded: bool
-    """Whether our payment into the pool is on chain. Pool and rounds do not tell: anybody may pay into a task,
-    and anybody may request its rounds."""
+    """Whether our payment into the pool is on chain. Pool and rounds do not tell: anybody may pay into a
+    task, and anybody may request its rounds."""
     run: RunRecord | None
 
 
