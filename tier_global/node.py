@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
 
-from eth_account import Account
-from eth_account.messages import encode_defunct
-
+from contracts.accounts import Account, encode_defunct
 from contracts.digests import sha256_digest
 from contracts.errors import ContractViolation, InvalidAdapter
 from contracts.manifest import adapter_digest

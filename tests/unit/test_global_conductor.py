@@ -1,17 +1,22 @@
 """The conductor with real nodes in a simulated round: what it asks, relays, refuses, and survives."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from contracts.aggregation import Contribution
 from contracts.digests import sha256_digest
+from contracts.manifest import adapter_digest
 from contracts.messages import Proposal, Reveal
 from contracts.phase import Phase
 from tests.unit.global_sim import DOMAIN, GENESIS, MANIFEST, SPEC, Sim, make_adapter
 from tier_global.errors import RoundOverdue
 from tier_global.exchange import CommitReply, Reply, Request, RevealReply, TrainReply
+from tier_global.flower_mailbox import _arrival
 from tier_global.mailbox import Arrival
 from tier_global.scoring import combine
 
@@ -293,6 +298,46 @@ def test_an_answer_to_another_question_is_dropped(sim: Sim, monkeypatch: pytest.
 
     assert sim.conduct() is Phase.FINAL
     assert confused not in sim.chain.proposals
+
+
+@pytest.mark.parametrize("header", [b"(", b"  1\n 2\n"])
+def test_an_answer_that_breaks_the_wire_fails_alone(
+    sim: Sim, monkeypatch: pytest.MonkeyPatch, header: bytes
+) -> None:
+    bad = sim.chain.proposers[0]
+    npy = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    array = Array(dtype="uint8", shape=(1,), stype="numpy.ndarray", data=npy)
+    records = RecordDict(
+        {
+            "message": ConfigRecord({"header": "{}"}),
+            f"adapter.{adapter_digest(GENESIS)}": ArrayRecord({"safetensors": array}),
+        }
+    )
+    collect = type(sim.mailbox).collect
+
+    def collect_from_flower(mailbox: object) -> list[Arrival]:
+        return [
+            _arrival(FlowerReply(SimpleNamespace(reply_to_message_id=arrival.letter), records))  # type: ignore[arg-type]
+            if isinstance(arrival.reply, TrainReply) and arrival.reply.proposal.node == bad
+            else arrival
+            for arrival in collect(mailbox)  # type: ignore[arg-type]
+        ]
+
+    monkeypatch.setattr(type(sim.mailbox), "collect", collect_from_flower)
+
+    assert sim.conduct() is Phase.FINAL
+    assert sim.chain.proposals.keys() == set(sim.chain.proposers) - {bad}
+
+
+@dataclass
+class FlowerReply:
+    """What the conductor reads of Flower's Message, which only Flower's own processes can make."""
+
+    metadata: SimpleNamespace
+    content: RecordDict
+
+    def has_error(self) -> bool:
+        return False
 
 
 def test_a_failed_letter_is_sent_again_and_again_but_not_at_once(
