@@ -408,4 +408,4 @@ def _accepted_aggregate(spec: TaskSpec, facts: RoundOnChain, folder: RoundFolder
     if not usable or len(usable) != len(medians_micronats):
         raise NodeRefusal("adapters_missing", "this node does not hold every accepted adapter of this round")
     made = accepted_parent(spec, _parent(spec, facts, folder), usable, list(medians_micronats.values()))
-    return Candidate("accepted", made.digest, made.data)
+    return Candidate("accepted", made.digest, bytes(made.data))

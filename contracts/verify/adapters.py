@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contracts.aggregation import Contribution
 from contracts.digests import sha256_digest
 from contracts.errors import InvalidAdapter, InvalidTaskSpec, NotFinite
+from contracts.manifest import Buffer
 from contracts.parent import Parent, next_parent, read_parent
 from contracts.settlement import ProposalTally, aggregation_weights
 from contracts.task import MAX_SPEC_BYTES, TaskSpec
@@ -27,7 +28,7 @@ class ArtifactChecks:
         self._compare = compare
         data = self._required("the task spec", spec_digest, MAX_SPEC_BYTES)
         try:
-            self.spec = TaskSpec.parse(data)
+            self.spec = TaskSpec.parse(bytes(data))
         except InvalidTaskSpec as error:
             raise disagreement("the task spec", expected="a valid spec", found=f"broken: {error}") from error
         compare.same("the task spec's canonical form", expected=spec_digest, found=self.spec.digest)
@@ -132,7 +133,7 @@ class ArtifactChecks:
         most_bytes: int,
         round_number: int | None = None,
         node: str | None = None,
-    ) -> bytes:
+    ) -> Buffer:
         data = self._source.read(digest, most_bytes=most_bytes)
         if data is None:
             raise disagreement(what, expected=digest, found="missing", round_number=round_number, node=node)
@@ -148,7 +149,7 @@ class ArtifactChecks:
         return data
 
     def _same_digest(
-        self, what: str, digest: str, data: bytes, round_number: int | None, node: str | None
+        self, what: str, digest: str, data: Buffer, round_number: int | None, node: str | None
     ) -> None:
         self._compare.same(
             f"the digest of {what}",
