@@ -1,20 +1,26 @@
 """Where artifacts come from: a folder of files named by digest, or an orchestrator's address.
 
-A source returns bytes as it finds them; whether they have the digest is for the checks to say.
+A source returns bytes as it finds them; whether they have the digest is for the checks to say. A folder's
+large artifacts are memory maps, so that a round of many large adapters needs no memory of its own.
 """
 
+import mmap
+import os
 from pathlib import Path
 from typing import Protocol
 
 import httpx
 
+from contracts.manifest import Buffer
 from contracts.verify.errors import ArtifactSourceFailed
+
+MAPPED_FROM_BYTES = 1 << 20
 
 
 class ArtifactSource(Protocol):
     """Reads artifacts by digest."""
 
-    def read(self, digest: str, *, most_bytes: int) -> bytes | None:
+    def read(self, digest: str, *, most_bytes: int) -> Buffer | None:
         """The artifact stored under ``digest``, or None if there is none.
 
         At most one byte more than ``most_bytes`` is read, so that what is too large shows as such.
@@ -25,18 +31,23 @@ class ArtifactSource(Protocol):
 
 
 class FolderSource:
-    """A folder laid out as FOLDER/<first two hex digits>/<64 hex digits>."""
+    """A folder laid out as FOLDER/<first two hex digits>/<64 hex digits>.
+
+    Files in it must not shrink while they are read: an artifact store never changes what it has stored.
+    """
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
             raise ArtifactSourceFailed(f"{folder} is not a folder")
         self._folder = folder
 
-    def read(self, digest: str, *, most_bytes: int) -> bytes | None:
+    def read(self, digest: str, *, most_bytes: int) -> Buffer | None:
         """As ``ArtifactSource.read``."""
         name = digest.removeprefix("0x")
         try:
             with (self._folder / name[:2] / name).open("rb") as file:
+                if MAPPED_FROM_BYTES <= os.fstat(file.fileno()).st_size <= most_bytes:
+                    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
                 return file.read(most_bytes + 1)
         except FileNotFoundError:
             return None

@@ -450,3 +450,17 @@ def test_the_command_refuses_bad_input(command: Callable[..., Any], tmp_path: Pa
         assert result.exit_code == 2
         assert "no verdict" in result.stderr
     assert json.loads(command("--json", task=9).stdout)["error"]["code"] == "no_verdict"
+
+
+def test_weights_and_an_outer_optimiser_are_recomputed(make_world: Callable[..., World]) -> None:
+    world = make_world()
+    outer = {"name": "momentum", "momentum_millionths": 900_000, "learning_rate_millionths": 700_000}
+    task = world.create_task(spec={"aggregation": {"rule": "weighted_mean"}, "outer_optimiser": outer})
+    world.play_round(task)
+    world.play_round(task)
+    verdict = verify(world, task)
+    assert verdict.ok, verdict.wrong
+    assert [checked.phase for checked in verdict.rounds] == ["final", "final"]
+    parent = world.artifact_path(verdict.rounds[1].parent_digest)
+    spec = world.specs[task]
+    assert len(parent.read_bytes()) == spec.parent_manifest.file_bytes > spec.manifest.file_bytes

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import uvicorn
 
+from contracts.aggregation.spec import TrimmedMean
 from contracts.digests import ZERO_DIGEST, sha256_digest
 from contracts.phase import Phase
 from orchestrator.api.limits import BODY_LIMIT_BYTES
@@ -322,6 +323,10 @@ def test_wrong_orders(rig: Rig) -> None:
     assert code(order(config=terms_of(spec, min_proposals=4))) == "wrong_terms"
     assert code(order(config=terms_of(spec, attestation_quorum_bps=4_999))) == "wrong_terms"
     assert code(order(config=terms_of(spec) | {"genesis_digest": sha256_digest(b"x")})) == "wrong_terms"
+    robust = spec.model_copy(update={"aggregation": TrimmedMean(rule="trimmed_mean", trim=2)})
+    rig.put(robust.canonical_bytes())
+    too_few = order(spec_digest=robust.digest, config=terms_of(robust))
+    assert code(too_few) == "wrong_terms"
     pretty = json.dumps(json.loads(spec.canonical_bytes()), indent=1).encode()
     body = order(spec_digest=rig.put(pretty))
     body["config"]["spec_digest"] = body["spec_digest"]

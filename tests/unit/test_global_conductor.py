@@ -12,7 +12,9 @@ from contracts.aggregation import Contribution
 from contracts.digests import sha256_digest
 from contracts.manifest import adapter_digest
 from contracts.messages import Proposal, Reveal
+from contracts.parent import Parent, next_parent, read_parent
 from contracts.phase import Phase
+from contracts.task import TaskSpec
 from tests.unit.global_sim import DOMAIN, GENESIS, MANIFEST, SPEC, Sim, make_adapter
 from tier_global.errors import RoundOverdue
 from tier_global.exchange import CommitReply, Reply, Request, RevealReply, TrainReply
@@ -37,7 +39,7 @@ def test_an_honest_round_becomes_final(sim: Sim) -> None:
         )
         for node, proposal in sim.chain.proposals.items()
     ]
-    aggregate = combine("accepted", SPEC, contributions)
+    aggregate = combine("accepted", SPEC, contributions, read_parent(SPEC, adapter_digest(GENESIS), GENESIS))
     assert {attestation.aggregate_digest for attestation in sim.chain.attestations.values()} == {
         aggregate.digest
     }
@@ -365,3 +367,44 @@ def test_a_failed_letter_is_sent_again_and_again_but_not_at_once(
     assert pauses_s == sorted(pauses_s)
     assert pauses_s[0] >= 5
     assert sim.nodes[failing].inner.jobs["train"] == 1
+
+
+def test_a_round_with_weights_and_an_outer_optimiser_leaves_a_parent_with_momentum(tmp_path: Path) -> None:
+    changes = {
+        "aggregation": {"rule": "weighted_mean"},
+        "outer_optimiser": {
+            "name": "nesterov",
+            "momentum_millionths": 900_000,
+            "learning_rate_millionths": 700_000,
+        },
+    }
+    spec = TaskSpec.model_validate(SPEC.model_dump(mode="json", by_alias=True) | changes)
+    first = Sim(tmp_path / "first", spec=spec)
+    weights = {node: 1_000 * place for place, node in enumerate(first.chain.proposers)}
+    first.chain.medians_micronats = weights
+    assert first.conduct() is Phase.FINAL
+
+    def made_of(sim: Sim, parent_data: bytes) -> Parent:
+        contributions = [
+            Contribution(
+                node, digest, MANIFEST.decode(sim.chain.artifacts[digest]), sim.chain.medians_micronats[node]
+            )
+            for node, digest in ((node, p.adapter_digest) for node, p in sim.chain.proposals.items())
+        ]
+        return next_parent(spec, read_parent(spec, sim.chain.parent_digest, parent_data), contributions)
+
+    second_parent = made_of(first, GENESIS)
+    assert {a.aggregate_digest for a in first.chain.attestations.values()} == {second_parent.digest}
+    assert first.chain.artifacts[second_parent.digest] == second_parent.data
+    assert second_parent.momentum is not None
+
+    # The next round starts from that artifact, and everybody takes it as the parent.
+    second = Sim(tmp_path / "second", spec=spec, parent_digest=second_parent.digest)
+    second.chain.artifacts[second_parent.digest] = second_parent.data
+    second.chain.medians_micronats = weights
+    assert second.conduct() is Phase.FINAL
+    third_parent = made_of(second, second_parent.data)
+    assert {a.aggregate_digest for a in second.chain.attestations.values()} == {third_parent.digest}
+    # Proposals are adapters: what was trained from a parent with momentum carries none.
+    for proposal in second.chain.proposals.values():
+        MANIFEST.decode(second.chain.artifacts[proposal.adapter_digest])
