@@ -24,7 +24,7 @@ contract CreateTaskTest is ConsortiumTest {
         vm.assertEq(tasks.taskCount(), 2);
         vm.assertEq(keccak256(abi.encode(tasks.configOf(1))), keccak256(abi.encode(demoConfig())));
         vm.assertEq(keccak256(abi.encode(tasks.configOf(2))), keccak256(abi.encode(config)));
-        vm.assertEq(rounds.taskOf(1).parentDigest, GENESIS);
+        vm.assertEq(lens.taskOf(1).parentDigest, GENESIS);
     }
 
     function testFuzz_OnlyTheCouncilCreates(address stranger) public {
@@ -40,7 +40,7 @@ contract CreateTaskTest is ConsortiumTest {
         uint64 task = createTask(demoConfig(), 0);
         tasks.fund(task, first);
         tasks.fund(task, second);
-        vm.assertEq(tasks.poolOf(task), first + second);
+        vm.assertEq(tasks.poolOf(task).pool, first + second);
         vm.assertEq(tasks.totalOwed(), first + second);
         vm.assertEq(token.balanceOf(address(tasks)), first + second);
     }

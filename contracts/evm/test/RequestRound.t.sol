@@ -17,8 +17,7 @@ contract RequestRoundTest is ConsortiumTest {
         uint64 task = createTask(config, 3000 * TOKEN);
         approveAll(task);
         address late = admitNode(7, TOKEN);
-        vm.prank(unapproved);
-        registry.withdraw(TOKEN);
+        exit(unapproved, TOKEN);
 
         rounds.requestRound(task);
         registry.deposit(admitted[0], 50 * TOKEN);
@@ -51,8 +50,8 @@ contract RequestRoundTest is ConsortiumTest {
         rounds.requestRound(task);
 
         vm.assertEq(viewOf(task).reward, pool / config.rounds);
-        vm.assertEq(tasks.poolOf(task), pool - pool / config.rounds);
-        vm.assertEq(tasks.openRewardOf(task), pool / config.rounds);
+        vm.assertEq(tasks.poolOf(task).pool, pool - pool / config.rounds);
+        vm.assertEq(tasks.poolOf(task).openReward, pool / config.rounds);
         vm.assertEq(tasks.totalOwed(), pool);
     }
 
