@@ -20,7 +20,7 @@ import {
     Revocation,
     Rotation
 } from "../../src/Messages.sol";
-import {RoundView, TaskConfig} from "../../src/Types.sol";
+import {Phase, RoundView, TaskConfig} from "../../src/Types.sol";
 import {vm} from "./Vm.sol";
 
 interface IMintable is IERC20 {
@@ -362,6 +362,53 @@ abstract contract Consortium {
         }
         rounds.advance(task);
         return viewOf(task);
+    }
+
+    /// A whole round in which all goes well.
+    function finalRound(uint64 task) internal returns (RoundView memory) {
+        openCommitting(task);
+        vote(task, allScores(task, 50_000));
+        return attestAll(task, 1);
+    }
+
+    /// Closes the open round of the demo task with faults of all its proposers: none proposes.
+    function absentRound(uint64 task) internal returns (RoundView memory) {
+        openTraining(task);
+        return passAndAdvance(task);
+    }
+
+    function passAndAdvance(uint64 task) internal returns (RoundView memory) {
+        passDeadline(task);
+        rounds.advance(task);
+        return viewOf(task);
+    }
+
+    function pause(uint64 task) internal {
+        vm.prank(council);
+        tasks.pause(task);
+    }
+
+    function cancel(uint64 task) internal {
+        vm.prank(council);
+        tasks.cancel(task);
+    }
+
+    function dismiss(address node) internal {
+        vm.prank(council);
+        registry.dismiss(node);
+    }
+
+    /// Funds a task from an account of its own.
+    function fundFrom(address funder, uint64 task, uint256 amount) internal {
+        mint(funder, amount);
+        vm.startPrank(funder);
+        token.approve(address(tasks), amount);
+        tasks.fund(task, amount);
+        vm.stopPrank();
+    }
+
+    function assertPhase(uint64 task, Phase phase) internal view {
+        vm.assertEq(uint256(viewOf(task).phase), uint256(phase));
     }
 
     function passDeadline(uint64 task) internal {
