@@ -2,11 +2,12 @@
 pragma solidity ^0.8.30;
 
 import {NoOpenRound, NotDue, WrongWiring} from "../src/Errors.sol";
+import {IRandomness} from "../src/interfaces/IRandomness.sol";
 import {IRounds} from "../src/interfaces/IRounds.sol";
 import {ITasks} from "../src/interfaces/ITasks.sol";
-import {Phase, RoundView, Standing} from "../src/Types.sol";
+import {Phase, RoundView, SeedStatus, Standing} from "../src/Types.sol";
 import {ConsortiumTest} from "./helpers/Consortium.sol";
-import {vm} from "./helpers/Vm.sol";
+import {bound, vm} from "./helpers/Vm.sol";
 
 /// The edges of the state diagram, and what each of them fixes.
 contract AdvanceTest is ConsortiumTest {
@@ -52,6 +53,39 @@ contract AdvanceTest is ConsortiumTest {
         rounds.advance(task);
         vm.assertEq(viewOf(task).voters.length, 0);
         _is(Phase.Aborted);
+    }
+
+    /// However its hash is found later, a lost seed is never drawn; the next round waits for a block of its own.
+    function testFuzz_ALostSeedIsNeverDrawnAgain(bytes32 seed, uint256 later) public {
+        vm.assume(seed != 0);
+        rounds.requestRound(task);
+        uint64 seedBlock = viewOf(task).seedBlock;
+        vm.roll(seedBlock + bound(later, 257, 1e6));
+        rounds.advance(task);
+        _is(Phase.Aborted);
+        vm.roll(seedBlock + 1);
+        vm.setBlockhash(seedBlock, seed);
+        vm.expectRevert(NoOpenRound.selector);
+        rounds.advance(task);
+        _is(Phase.Aborted);
+        vm.assertEq(viewOf(task).seed, 0);
+
+        vm.roll(seedBlock + 300);
+        rounds.requestRound(task);
+        vm.assertEq(viewOf(task).seedBlock, seedBlock + 301);
+    }
+
+    function testFuzz_TheBlockhashIsPendingReadyThenLost(uint256 distance, bytes32 hash) public {
+        vm.assume(hash != 0);
+        uint64 seedBlock = 5000;
+        distance = bound(distance, 0, 600);
+        vm.roll(seedBlock - 100 + distance);
+        if (distance > 100 && distance <= 356) vm.setBlockhash(seedBlock, hash);
+        (SeedStatus status, bytes32 seed) = IRandomness(rounds.randomness()).seedOf(seedBlock);
+        SeedStatus expected =
+            distance <= 100 ? SeedStatus.Pending : distance <= 356 ? SeedStatus.Ready : SeedStatus.Lost;
+        vm.assertEq(uint256(status), uint256(expected));
+        vm.assertEq(seed, expected == SeedStatus.Ready ? hash : bytes32(0));
     }
 
     function testFuzz_TheDrawIsFixedInTheContext(bytes32 seed) public {

@@ -1,29 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
 
 import {Expired, NodeUnknown, TaskUnknown, TooManyApproved, WrongSignature, WrongSpecDigest} from "../src/Errors.sol";
 import {ITasks} from "../src/interfaces/ITasks.sol";
 import {Approval} from "../src/Messages.sol";
 import {ConsortiumTest} from "./helpers/Consortium.sol";
+import {Answer, ContractSigner} from "./helpers/ContractSigner.sol";
 import {bound, vm} from "./helpers/Vm.sol";
-
-/// A signer that is a contract: accepts one digest, or burns what it is given.
-contract ContractSigner is IERC1271 {
-    bytes32 public accepted;
-    bool public burns;
-
-    constructor(bytes32 accepted_, bool burns_) {
-        (accepted, burns) = (accepted_, burns_);
-    }
-
-    function isValidSignature(bytes32 digest, bytes calldata) external view returns (bytes4) {
-        while (burns) {}
-        return digest == accepted ? IERC1271.isValidSignature.selector : bytes4(0);
-    }
-}
 
 contract ApproveTest is ConsortiumTest {
     uint64 private task;
@@ -122,7 +107,8 @@ contract ApproveTest is ConsortiumTest {
 
     function test_AContractMaySign() public {
         Approval memory approval = approvalOf(task, node);
-        ContractSigner signer = new ContractSigner(digestOf(hashOf(approval), address(tasks), block.chainid), false);
+        ContractSigner signer =
+            new ContractSigner(digestOf(hashOf(approval), address(tasks), block.chainid), Answer.Honest);
         rotate(node, address(signer));
 
         tasks.approve(approval, "");
@@ -133,7 +119,7 @@ contract ApproveTest is ConsortiumTest {
     }
 
     function test_AContractSignerCannotBurnTheRelayersGas() public {
-        ContractSigner signer = new ContractSigner(0, true);
+        ContractSigner signer = new ContractSigner(0, Answer.Burn);
         rotate(node, address(signer));
         Approval memory approval = approvalOf(task, node);
 
