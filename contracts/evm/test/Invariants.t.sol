@@ -58,8 +58,20 @@ contract Handler is Consortium {
     Reached private _reached;
     mapping(uint64 task => mapping(uint32 round => Phase)) private _seen;
 
+    /// Time and height, kept here: whatever Forge does between calls, they never move back.
+    uint256 private _time;
+    uint256 private _height;
+
+    modifier timed() {
+        vm.warp(_time);
+        vm.roll(_height);
+        _;
+        (_time, _height) = (block.timestamp, block.number);
+    }
+
     constructor() {
         deploy();
+        (_time, _height) = (block.timestamp, block.number);
         for (uint256 i = 1; i <= NODES; ++i) {
             _ghost.deposited += i * 100 * TOKEN;
             admitNode(i, i * 100 * TOKEN);
@@ -82,7 +94,7 @@ contract Handler is Consortium {
 
     // ------------------------------------------------------------------------------------------------------ stakes
 
-    function deposit(uint256 number, uint256 amount) external {
+    function deposit(uint256 number, uint256 amount) external timed {
         address node = _node(number);
         if (!registry.nodeOf(node).admitted) return;
         amount = bound(amount, 1, 1e24);
@@ -90,7 +102,7 @@ contract Handler is Consortium {
         _ghost.deposited += amount;
     }
 
-    function leave(uint256 number, uint256 amount) external {
+    function leave(uint256 number, uint256 amount) external timed {
         address node = _node(number);
         uint256 stake = stakeOf(node);
         if (stake == 0 || registry.unbondingOf(node).length > 10) return;
@@ -99,7 +111,7 @@ contract Handler is Consortium {
         ++_reached.exits;
     }
 
-    function withdraw(uint256 number) external {
+    function withdraw(uint256 number) external timed {
         address node = _node(number);
         uint256 before = token.balanceOf(node);
         try registry.withdraw(node) returns (uint256 amount) {
@@ -109,11 +121,15 @@ contract Handler is Consortium {
         } catch {}
     }
 
-    function donate(uint256 amount, bool toTasks) external {
+    function donate(uint256 amount, bool toTasks) external timed {
         token.transfer(toTasks ? address(tasks) : address(registry), bound(amount, 1, 1e20));
     }
 
-    function settle(uint256 number, bool waives) external {
+    function passTime(uint256 duration) external timed {
+        vm.warp(block.timestamp + bound(duration, 0, 20 days));
+    }
+
+    function settle(uint256 number, bool waives) external timed {
         uint256 count = registry.slashCount();
         if (count == 0) return;
         number %= count;
@@ -133,17 +149,17 @@ contract Handler is Consortium {
 
     // --------------------------------------------------------------------------------------------- keys, membership
 
-    function rotate(uint256 number, uint256 key) external {
+    function rotate(uint256 number, uint256 key) external timed {
         address node = _node(number);
         keyOf[node] = bound(key, 1, 1e60);
         rotate(node, vm.addr(keyOf[node]));
     }
 
-    function comeBack(uint256 number) external {
+    function comeBack(uint256 number) external timed {
         if (registry.nodeOf(_node(number)).admitted) comeBack(returnOf(_node(number)));
     }
 
-    function dismissOrAdmit(uint256 number, uint64 group) external {
+    function dismissOrAdmit(uint256 number, uint64 group) external timed {
         NodeView memory node = registry.nodeOf(_node(number));
         if (!node.admitted) {
             vm.prank(council);
@@ -153,7 +169,7 @@ contract Handler is Consortium {
         }
     }
 
-    function approveOrRevoke(uint256 number, uint256 taskNumber, uint256 entropy) external {
+    function approveOrRevoke(uint256 number, uint256 taskNumber, uint256 entropy) external timed {
         uint64 task = _task(taskNumber);
         address node = _node(number);
         bool isApproved;
@@ -167,11 +183,11 @@ contract Handler is Consortium {
 
     // ------------------------------------------------------------------------------------------------------- tasks
 
-    function create(uint256 count) external {
+    function create(uint256 count) external timed {
         if (tasks.taskCount() < MOST_TASKS) _create(uint32(bound(count, 1, 5)));
     }
 
-    function fund(uint256 number, uint256 amount) external {
+    function fund(uint256 number, uint256 amount) external timed {
         uint64 task = _task(number);
         amount = bound(amount, 1, 1e30);
         if (tasks.poolOf(task).isOver) tasks.topUp(task, amount);
@@ -179,19 +195,19 @@ contract Handler is Consortium {
         _ghost.funded += amount;
     }
 
-    function claim(uint256 number) external {
+    function claim(uint256 number) external timed {
         address node = _node(number);
         if (tasks.claimableOf(node) != 0) _ghost.claimed += tasks.claim(node);
     }
 
-    function refund(uint256 number) external {
+    function refund(uint256 number) external timed {
         uint64 task = _task(number);
         if (tasks.refundableOf(task, address(this)) == 0) return;
         _ghost.refunded += tasks.refund(task, address(this));
         ++_reached.refunds;
     }
 
-    function pauseOrNot(uint256 number, uint256 entropy) external {
+    function pauseOrNot(uint256 number, uint256 entropy) external timed {
         uint64 task = _task(number);
         PoolView memory pool = tasks.poolOf(task);
         if (pool.isOver) return;
@@ -204,7 +220,7 @@ contract Handler is Consortium {
         _watch(task);
     }
 
-    function cancel(uint256 number, uint256 entropy) external {
+    function cancel(uint256 number, uint256 entropy) external timed {
         // Not the first, so that rounds go on.
         uint64 task = _task(number);
         PoolView memory pool = tasks.poolOf(task);
@@ -216,19 +232,19 @@ contract Handler is Consortium {
     // ------------------------------------------------------------------------------------------------------ rounds
 
     /// What the phase of a task's round asks for, by one node, or by all; now and then again by who has spoken.
-    function take(uint256 number, uint256 nodeNumber, uint256 entropy) external {
+    function take(uint256 number, uint256 nodeNumber, uint256 entropy) external timed {
         _take(_task(number), nodeNumber, entropy);
     }
 
     /// The same a few times, so that rounds get somewhere.
-    function takeOn(uint256 number, uint256 nodeNumber, uint256 entropy) external {
+    function takeOn(uint256 number, uint256 nodeNumber, uint256 entropy) external timed {
         for (uint256 i; i < 6; ++i) {
             _take(_task(number), nodeNumber, uint256(keccak256(abi.encode(entropy, i))));
         }
     }
 
     /// Nobody speaks until the deadline.
-    function wait(uint256 number) external {
+    function wait(uint256 number) external timed {
         uint64 task = _task(number);
         RoundView memory round = viewOf(task);
         if (round.deadline == 0) return;
@@ -328,7 +344,7 @@ contract Handler is Consortium {
 
     /// From the state reached, a node leaves with all it has, by its own exit and calls that anyone may make, while
     /// others open what rounds they can and keep silent: in the unbonding time, a round's durations and an appeal window.
-    function mustLetGo(uint256 number) external {
+    function mustLetGo(uint256 number) external timed {
         address node = _node(number);
         uint256 start = block.timestamp;
         NodeView memory before = registry.nodeOf(node);
@@ -427,13 +443,14 @@ contract InvariantsTest {
 
     /// The random calls must reach what the invariants are about.
     function test_TheHandlerReachesWhatMatters() public {
-        for (uint256 i; i < 400; ++i) {
+        for (uint256 i; i < 150; ++i) {
             uint256 entropy = uint256(keccak256(abi.encode(i)));
             handler.takeOn(entropy >> 8, entropy >> 16, entropy >> 24);
             if (i % 2 == 0) handler.comeBack(i / 2);
             if (i % 7 == 0) handler.settle(entropy, i % 3 == 0);
             if (i % 9 == 0) handler.leave(entropy, entropy >> 3);
-            if (i % 10 == 0) handler.withdraw(entropy);
+            if (i % 5 == 0) handler.withdraw(entropy);
+            if (i % 30 == 0) handler.passTime(entropy);
             handler.deposit(i, entropy >> 180);
             if (i % 11 == 0) handler.dismissOrAdmit(entropy, uint64(entropy));
             if (i % 12 == 0) handler.approveOrRevoke(entropy, entropy >> 4, entropy >> 9);
