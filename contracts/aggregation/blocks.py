@@ -89,7 +89,9 @@ class Scratch:
 
     def widened(self, row: FloatArray) -> Wide:
         """``row`` in float64, which holds every float32 and float16 exactly."""
-        wide, near = self._wide_B[: row.size], self._near_B[row.dtype.type][: row.size]
+        wide, near = self._wide_B, self._near_B[row.dtype.type]
+        if row.size < wide.size:
+            wide, near = wide[: row.size], near[: row.size]
         # Processors fetch ahead for a plain copy better than for a conversion: both together are faster.
         np.copyto(near, row)
         np.copyto(wide, near)

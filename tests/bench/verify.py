@@ -18,7 +18,7 @@ from contracts.verify.artifact_source import FolderSource
 from contracts.verify.comparison import Comparison
 from tests.bench._adapters import ADAPTERS, adapter
 from tests.bench._rows import Row
-from tests.bench._timing import least_seconds
+from tests.bench._timing import least_times
 
 REPETITIONS = 5
 TARGET = 3.0
@@ -65,12 +65,12 @@ def _measure(folder: Path) -> Row:
             with _path(folder, digest).open("rb") as file:
                 assert "0x" + hashlib.file_digest(file, "sha256").hexdigest() == digest
 
-    seconds = least_seconds({"verify": verify, "hash": hash_once}, REPETITIONS)
+    times = least_times({"verify": verify, "hash": hash_once}, REPETITIONS)
     how = (
-        f"checks of {ADAPTERS} proposals and their aggregate {seconds['verify']:.3f} s, "
-        f"hashing the proposals once {seconds['hash']:.3f} s; least of {REPETITIONS} interleaved wall times"
+        f"checks of {ADAPTERS} proposals and their aggregate {times['verify']}, "
+        f"hashing the proposals once {times['hash']}; wall times, least of {REPETITIONS} interleaved"
     )
-    return Row.at_most("verify.vs_hash", seconds["verify"] / seconds["hash"], "ratio", TARGET, how)
+    return Row.at_most("verify.vs_hash", times["verify"].wall_s / times["hash"].wall_s, "ratio", TARGET, how)
 
 
 def _store(folder: Path, data: bytes) -> str:
