@@ -275,6 +275,9 @@ class ConsortiumMachine(RuleBasedStateMachine):
                 self._commit(node, task, number, round_.context, self._reveal_of(task, node).commitment)
             case Phase.REVEALING:
                 self._reveal(self._reveal_of(task, node))
+                committed = round_.said("commitment", round_.voters)
+                for silent in [voter for voter in round_.voters if voter not in committed]:
+                    self._reveal(self._reveal_of(task, silent))
             case Phase.ATTESTING:
                 digest = _digest(100 if data.draw(MOSTLY, label="agrees") else 101)
                 self._attest(node, task, number, round_.context, digest, data.draw(st.integers(-20, 100)))
