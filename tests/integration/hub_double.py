@@ -102,7 +102,7 @@ class HubDouble:
                     self.world.store(body)
                     return 201, b""
                 case "GET", ["tasks", task]:
-                    view = self.world.rounds.functions.taskOf(int(task)).call()
+                    view = self.world.lens.functions.taskOf(int(task)).call()
                     return 200, json.dumps({"spec_digest": "0x" + view.config.specDigest.hex()}).encode()
                 case "GET", ["tasks", task, "rounds", number]:
                     return 200, json.dumps(self.round(int(task), int(number))).encode()
@@ -176,7 +176,7 @@ class HubDouble:
                     self._advance(task)
 
     def _advance(self, task: int) -> None:
-        number = self.world.rounds.functions.taskOf(task).call().roundsRequested
+        number = self.world.lens.functions.taskOf(task).call().roundsRequested
         phase = self.world.phase(task, number)
         if phase is Phase.REQUESTED:
             self.world.anvil.mine(2)
