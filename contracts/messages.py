@@ -50,7 +50,7 @@ Signature = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-f]{2}){65,1024}
 
 @dataclass(frozen=True)
 class Domain:
-    """The EIP-712 domain: name ``Collegium``, version ``1``, one chain, the contract that takes the message."""
+    """The EIP-712 domain: name ``Collegium``, version ``1``, a chain, the contract that takes the message."""
 
     chain_id: int
     verifying_contract: str
