@@ -89,7 +89,7 @@ class _Task:
 
 
 @dataclass
-class _Node:
+class NodeOnDouble:
     """A node's state; ``unbonding`` holds (matures, amount)."""
 
     signer: str
@@ -118,7 +118,7 @@ class _State:
     """Everything that a block changes."""
 
     nonces: dict[str, int] = field(default_factory=dict)
-    nodes: dict[str, _Node] = field(default_factory=dict)
+    nodes: dict[str, NodeOnDouble] = field(default_factory=dict)
     slashes: list[_Slash] = field(default_factory=list)
     message_nonces: dict[tuple[str, str], int] = field(default_factory=dict)
     tasks: dict[int, _Task] = field(default_factory=dict)
@@ -371,7 +371,7 @@ class _Contracts:
         match call:
             case chain.AdmitNode(node, signer, group):
                 _require(node not in self.state.nodes, "NodeKnown")
-                self.state.nodes[node] = _Node(signer, group)
+                self.state.nodes[node] = NodeOnDouble(signer, group)
                 return [events.NodeAdmitted(node, signer, group)]
             case chain.CreateTask(config):
                 _require(not self.refuses_tasks, "InvalidConfig")
@@ -417,7 +417,7 @@ class _Contracts:
         state.stake += amount
         return [events.StakeDeposited(node, amount, state.stake)]
 
-    def _node(self, node: str) -> _Node:
+    def _node(self, node: str) -> NodeOnDouble:
         _require(node in self.state.nodes, "NodeUnknown")
         return self.state.nodes[node]
 
@@ -544,7 +544,7 @@ class _Contracts:
             )
         ]
 
-    def _is_eligible(self, node: _Node) -> bool:
+    def _is_eligible(self, node: NodeOnDouble) -> bool:
         return node.stake > 0 and node.absences < TERMS.most_absences
 
     def _advance(self, number: int) -> list[Event]:
