@@ -113,7 +113,6 @@ class HubDouble:
     def round(self, task: int, number: int) -> dict[str, Any]:
         """The round as the REST API shows it."""
         view = self.world.view(task, number)
-        counted = view.phase >= Phase.ATTESTING
         return {
             "task": task,
             "round": number,
@@ -127,7 +126,7 @@ class HubDouble:
                 {
                     "node": proposal.node,
                     "adapter_digest": "0x" + proposal.adapterDigest.hex(),
-                    "accepted": proposal.accepted if counted else None,
+                    "standing": _STANDINGS[proposal.standing],
                 }
                 for proposal in view.proposals
             ],
