@@ -5,14 +5,14 @@ import logging
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
-from contracts.messages import Domain
+from contracts.deployment import Deployment
 from orchestrator import dashboard
 from orchestrator.api import problems
 from orchestrator.api.access import Reader, TokenFirst
 from orchestrator.api.correlation import CorrelationMiddleware
 from orchestrator.api.limits import BodyLimitMiddleware
 from orchestrator.api.routers import artifacts as artifact_router
-from orchestrator.api.routers import events, health, intents, nodes, rounds, tasks
+from orchestrator.api.routers import events, health, intents, nodes, rounds, slashes, tasks
 from orchestrator.composition import SystemClock, build_services, open_artifacts, open_database
 from orchestrator.domain.ports import ArtifactStore, Clock, Records
 from orchestrator.settings import load_settings
@@ -22,16 +22,17 @@ _ROUTERS = (
     nodes.router,
     tasks.router,
     rounds.router,
+    slashes.router,
     intents.router,
     events.router,
 )
 
 
-def create_app(records: Records, artifacts: ArtifactStore, domain: Domain, clock: Clock) -> FastAPI:
-    """The application over given adapters; ``domain`` is the one that nodes sign in."""
+def create_app(records: Records, artifacts: ArtifactStore, deployment: Deployment, clock: Clock) -> FastAPI:
+    """The application over given adapters; ``deployment`` names the contracts that nodes sign for."""
     # The API's description is served behind a token; the interactive pages would load foreign scripts.
     app = FastAPI(title="Collegium", version="1", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.services = build_services(records, artifacts, domain, clock)
+    app.state.services = build_services(records, artifacts, deployment, clock)
     problems.install(app)
     app.include_router(health.router)
     for router in _ROUTERS:
@@ -48,8 +49,7 @@ def create_app_from_environment() -> FastAPI:
     """The application that the environment describes; what ``collegium serve`` runs."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = load_settings()
-    domain = settings.deployment().domain
-    return create_app(open_database(settings), open_artifacts(settings), domain, SystemClock())
+    return create_app(open_database(settings), open_artifacts(settings), settings.deployment(), SystemClock())
 
 
 def _description(app: FastAPI) -> APIRouter:

@@ -2,12 +2,13 @@
 
 import time
 
-from contracts.messages import Domain
+from contracts.deployment import Deployment
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database import DatabaseRecords, open_records
 from orchestrator.domain.ports import ArtifactStore, Clock, Records
 from orchestrator.services.artifacts import ArtifactService
 from orchestrator.services.bundle import Services
+from orchestrator.services.council import CouncilService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.messages import MessageService
@@ -26,7 +27,9 @@ class SystemClock:
         return int(time.time())
 
 
-def build_services(records: Records, artifacts: ArtifactStore, domain: Domain, clock: Clock) -> Services:
+def build_services(
+    records: Records, artifacts: ArtifactStore, deployment: Deployment, clock: Clock
+) -> Services:
     """The services over given adapters."""
     queries = QueryService(records, clock)
     return Services(
@@ -35,8 +38,9 @@ def build_services(records: Records, artifacts: ArtifactStore, domain: Domain, c
         feed=EventFeed(queries),
         artifacts=ArtifactService(records, artifacts),
         nodes=NodeService(records, clock),
+        council=CouncilService(records, clock),
         tasks=TaskService(records, artifacts, clock),
-        messages=MessageService(records, artifacts, domain, clock),
+        messages=MessageService(records, artifacts, deployment, clock),
         evaluations=EvaluationService(records, clock),
     )
 

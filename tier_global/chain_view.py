@@ -15,10 +15,12 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from contracts.abi import load
+from contracts.abi import ContractName, load
 from contracts.deployment import Deployment
+from contracts.events import abi_type
 from contracts.phase import Phase
-from tier_global.errors import ChainUnavailable
+from contracts.settlement import Standing
+from tier_global.errors import ChainUnavailable, NodeRefusal
 
 _TIMEOUT_S = 10.0
 
@@ -29,8 +31,13 @@ class ProposalOnChain:
 
     node: str
     adapter_digest: str
-    accepted: bool
+    standing: Standing
     median_micronats: int = 0
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it goes into the aggregate."""
+        return self.standing is Standing.ACCEPTED
 
 
 @dataclass(frozen=True)
@@ -50,19 +57,24 @@ class RoundOnChain:
 
 @dataclass(frozen=True)
 class TaskOnChain:
-    """One task."""
+    """One task; no round of it will ever be opened again once it is over."""
 
     spec_digest: str
     approved: frozenset[str]
+    is_over: bool
 
 
 @dataclass(frozen=True)
 class NodeOnChain:
-    """One node of the registry; ``group`` is shared by sister networks."""
+    """One node of the registry; ``signer`` is its signing key now, ``group`` is shared by sister networks."""
 
     signer: str
     group: int
     admitted: bool
+    stake: int
+    unbonding: int
+    absences: int
+    can_be_drawn: bool
 
 
 class ChainView(Protocol):
@@ -72,13 +84,16 @@ class ChainView(Protocol):
         """One round; phase NONE when it was never requested."""
 
     def task(self, task: int) -> TaskOnChain:
-        """One task."""
+        """One task. Raises NodeRefusal when there is none."""
 
     def node(self, address: str) -> NodeOnChain:
         """One node."""
 
-    def approval_nonce(self, address: str) -> int:
-        """The node's next unused approval nonce."""
+    def tasks_nonce(self, address: str) -> int:
+        """The nonce that the node's next approval or revocation must carry."""
+
+    def registry_nonce(self, address: str) -> int:
+        """The nonce that the node's next message to the registry must carry."""
 
 
 class JsonRpcChainView:
@@ -88,11 +103,12 @@ class JsonRpcChainView:
         self._client = httpx.Client(base_url=rpc_url, timeout=_TIMEOUT_S)
         self._deployment = deployment
         self._request_numbers = itertools.count(1)
-        self._rounds = _views("Rounds")
+        self._lens = _views("Lens")
         self._registry = _views("Registry")
+        self._tasks = _views("Tasks")
 
     def round(self, task: int, round_number: int) -> RoundOnChain:
-        view = self._call(self._deployment.rounds, self._rounds["roundOf"], [task, round_number])
+        view = self._call(self._deployment.lens, self._lens["roundOf"], [task, round_number])
         return RoundOnChain(
             phase=Phase(view["phase"]),
             parent_digest=_hex(view["parentDigest"]),
@@ -104,7 +120,7 @@ class JsonRpcChainView:
                 ProposalOnChain(
                     node=to_checksum_address(proposal["node"]),
                     adapter_digest=_hex(proposal["adapterDigest"]),
-                    accepted=proposal["accepted"],
+                    standing=Standing(proposal["standing"]),
                     median_micronats=proposal["medianMicronats"],
                 )
                 for proposal in view["proposals"]
@@ -117,20 +133,36 @@ class JsonRpcChainView:
         )
 
     def task(self, task: int) -> TaskOnChain:
-        view = self._call(self._deployment.rounds, self._rounds["taskOf"], [task])
+        try:
+            view = self._call(self._deployment.lens, self._lens["taskOf"], [task])
+        except _Reverted as error:
+            if error.data.startswith(_TASK_UNKNOWN):
+                raise NodeRefusal("no_task", f"there is no task {task} on chain") from error
+            raise
         return TaskOnChain(
             spec_digest=_hex(view["config"]["specDigest"]),
             approved=frozenset(to_checksum_address(node) for node in view["approved"]),
+            is_over=view["money"]["isOver"],
         )
 
     def node(self, address: str) -> NodeOnChain:
         view = self._call(self._deployment.registry, self._registry["nodeOf"], [address])
         return NodeOnChain(
-            signer=to_checksum_address(view["signer"]), group=view["group"], admitted=view["admitted"]
+            signer=to_checksum_address(view["signer"]),
+            group=view["group"],
+            admitted=view["admitted"],
+            stake=view["stake"],
+            unbonding=view["unbonding"],
+            absences=view["absences"],
+            can_be_drawn=view["eligibleStake"] > 0,
         )
 
-    def approval_nonce(self, address: str) -> int:
-        nonce: int = self._call(self._deployment.rounds, self._rounds["nonceOf"], [address])
+    def tasks_nonce(self, address: str) -> int:
+        nonce: int = self._call(self._deployment.tasks, self._tasks["nonces"], [address])
+        return nonce
+
+    def registry_nonce(self, address: str) -> int:
+        nonce: int = self._call(self._deployment.registry, self._registry["nonces"], [address])
         return nonce
 
     def chain_id(self) -> int:
@@ -157,6 +189,9 @@ class JsonRpcChainView:
             response = self._client.post("", json=request).raise_for_status().json()
         except (httpx.HTTPError, ValueError) as error:
             raise ChainUnavailable(f"{method} failed: {error}") from error
+        revert = _revert_data(response)
+        if revert is not None:
+            raise _Reverted(method, revert)
         result = response.get("result") if isinstance(response, dict) else None
         if not isinstance(result, str):
             raise ChainUnavailable(f"{method} was answered with an error: {str(response)[:300]}")
@@ -174,25 +209,35 @@ class _View:
 
     @property
     def output_types(self) -> tuple[str, ...]:
-        return (_type_of(self.output),)
+        return (abi_type(self.output),)
 
 
-def _views(contract: str) -> dict[str, _View]:
+class _Reverted(ChainUnavailable):
+    """A contract refused a call; ``data`` is its error, encoded, as 0x text."""
+
+    def __init__(self, method: str, data: str) -> None:
+        super().__init__(f"{method} was refused by the contract: {data[:74]}")
+        self.data = data
+
+
+_TASK_UNKNOWN = "0x" + keccak(text="TaskUnknown(uint64)")[:4].hex()
+
+
+def _revert_data(response: object) -> str | None:
+    """The contract's error in an answer, if it is a refusal."""
+    error = response.get("error") if isinstance(response, dict) else None
+    data = error.get("data") if isinstance(error, dict) else None
+    return data if isinstance(data, str) else None
+
+
+def _views(contract: ContractName) -> dict[str, _View]:
     views: dict[str, _View] = {}
     for entry in load(contract).abi:
         if entry["type"] == "function" and len(entry["outputs"]) == 1:
-            input_types = tuple(_type_of(parameter) for parameter in entry["inputs"])
+            input_types = tuple(abi_type(parameter) for parameter in entry["inputs"])
             selector = keccak(text=f"{entry['name']}({','.join(input_types)})")[:4]
             views[entry["name"]] = _View(entry["name"], selector, input_types, entry["outputs"][0])
     return views
-
-
-def _type_of(parameter: Mapping[str, Any]) -> str:
-    """An ABI parameter's type as eth-abi writes it, structs as tuples."""
-    kind: str = parameter["type"]
-    if not kind.startswith("tuple"):
-        return kind
-    return f"({','.join(_type_of(part) for part in parameter['components'])}){kind.removeprefix('tuple')}"
 
 
 def _named(parameter: Mapping[str, Any], value: Any) -> Any:

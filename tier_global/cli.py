@@ -1,37 +1,21 @@
-"""``collegium node …``: a network makes its node, approves tasks, runs the node and looks at it."""
+"""``collegium node …``: a network makes its node, runs it, looks at it, and speaks for it."""
 
-import json
 import os
 import shlex
 import sys
-import time
-from collections.abc import Mapping
-from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
+
+from tier_global import member_commands
+from tier_global.output import ConfigOption, ExitCode, JsonOption, fail, finish
 
 app = typer.Typer(
     help="A network's node: make it, approve tasks, run it.", add_completion=False, no_args_is_help=True
 )
 
-ConfigOption = Annotated[
-    Path, typer.Option("--config", envvar="COLLEGIUM_NODE_CONFIG", help="The node's node.json.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON envelope on stdout.")]
-
 _DEFAULT_INNER_COMMAND = shlex.join([sys.executable, "-m", "tier_local"])
-_DAY_S = 86_400
-
-
-class ExitCode(IntEnum):
-    """What a command's exit code says."""
-
-    DONE = 0
-    FAILED = 1
-    BAD_INPUT = 2
-    REFUSED = 3
 
 
 @app.command()
@@ -62,7 +46,7 @@ def init(
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if config_file.exists():
-            _fail(
+            fail(
                 ExitCode.REFUSED, f"{config_file} exists already; choose another folder or remove it", as_json
             )
         key = create_key(key_file)
@@ -77,14 +61,14 @@ def init(
         )
         config_file.write_text(config.model_dump_json(indent=2) + "\n")
     except SetupError as error:
-        _fail(ExitCode.REFUSED, str(error), as_json)
+        fail(ExitCode.REFUSED, str(error), as_json)
     except ValidationError as error:
         key_file.unlink(missing_ok=True)
         first = error.errors(include_input=False)[0]
-        _fail(ExitCode.BAD_INPUT, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", as_json)
+        fail(ExitCode.BAD_INPUT, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", as_json)
     except OSError as error:
-        _fail(ExitCode.FAILED, f"{error.filename}: {error.strerror}", as_json)
-    _finish(
+        fail(ExitCode.FAILED, f"{error.filename}: {error.strerror}", as_json)
+    finish(
         {
             "address": config.address,
             "signer": key.address,
@@ -92,51 +76,6 @@ def init(
             "key_file": str(key_file),
         },
         f"{config_file} is ready; ask the council to admit {config.address} with signing key {key.address}",
-        as_json,
-    )
-
-
-@app.command()
-def approve(
-    config: ConfigOption,
-    task: Annotated[int, typer.Option(min=1, help="The task's number on chain.")],
-    orchestrator_url: Annotated[
-        str, typer.Option(envvar="COLLEGIUM_ORCHESTRATOR_URL", help="The orchestrator.")
-    ],
-    token_file: Annotated[
-        Path,
-        typer.Option(envvar="COLLEGIUM_TOKEN_FILE", help="A file with a token, of any role."),
-    ],
-    expires_in_s: Annotated[
-        int, typer.Option(min=60, help="How long the signature may be relayed.")
-    ] = _DAY_S,
-    as_json: JsonOption = False,
-) -> None:
-    """Read the task's spec, check it against the chain, sign an approval, and hand it to the orchestrator."""
-    from contracts.errors import ContractViolation
-    from tier_global.approval import approve_task
-    from tier_global.errors import HubRefused, NodeRefusal, SetupError, TierGlobalError
-    from tier_global.node_config import NodeConfig
-
-    try:
-        approval, spec = approve_task(
-            NodeConfig.load(config),
-            task,
-            orchestrator_url=orchestrator_url,
-            token=token_file.read_text().strip(),
-            expiry_unix_s=int(time.time()) + expires_in_s,
-        )
-    except (HubRefused, NodeRefusal, ContractViolation) as error:
-        _fail(ExitCode.REFUSED, str(error), as_json)
-    except SetupError as error:
-        _fail(ExitCode.BAD_INPUT, str(error), as_json)
-    except TierGlobalError as error:
-        _fail(ExitCode.FAILED, str(error), as_json)
-    except OSError as error:
-        _fail(ExitCode.BAD_INPUT, f"{error.filename}: {error.strerror}", as_json)
-    _finish(
-        {"task": task, "name": spec.name, **approval.model_dump(mode="json")},
-        f"{approval.node} approves task {task} ({spec.name}, {approval.spec_digest})",
         as_json,
     )
 
@@ -164,7 +103,7 @@ def start(
         read_deployment(settings)
         open_record(settings).close()
     except TierGlobalError as error:
-        _fail(ExitCode.BAD_INPUT, str(error), as_json=False)
+        fail(ExitCode.BAD_INPUT, str(error), as_json=False)
     binaries = Path(sys.executable).parent
     environment = os.environ | {
         CONFIG_VARIABLE: str(config.resolve()),
@@ -193,7 +132,7 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
     try:
         found = read_status(NodeConfig.load(config))
     except TierGlobalError as error:
-        _fail(ExitCode.FAILED, str(error), as_json)
+        fail(ExitCode.FAILED, str(error), as_json)
     lines = [
         f"node {found.address}, signing key {found.signer}",
         f"on chain: {found.on_chain}",
@@ -202,18 +141,14 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
             for answer in found.answers
         ),
     ]
-    _finish(found.model_dump(mode="json"), "\n".join(lines), as_json)
+    finish(found.model_dump(mode="json"), "\n".join(lines), as_json)
 
 
-def _finish(data: Mapping[str, object], sentence: str, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps({"ok": True, "data": data}))
-    else:
-        typer.echo(sentence)
-
-
-def _fail(code: ExitCode, sentence: str, as_json: bool) -> NoReturn:
-    if as_json:
-        typer.echo(json.dumps({"ok": False, "error": {"code": code.name.lower(), "message": sentence}}))
-    typer.echo(sentence, err=True)
-    raise typer.Exit(code)
+app.command("approve")(member_commands.approve)
+app.command("revoke")(member_commands.revoke)
+app.command("return")(member_commands.come_back)
+app.command("rotate")(member_commands.rotate)
+app.command("exit")(member_commands.leave)
+app.command("migrate")(member_commands.migrate)
+app.command("withdraw")(member_commands.withdraw)
+app.command("claim")(member_commands.claim)

@@ -38,6 +38,7 @@ from tier_global.phases import Stage
 from tier_global.relay import Answer, Relay
 from tier_global.roster import Roster
 from tier_global.round_files import RoundFiles
+from tier_global.signers import Signers
 
 TICK_S = 0.25
 HUB_PATIENCE_S = 120.0
@@ -49,7 +50,7 @@ OVERDUE_S = 60.0
 ASK_PAUSE_S = 2.0
 """The same question is not put to the same node more often than this."""
 _ASK_AGAIN = ("too_early", "busy")
-_MAY_PASS = ("chain_unavailable",)
+_MAY_PASS = ("chain_unavailable", "wrong_key")
 _NOT_I = ("not_drawn", "not_approved", "not_committed")
 """What a node says that was taken for another one."""
 
@@ -89,9 +90,10 @@ class Conductor:
         self._domain = domain
         self._clock = clock
         self._journal = journal
-        self._roster = Roster(task, round_number, domain, mailbox, hub.signers, clock, book)
+        signers = Signers(hub.signers)
+        self._roster = Roster(task, round_number, domain, mailbox, signers, clock, book)
         self._files = RoundFiles(hub, task)
-        self._relay = Relay(hub, domain, clock, self._roster.signer_of)
+        self._relay = Relay(hub, domain, clock, signers)
         self._waiting: dict[str, _Asked] = {}
         self._asked_unix_s: dict[tuple[str, Stage], float] = {}
         self._failures = Backoff[tuple[str, Stage]](clock)

@@ -1,7 +1,7 @@
 """The orchestrator's REST API as nodes and conductors use it: rounds, artifacts, signed messages."""
 
 from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -13,8 +13,13 @@ from contracts.messages import (
     Attestation,
     Commit,
     Context,
+    Exit,
+    Migration,
     Proposal,
+    Return,
     Reveal,
+    Revocation,
+    Rotation,
     RoundNumber,
     TaskNumber,
     UnixSeconds,
@@ -22,6 +27,8 @@ from contracts.messages import (
 from contracts.phase import Phase
 from tier_global.errors import HubRefused, HubUnavailable
 
+NodeMessage = Approval | Revocation | Return | Rotation | Exit | Migration
+"""What a node says outside rounds."""
 _TIMEOUT_S = 20.0
 MAX_ARTIFACT_BYTES = 1 << 30
 
@@ -36,8 +43,13 @@ class ProposalResource(_Resource):
 
     node: Address
     adapter_digest: Digest
-    accepted: bool | None = None
+    standing: Literal["unscored", "refused", "accepted"] | None = None
     median_improvement_micronats: int | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it goes into the aggregate."""
+        return self.standing == "accepted"
 
 
 class VoteResource(_Resource):
@@ -184,10 +196,22 @@ class HttpHub:
     def attest(self, attestation: Attestation, signature: str) -> None:
         self._hand_in("attestations", attestation, signature)
 
-    def approve(self, approval: Approval, signature: str) -> None:
-        """Hand in a signed approval of a task."""
-        body = {"message": approval.model_dump(mode="json"), "signature": signature}
-        self._request("POST", f"/v1/tasks/{approval.task}/approvals", json=body)
+    def hand_in(self, message: NodeMessage, signature: str) -> None:
+        """Hand in a signed message that belongs to no round."""
+        body = {"message": message.model_dump(mode="json"), "signature": signature}
+        if isinstance(message, Approval | Revocation):
+            path = f"/v1/tasks/{message.task}/{type(message).__name__.lower()}s"
+        else:
+            path = f"/v1/nodes/{message.node}/{type(message).__name__.lower()}s"
+        self._request("POST", path, json=body)
+
+    def withdraw(self, node: str) -> None:
+        """Ask to have what has matured of a node's stake paid to its own account."""
+        self._request("POST", f"/v1/nodes/{node}/withdrawals")
+
+    def claim(self, node: str) -> None:
+        """Ask to have a node's rewards paid to its own account."""
+        self._request("POST", f"/v1/nodes/{node}/claims")
 
     def _hand_in(
         self, kind: str, message: Proposal | Commit | Reveal | Attestation, signature: str | None

@@ -19,7 +19,7 @@ from contracts.accounts import Account, encode_defunct
 from contracts.digests import sha256_digest
 from contracts.errors import ContractViolation, InvalidAdapter
 from contracts.manifest import adapter_digest
-from contracts.messages import Attestation, Domain, Proposal, Reveal
+from contracts.messages import Attestation, Commit, Domain, Proposal, Reveal
 from contracts.parent import Parent, read_parent
 from contracts.task import TaskSpec
 from tier_global.chain_view import ChainView, RoundOnChain
@@ -119,6 +119,9 @@ class Node:
         except ContractViolation as error:
             return _refusal(request, error.code, str(error))
 
+    def _sign(self, message: Proposal | Commit | Attestation) -> str:
+        return message.sign(self._identity.domain, self._identity.key.reveal())
+
     # Who the node is
 
     def _identify(self, request: IdentifyRequest) -> IdentifyReply:
@@ -138,6 +141,7 @@ class Node:
 
     def _train(self, request: TrainRequest) -> TrainReply:
         facts = self._checks.await_phase(request, Stage.TRAIN)
+        self._checks.require_signing_key(self._identity.key.address)
         folder = RoundFolder(self._state_folder, request.task, request.round)
         stored = self._record.find(StoredProposal, request.task, request.round, facts.context)
         if stored is None:
@@ -154,7 +158,7 @@ class Node:
                     folder.write(_SPEC_FILE, request.spec)
                     folder.keep_adapter(parent)
                     stored = self._train_once(request, facts, spec, folder, deadline_unix_s)
-        return _train_reply(stored, folder)
+        return _train_reply(stored, self._sign(stored.proposal), folder)
 
     def _train_once(
         self,
@@ -186,7 +190,6 @@ class Node:
         )
         answer = StoredProposal(
             proposal=proposal,
-            signature=proposal.sign(self._identity.domain, self._identity.key.reveal()),
             report=report,
             seconds={"train": self._clock.now_unix_s() - started_unix_s},
         )
@@ -196,6 +199,7 @@ class Node:
 
     def _commit(self, request: CommitRequest) -> CommitReply:
         facts = self._checks.await_phase(request, Stage.COMMIT)
+        self._checks.require_signing_key(self._identity.key.address)
         stored = self._record.find(StoredVote, request.task, request.round, facts.context)
         if stored is None:
             self._checks.require_drawn(facts.voters, "voter")
@@ -215,7 +219,7 @@ class Node:
             task=request.task,
             round=request.round,
             commit=stored.commit,
-            signature=stored.signature,
+            signature=self._sign(stored.commit),
             seconds=stored.seconds,
         )
 
@@ -243,7 +247,6 @@ class Node:
         commit = reveal.commit()
         answer = StoredVote(
             commit=commit,
-            signature=commit.sign(self._identity.domain, self._identity.key.reveal()),
             reveal=reveal,
             losses_nats=losses_nats,
             seconds={"evaluate": self._clock.now_unix_s() - started_unix_s},
@@ -290,6 +293,7 @@ class Node:
 
     def _attest(self, request: AttestRequest) -> AttestReply:
         facts = self._checks.await_phase(request, Stage.ATTEST)
+        self._checks.require_signing_key(self._identity.key.address)
         stored = self._record.find(StoredAttestation, request.task, request.round, facts.context)
         if stored is None:
             self._checks.require_drawn(facts.voters, "voter")
@@ -311,7 +315,7 @@ class Node:
             task=request.task,
             round=request.round,
             attestation=stored.attestation,
-            signature=stored.signature,
+            signature=self._sign(stored.attestation),
             seconds=stored.seconds,
         )
 
@@ -340,7 +344,6 @@ class Node:
         )
         answer = StoredAttestation(
             attestation=attestation,
-            signature=attestation.sign(self._identity.domain, self._identity.key.reveal()),
             seconds={"attest": self._clock.now_unix_s() - started_unix_s},
         )
         return self._record.keep(answer, request.task, request.round, facts.context)
@@ -353,7 +356,7 @@ def _refusal(request: Request, code: str, reason: str) -> RefusalReply:
     return RefusalReply(task=request.task, round=request.round, code=code, reason=reason[:500])
 
 
-def _train_reply(stored: StoredProposal, folder: RoundFolder) -> TrainReply:
+def _train_reply(stored: StoredProposal, signature: str, folder: RoundFolder) -> TrainReply:
     proposal = stored.proposal
     adapter = folder.adapter(proposal.adapter_digest)
     if adapter is None:
@@ -362,7 +365,7 @@ def _train_reply(stored: StoredProposal, folder: RoundFolder) -> TrainReply:
         task=proposal.task,
         round=proposal.round,
         proposal=proposal,
-        signature=stored.signature,
+        signature=signature,
         report=stored.report.encode("utf-8"),
         adapters={proposal.adapter_digest: adapter},
         seconds=stored.seconds,

@@ -48,6 +48,14 @@ class NodeChecks:
                 raise NodeRefusal("too_early", f"the round is still in phase {facts.phase.label}")
             self._clock.sleep(_CHAIN_POLL_S)
 
+    def require_signing_key(self, key_address: str) -> None:
+        """Refuse to work with a key that is not this node's any more: what it signs, the chain refuses."""
+        signer = self._chain.node(self._address).signer
+        if signer != key_address:
+            raise NodeRefusal(
+                "wrong_key", f"the chain knows {signer} as this node's signing key, not {key_address}"
+            )
+
     def require_drawn(self, drawn: Sequence[str], role: str) -> None:
         """Refuse work in a role for which this node was not drawn."""
         if self._address not in drawn:

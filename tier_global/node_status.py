@@ -59,7 +59,11 @@ def _on_chain(config: NodeConfig, signer: str) -> str:
     except ChainUnavailable as error:
         return f"not known, {error}"
     if not facts.admitted:
-        return "not admitted"
+        return "not admitted, or dismissed"
     if facts.signer != signer:
         return f"admitted to group {facts.group}, but with another signing key: {facts.signer}"
-    return f"admitted to group {facts.group}"
+    stake = f"stake {facts.stake}, {facts.unbonding} on its way out"
+    drawn = (
+        "can be drawn" if facts.can_be_drawn else f"cannot be drawn, absent {facts.absences} times running"
+    )
+    return f"admitted to group {facts.group}; {stake}; {drawn}"

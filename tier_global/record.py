@@ -5,6 +5,8 @@ Preserved whatever is killed when:
 * an answer is stored before it leaves the node; the salt of a vote is stored before its commitment leaves;
 * an answer, once stored, never changes: a second one for the same key is dropped and the first is given back.
 
+Messages are kept without signatures: each is signed when it leaves, by the key that the node then has.
+
 An answer is keyed (task, round, kind, context): after a chain reorganisation the same round can come
 again with another context, and that is another question.
 """
@@ -18,7 +20,7 @@ from typing import Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from contracts.digests import Digest
-from contracts.messages import Attestation, Commit, Proposal, Reveal, Signature
+from contracts.messages import Attestation, Commit, Proposal, Reveal
 
 Kind = Literal["proposal", "vote", "attestation"]
 
@@ -41,10 +43,9 @@ class _Stored(BaseModel):
 
 
 class StoredProposal(_Stored):
-    """A finished training: the signed proposal and its report. The adapter lies in the round's folder."""
+    """A finished training: the proposal and its report. The adapter lies in the round's folder."""
 
     proposal: Proposal
-    signature: Signature
     report: str
     seconds: Mapping[str, float]
 
@@ -53,17 +54,15 @@ class StoredVote(_Stored):
     """A finished scoring: the opening, and every loss that was measured (NaN included), by adapter digest."""
 
     commit: Commit
-    signature: Signature
     reveal: Reveal
     losses_nats: Mapping[Digest, float]
     seconds: Mapping[str, float]
 
 
 class StoredAttestation(_Stored):
-    """A signed attestation."""
+    """An attestation."""
 
     attestation: Attestation
-    signature: Signature
     seconds: Mapping[str, float]
 
 

@@ -5,10 +5,9 @@ answer is kept until then. Handing in twice is harmless, so what does not get to
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from contracts.errors import ContractViolation
+from contracts.errors import ContractViolation, InvalidMessage
 from contracts.messages import Domain
 from contracts.task import TaskSpec
 from tier_global.clock import Clock
@@ -17,6 +16,7 @@ from tier_global.exchange import AttestReply, CommitReply, Reply, RevealReply, T
 from tier_global.hub import Hub, RoundResource
 from tier_global.phases import PHASE_OF, Stage
 from tier_global.reply_checks import check_reply
+from tier_global.signers import Signers
 
 HAND_IN_AGAIN_S = 10.0
 """An answer that was handed in and is not on chain after this long is handed in again."""
@@ -36,13 +36,11 @@ class Answer:
 class Relay:
     """The answers of one round on their way."""
 
-    def __init__(
-        self, hub: Hub, domain: Domain, clock: Clock, signer_of: Callable[[str], str | None]
-    ) -> None:
+    def __init__(self, hub: Hub, domain: Domain, clock: Clock, signers: Signers) -> None:
         self._hub = hub
         self._domain = domain
         self._clock = clock
-        self._signer_of = signer_of
+        self._signers = signers
         self._waiting: list[Answer] = []
         self._handed_in: dict[tuple[str, Stage], tuple[Answer, float]] = {}
         self._refused: set[tuple[str, Stage]] = set()
@@ -89,10 +87,7 @@ class Relay:
     def _hand_in_one(self, answer: Answer, view: RoundResource, spec: TaskSpec) -> None:
         node, stage = answer.node, answer.stage
         try:
-            signer = self._signer_of(node)
-            if signer is None:
-                raise HubRefused(404, "unknown_node", f"{node} is not a node")
-            check_reply(answer.reply, node, signer, view, spec, self._domain)
+            self._check(answer, view, spec)
             self._send(answer.reply)
         except (ContractViolation, HubRefused) as refusal:
             log.warning("%s: the answer of %s is refused (%s): %s", stage, node, refusal.code, refusal)
@@ -100,6 +95,20 @@ class Relay:
         else:
             log.info("%s: the answer of %s is handed in", stage, node)
             self._handed_in[node, stage] = (answer, self._clock.now_unix_s())
+
+    def _check(self, answer: Answer, view: RoundResource, spec: TaskSpec) -> None:
+        node = answer.node
+        signer = self._signers.of(node)
+        if signer is None:
+            raise HubRefused(404, "unknown_node", f"{node} is not a node")
+        try:
+            check_reply(answer.reply, node, signer, view, spec, self._domain)
+        except InvalidMessage:
+            # The node may have changed its key since.
+            now = self._signers.renewed(node)
+            if now is None or now == signer:
+                raise
+            check_reply(answer.reply, node, now, view, spec, self._domain)
 
     def _send(self, reply: Reply) -> None:
         match reply:

@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from contracts.accounts import encode_defunct, recover_signer
@@ -14,6 +13,7 @@ from tier_global.connection_book import ConnectionBook
 from tier_global.errors import HubUnavailable
 from tier_global.exchange import IdentifyReply, IdentifyRequest, identity_text
 from tier_global.mailbox import Arrival, Mailbox
+from tier_global.signers import Signers
 
 log = logging.getLogger("collegium.conductor")
 
@@ -33,7 +33,7 @@ class Roster:
         round_number: int,
         domain: Domain,
         mailbox: Mailbox,
-        signers: Callable[[], Mapping[str, str]],
+        signers: Signers,
         clock: Clock,
         book: ConnectionBook,
     ) -> None:
@@ -41,8 +41,7 @@ class Roster:
         self._round = round_number
         self._domain = domain
         self._mailbox = mailbox
-        self._read_signers = signers
-        self._signers: Mapping[str, str] = {}
+        self._signers = signers
         self._greetings: dict[str, _Greeting] = {}
         self._impostors: set[int] = set()
         self._failures = Backoff[int](clock)
@@ -63,12 +62,6 @@ class Roster:
         del self._connection_of[node], self._node_of[connection]
         return True
 
-    def signer_of(self, node: str) -> str | None:
-        """The signing key's address of a node that the orchestrator knows."""
-        if node not in self._signers:
-            self._signers = self._read_signers()
-        return self._signers.get(node)
-
     def greet_newcomers(self) -> None:
         """Ask every connection that has not been asked who it is."""
         waiting = {greeting.connection for greeting in self._greetings.values()}
@@ -88,12 +81,12 @@ class Roster:
             self._failures.count(greeting.connection)
             return None
         try:
-            signer = self.signer_of(reply.node)
+            is_the_node = self._has_signed(reply, greeting)
         except HubUnavailable as error:
             log.warning("identify: %s", error)
             self._failures.count(greeting.connection)
             return None
-        if signer is None or not self._signed_by(signer, reply, greeting):
+        if not is_the_node:
             log.warning("identify: a node says that it is %s, and its signature does not", reply.node)
             self._impostors.add(greeting.connection)
             return None
@@ -112,6 +105,14 @@ class Roster:
         request = IdentifyRequest(task=self._task, round=self._round, challenge=challenge)
         for letter in self._mailbox.send(request, [connection]).values():
             self._greetings[letter] = _Greeting(connection, challenge)
+
+    def _has_signed(self, reply: IdentifyReply, greeting: _Greeting) -> bool:
+        known = self._signers.of(reply.node)
+        if known is not None and self._signed_by(known, reply, greeting):
+            return True
+        # It may have changed its key since.
+        now = self._signers.renewed(reply.node)
+        return now is not None and now != known and self._signed_by(now, reply, greeting)
 
     def _signed_by(self, signer: str, reply: IdentifyReply, greeting: _Greeting) -> bool:
         text = identity_text(self._domain.chain_id, reply.node, self._task, self._round, greeting.challenge)

@@ -97,7 +97,7 @@ def round_report(
                 network=network_of_node[proposal["node"]],
                 digest=proposal["adapter_digest"],
                 median_improvement_micronats=proposal["median_improvement_micronats"],
-                accepted=bool(proposal["accepted"]),
+                accepted=proposal["standing"] == "accepted",
                 poisoned=proposal["node"] == poisoned_node,
             )
             for proposal in resource["proposals"]

@@ -108,7 +108,7 @@ def _what_happened(resource: Mapping[str, Any]) -> str:
         case "committing":
             return f": {len(resource['proposals'])} proposals to score"
         case "attesting":
-            accepted = sum(bool(proposal["accepted"]) for proposal in resource["proposals"])
+            accepted = sum(proposal["standing"] == "accepted" for proposal in resource["proposals"])
             return f": {accepted} of {len(resource['proposals'])} proposals accepted"
         case "final":
             return f": next parent {resource['aggregate_digest'][:18]}…"

@@ -5,11 +5,25 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from contracts.digests import Digest
-from contracts.messages import Address, Approval, Attestation, Commit, Proposal, Reveal, Signature
-from orchestrator.domain.chain import TaskConfig
+from contracts.messages import (
+    Address,
+    Approval,
+    Attestation,
+    Commit,
+    Exit,
+    Migration,
+    Proposal,
+    Return,
+    Reveal,
+    Revocation,
+    Rotation,
+    Signature,
+)
+from contracts.task_config import TaskConfig
 from orchestrator.domain.outbox import IntentStatus
 from orchestrator.domain.ports import EvaluationRecord, StreamEvent
-from orchestrator.domain.views import TaskStatus
+from orchestrator.domain.state import SlashStatus
+from orchestrator.domain.views import FaultName, StandingName, TaskStatus
 
 _MOST_DIGITS = 78
 
@@ -53,6 +67,9 @@ class TaskTerms(_Request):
     min_scorers: Whole
     attestation_quorum_bps: Whole
     proposer_share_bps: Whole
+    absent_bps: Whole
+    unrevealed_bps: Whole
+    invalid_bps: Whole
     acceptance_threshold_micronats: int
     closeness_range_micronats: Whole
     training_s: Whole
@@ -101,6 +118,9 @@ class TaskAnswer(_Answer):
     spec_digest: str
     config: TaskTerms
     pool: Amount
+    open_reward: Amount
+    contributed: Amount
+    refunded: Amount
     parent_digest: str
     rounds_requested: int
     rounds_closed: int
@@ -124,14 +144,27 @@ class NodeRequest(_Request):
     name: Name
 
 
+class UnbondingAnswer(_Answer):
+    """An amount on its way out of a stake; it can be withdrawn from ``matures_unix_s`` on."""
+
+    matures_unix_s: int
+    amount: Amount
+
+
 class NodeAnswer(_Answer):
-    """A node."""
+    """A node. ``eligible_stake`` is 0 while it cannot be drawn: dismissed, or absent too often."""
 
     node: str
     name: str | None
     signer: str
     group: int
+    admitted: bool
     stake: Amount
+    eligible_stake: Amount
+    unbonding: tuple[UnbondingAnswer, ...]
+    open_rounds: int
+    pending_slashes: int
+    absences: int
     earned: Amount
     claimable: Amount
 
@@ -140,6 +173,28 @@ class NodeList(_Answer):
     """Nodes."""
 
     items: tuple[NodeAnswer, ...]
+
+
+class SlashAnswer(_Answer):
+    """A fault of a node in a round, and the amount set aside for it.
+
+    The council may waive it until ``executable_unix_s``; from then on anyone may have it executed.
+    """
+
+    slash: int
+    node: str
+    task: int
+    round: int
+    fault: FaultName
+    amount: Amount
+    executable_unix_s: int
+    status: SlashStatus
+
+
+class SlashList(_Answer):
+    """Slashes."""
+
+    items: tuple[SlashAnswer, ...]
 
 
 class IntentAnswer(_Answer):
@@ -161,6 +216,47 @@ class ApprovalRequest(_Request):
 
     message: Approval
     signature: Signature
+
+
+class RevocationRequest(_Request):
+    """A signed revocation of an approval."""
+
+    message: Revocation
+    signature: Signature
+
+
+class ReturnRequest(_Request):
+    """A node's signed word that it is back."""
+
+    message: Return
+    signature: Signature
+
+
+class RotationRequest(_Request):
+    """A new signing key, signed by the node's own account."""
+
+    message: Rotation
+    signature: Signature
+
+
+class ExitRequest(_Request):
+    """An amount of stake to send on its way out, signed by the node's own account."""
+
+    message: Exit
+    signature: Signature
+
+
+class MigrationRequest(_Request):
+    """A move of what has matured to the successor registry, signed by the node's own account."""
+
+    message: Migration
+    signature: Signature
+
+
+class RefundRequest(_Request):
+    """Whose part of an ended task's pool is to be paid."""
+
+    funder: Address
 
 
 class ProposalRequest(_Request):
@@ -191,13 +287,14 @@ class AttestationRequest(_Request):
 
 
 class ProposalAnswer(_Answer):
-    """A proposal in a round."""
+    """A proposal; ``standing`` is null before the tally, the median also where too few scored it."""
 
     node: str
     adapter_digest: str
     report_digest: str
-    accepted: bool | None
+    standing: StandingName | None
     median_improvement_micronats: int | None
+    proven_invalid: bool
 
 
 class VoteAnswer(_Answer):
@@ -256,6 +353,7 @@ class RoundAnswer(_Answer):
     votes: tuple[VoteAnswer, ...]
     attestations: tuple[AttestationAnswer, ...]
     rewards: tuple[RewardAnswer, ...]
+    slashes: tuple[SlashAnswer, ...]
     phases: tuple[PhaseAnswer, ...]
     gas: dict[str, int]
     seconds: dict[str, int]

@@ -51,6 +51,10 @@ class HubClient:
         """The answer to a JSON body. Raises CommandError."""
         return self._ask("POST", path, json=body).json()
 
+    def delete(self, path: str) -> Any:
+        """The answer to a removal. Raises CommandError."""
+        return self._ask("DELETE", path).json()
+
     def upload(self, digest: str, file: Path) -> None:
         """Store a file's bytes as an artifact. Raises CommandError."""
 

@@ -64,20 +64,36 @@ def deploy_contracts(
     token: Annotated[
         str | None, typer.Option(help="An ERC-20 on the chain; without it, a test token is deployed.")
     ] = None,
+    unbonding_s: Annotated[
+        int | None,
+        typer.Option(min=1, help="How long a stake that leaves may still be slashed; else 14 days."),
+    ] = None,
+    appeal_s: Annotated[
+        int | None, typer.Option(min=0, help="How long the council may waive a slash; else 3 days.")
+    ] = None,
+    most_absences: Annotated[
+        int | None, typer.Option(min=1, max=255, help="Absences in a row that stop draws; else 3.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> Answer:
     """Deploy the contracts; the council's account pays and owns them (COLLEGIUM_COUNCIL_KEY_FILE)."""
     from contracts.accounts import Account
     from orchestrator.adapters.chain.deploy import deploy
     from orchestrator.adapters.chain.keys import read_key
-    from orchestrator.domain.chain import ChainError
+    from orchestrator.domain.chain import ChainError, StakeTerms
 
     settings = _settings()
     rpc_url, key_file = _checked(settings.chain_rpc_url), _checked(settings.council_key)
     key = _checked(lambda: read_key(key_file))
     council = Account.from_key(key).address
+    usual = StakeTerms()
+    terms = StakeTerms(
+        unbonding_s=usual.unbonding_s if unbonding_s is None else unbonding_s,
+        appeal_s=usual.appeal_s if appeal_s is None else appeal_s,
+        most_absences=usual.most_absences if most_absences is None else most_absences,
+    )
     try:
-        deployment = deploy(rpc_url, key, council, token=token, timeout_s=_DEPLOY_TIMEOUT_S)
+        deployment = deploy(rpc_url, key, council, token=token, terms=terms, timeout_s=_DEPLOY_TIMEOUT_S)
     except ChainError as error:
         raise CommandError(str(error), code="chain_error") from error
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,13 @@
 """``collegium node …``: the consortium admin's commands; those of nodes' operators come from tier_global."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
-from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering
+from orchestrator.commands.output import Answer, JsonOption, answering
 from orchestrator.commands.plugins import SharedGroup
-from orchestrator.commands.waiting import wait_for
+from orchestrator.commands.waiting import TimeoutOption, mined, wait_for
 
 node = typer.Typer(cls=SharedGroup, no_args_is_help=True, help="Networks' nodes.")
 
@@ -21,7 +21,7 @@ def admit(
     url: UrlOption,
     token_file: TokenFileOption,
     signer: Annotated[str | None, typer.Option(help="Its signing key's address; else the account's.")] = None,
-    timeout_s: Annotated[float, typer.Option(help="How long to wait for the chain.")] = 60.0,
+    timeout_s: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> Answer:
     """Admit a node on chain, and wait until it is (needs an admin's token)."""
@@ -29,25 +29,27 @@ def admit(
     body = {"node": address, "signer": signer or address, "group": group, "name": name}
     intent = hub.post("/v1/nodes", body)
 
-    def mined() -> object | None:
-        state = hub.get(f"/v1/intents/{intent['intent']}")
-        if state["status"] == "refused":
-            raise CommandError(
-                f"the chain refuses the admission: {state['error']}",
-                code="refused",
-                exit_code=ExitCode.REFUSED,
-            )
-        nodes = {item["node"] for item in hub.get("/v1/nodes")["items"]}
-        return state if state["node"] in nodes else None
+    def admitted() -> object | None:
+        mined(hub, intent)
+        return hub.find(f"/v1/nodes/{intent['node']}")
 
-    wait_for(mined, "the admission", timeout_s)
+    wait_for(admitted, "the admission", timeout_s)
     return Answer({"node": intent["node"], "name": name}, f"{name} ({intent['node']}) is admitted")
 
 
 @node.command("list")
 @answering
 def list_nodes(url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False) -> Answer:
-    """List the admitted nodes with their stakes."""
+    """List the nodes with their stakes, and why one is not drawn."""
     items = HubClient(url, token_file).get("/v1/nodes")["items"]
-    lines = [f"{item['node']}  {item['name'] or '-'}  stake {item['stake']}" for item in items]
+    lines = [_line(item) for item in items]
     return Answer({"items": items}, "\n".join(lines) or "no node is admitted yet")
+
+
+def _line(item: Any) -> str:
+    line = f"{item['node']}  {item['name'] or '-'}  stake {item['stake']}"
+    if not item["admitted"]:
+        return f"{line}, dismissed"
+    if item["stake"] != item["eligible_stake"]:
+        return f"{line}, absent {item['absences']} times running"
+    return line

@@ -11,6 +11,7 @@ from orchestrator.commands.waiting import wait_for
 rounds = typer.Typer(no_args_is_help=True, help="Rounds of a task.")
 
 _CLOSED = ("final", "rejected", "aborted")
+_OVER = ("finished", "cancelled")
 
 
 @rounds.callback()
@@ -42,8 +43,10 @@ def watch(
                 said[item["round"]] = item["phase"]
                 say(_line(item))
         closed = [item for item in watched if item["phase"] in _CLOSED]
-        wanted = 1 if round_number is not None else hub.get(f"/v1/tasks/{task}")["config"]["rounds"]
-        return closed if len(closed) >= wanted else None
+        if round_number is not None:
+            return closed or None
+        # A cancelled task ends before its last round.
+        return closed if hub.get(f"/v1/tasks/{task}")["status"] in _OVER else None
 
     closed = wait_for(over, "watching", timeout_s)
     failed = [item["round"] for item in closed if item["phase"] != "final"]
@@ -61,7 +64,7 @@ def _line(item: Any) -> str:
         case "committing":
             return f"{line}, {len(item['proposals'])} proposals"
         case "attesting":
-            accepted = sum(bool(proposal["accepted"]) for proposal in item["proposals"])
+            accepted = sum(proposal["standing"] == "accepted" for proposal in item["proposals"])
             return f"{line}, {accepted} of {len(item['proposals'])} proposals accepted"
         case "final":
             return f"{line}, aggregate {item['aggregate_digest']}"

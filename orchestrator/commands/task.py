@@ -1,4 +1,4 @@
-"""``collegium task …``: create tasks."""
+"""``collegium task …``: create tasks, pause, let go on, cancel and refund them."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,12 @@ import typer
 
 from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
 from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering, say
-from orchestrator.commands.waiting import wait_for
+from orchestrator.commands.waiting import TimeoutOption, answer_when_mined, wait_for
 
 task = typer.Typer(no_args_is_help=True, help="Tasks: one model, fine-tuned over a number of rounds.")
 
 
-@task.callback()
-def _group() -> None:
-    """Keep ``create`` a sub-command while it is the only one."""
+NumberOption = Annotated[int, typer.Option("--task", min=1, help="The task's number on chain.")]
 
 
 @task.command("create")
@@ -30,7 +28,7 @@ def create(
     url: UrlOption,
     token_file: TokenFileOption,
     name: Annotated[str | None, typer.Option(help="A display name; else the spec's.")] = None,
-    timeout_s: Annotated[float, typer.Option(help="How long to wait for the chain.")] = 90.0,
+    timeout_s: TimeoutOption = 90.0,
     as_json: JsonOption = False,
 ) -> Answer:
     """Upload a task's artifacts, create it on chain, fund its pool, and wait until that is done."""
@@ -58,6 +56,67 @@ def create(
     say("the task is ordered; waiting for the chain")
     number = wait_for(lambda: _number_on_chain(hub, parsed.digest, int(pool)), "creating the task", timeout_s)
     return Answer({"task": number, "spec_digest": parsed.digest}, f"task {number} is on chain and funded")
+
+
+@task.command("pause")
+@answering
+def pause(
+    number: NumberOption,
+    url: UrlOption,
+    token_file: TokenFileOption,
+    timeout_s: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> Answer:
+    """Abort the open round, without faults, and open no other (needs an admin's token)."""
+    hub = HubClient(url, token_file)
+    intent = hub.post(f"/v1/tasks/{number}/pause", {})
+    return answer_when_mined(hub, intent, f"task {number} is paused", timeout_s)
+
+
+@task.command("unpause")
+@answering
+def unpause(
+    number: NumberOption,
+    url: UrlOption,
+    token_file: TokenFileOption,
+    timeout_s: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> Answer:
+    """Let a paused task open rounds again (needs an admin's token)."""
+    hub = HubClient(url, token_file)
+    intent = hub.delete(f"/v1/tasks/{number}/pause")
+    return answer_when_mined(hub, intent, f"task {number} goes on", timeout_s)
+
+
+@task.command("cancel")
+@answering
+def cancel(
+    number: NumberOption,
+    url: UrlOption,
+    token_file: TokenFileOption,
+    timeout_s: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> Answer:
+    """End a task for good, after its open round if there is one (needs an admin's token)."""
+    hub = HubClient(url, token_file)
+    intent = hub.post(f"/v1/tasks/{number}/cancellation", {})
+    return answer_when_mined(hub, intent, f"task {number} is cancelled", timeout_s)
+
+
+@task.command("refund")
+@answering
+def refund(
+    number: NumberOption,
+    funder: Annotated[str, typer.Option(help="The account that put money into the pool.")],
+    url: UrlOption,
+    token_file: TokenFileOption,
+    timeout_s: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> Answer:
+    """Pay a funder its part of what an ended task left in its pool (needs an admin's token)."""
+    hub = HubClient(url, token_file)
+    intent = hub.post(f"/v1/tasks/{number}/refunds", {"funder": funder})
+    return answer_when_mined(hub, intent, f"{funder} is refunded its part of task {number}", timeout_s)
 
 
 def _terms(file: Path) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
-from orchestrator.commands.output import CommandError, ExitCode
+import typer
+
+from orchestrator.commands.client import HubClient
+from orchestrator.commands.output import Answer, CommandError, ExitCode
 
 _POLL_S = 0.25
+
+TimeoutOption = Annotated[float, typer.Option("--timeout-s", help="How long to wait for the chain.")]
 
 Found = TypeVar("Found")
 
@@ -25,3 +30,25 @@ def wait_for(look: Callable[[], Found | None], what: str, timeout_s: float) -> F
             )
         time.sleep(_POLL_S)
     return found
+
+
+def mined(hub: HubClient, intent: Any) -> Any | None:
+    """An intent once it is on chain, else None.
+
+    Raises:
+        CommandError: the chain refuses it (exit code 3).
+    """
+    state = hub.get(f"/v1/intents/{intent['intent']}")
+    if state["status"] == "refused":
+        kind = state["kind"].replace("_", " ")
+        raise CommandError(
+            f"the chain refuses the {kind}: {state['error']}", code="refused", exit_code=ExitCode.REFUSED
+        )
+    return state if state["status"] == "mined" else None
+
+
+def answer_when_mined(hub: HubClient, intent: Any, words: str, timeout_s: float) -> Answer:
+    """The command's answer, once its intent is on chain. Raises CommandError."""
+    kind = intent["kind"].replace("_", " ")
+    state = wait_for(lambda: mined(hub, intent), f"the {kind}", timeout_s)
+    return Answer({"intent": state["intent"], "transaction": state["transaction_hash"]}, words)

@@ -3,7 +3,7 @@
 import json
 
 from orchestrator.dashboard import text
-from orchestrator.dashboard.rounds import RoundSetting, round_card
+from orchestrator.dashboard.rounds import FAULTS, RoundSetting, round_card
 from orchestrator.dashboard.view import (
     AccuracyPanel,
     AccuracyPoint,
@@ -25,6 +25,7 @@ from orchestrator.dashboard.view import (
 from orchestrator.dashboard.words import event_row, says_twice
 from orchestrator.domain.outbox import Intent, subject_of
 from orchestrator.domain.ports import EvaluationRecord
+from orchestrator.domain.state import NodeState, SlashState, SlashStatus
 from orchestrator.services.task_facts import TaskFacts
 
 SHOWN_ROUNDS = 8
@@ -79,7 +80,10 @@ def decisions_panel(facts: TaskFacts) -> DecisionsPanel:
     found = (
         *_silent_chain(facts),
         *_late_round(facts),
+        *_paused(facts),
         *_too_few_nodes(facts),
+        *_absent_nodes(facts),
+        *_pending_slashes(facts),
         *_empty_pool(facts),
         *_failed_run(facts),
         *(_refused(intent, facts) for intent in facts.refused if _still_matters(intent, facts)),
@@ -104,15 +108,17 @@ def accuracy_panel(facts: TaskFacts) -> AccuracyPanel:
 
 
 def nodes_panel(facts: TaskFacts) -> NodesPanel:
-    """Every admitted node, its stake and what it may claim."""
+    """Every node ever admitted, its stake and what it may claim."""
     return NodesPanel(
         tuple(
             NodeRow(
                 party=_party(facts, node.node),
                 group=node.group,
                 stake=node.stake,
-                claimable=node.earned - node.claimed,
+                leaving=node.unbonding_total,
+                claimable=node.claimable,
                 approved=node.node in facts.task.approved,
+                out_of_draws=_out_of_draws(node, facts),
                 roles=_roles(facts, node.node),
             )
             for node in facts.nodes
@@ -124,7 +130,6 @@ def rounds_panel(facts: TaskFacts, all_rounds: bool = False) -> RoundsPanel:
     """The newest rounds, or all of them."""
     newest_first = sorted(facts.rounds, key=lambda each: -each.round)
     shown = newest_first if all_rounds else newest_first[:SHOWN_ROUNDS]
-    groups = {node.node: node.group for node in facts.nodes}
     return RoundsPanel(
         cards=tuple(
             round_card(
@@ -132,8 +137,8 @@ def rounds_panel(facts: TaskFacts, all_rounds: bool = False) -> RoundsPanel:
                 RoundSetting(
                     config=facts.task.config,
                     names=facts.names,
-                    groups=groups,
                     gas=facts.gas.get(state.round, {}),
+                    slashes=facts.slashes,
                     now_unix_s=facts.now_unix_s,
                 ),
             )
@@ -183,8 +188,12 @@ def _roles(facts: TaskFacts, node: str) -> tuple[str, ...]:
 
 
 def _state(facts: TaskFacts) -> tuple[str, Tone]:
-    if facts.task.is_finished:
-        return "All rounds done", "good"
+    if facts.task.is_over:
+        return ("Cancelled", "warn") if facts.task.is_cancelled else ("All rounds done", "good")
+    if facts.task.is_cancelled:
+        return "Cancelled, last round open", "warn"
+    if facts.task.is_paused:
+        return "Paused", "warn"
     if facts.open_round is not None:
         return "Running", "live"
     if _too_few_nodes(facts):
@@ -242,21 +251,26 @@ def _late_round(facts: TaskFacts) -> tuple[Decision, ...]:
 
 
 def _too_few_nodes(facts: TaskFacts) -> tuple[Decision, ...]:
-    if facts.task.is_finished or facts.open_round is not None:
+    if not facts.task.may_open_rounds or facts.open_round is not None:
         return ()
     config = facts.task.config
     needed = max(config.proposers, config.voters)
     approved = [node for node in facts.nodes if node.node in facts.task.approved]
-    ready = [node for node in approved if node.stake > 0]
+    ready = [node for node in approved if node.eligible_stake(facts.registry.terms) > 0]
     if len(ready) >= needed:
         return ()
     silent = [_party(facts, node.node).name for node in facts.nodes if node not in approved]
     unstaked = [_party(facts, node.node).name for node in approved if node.stake == 0]
+    kept_out = [
+        _party(facts, node.node).name for node in approved if node.stake > 0 and _out_of_draws(node, facts)
+    ]
     detail = [f"{len(ready)} of {needed} nodes that a round needs have approved it and hold a stake."]
     if silent:
         detail.append(f"Not approved by: {', '.join(silent)}.")
     if unstaked:
         detail.append(f"Approved, without a stake: {', '.join(unstaked)}.")
+    if kept_out:
+        detail.append(f"Dismissed, or absent too often: {', '.join(kept_out)}.")
     if len(facts.nodes) < needed:
         detail.append(f"Only {len(facts.nodes)} are admitted.")
     return (
@@ -271,9 +285,66 @@ def _too_few_nodes(facts: TaskFacts) -> tuple[Decision, ...]:
     )
 
 
+def _paused(facts: TaskFacts) -> tuple[Decision, ...]:
+    if not facts.task.is_paused or facts.task.is_over:
+        return ()
+    return (
+        Decision(
+            "paused",
+            "warn",
+            "The task is paused",
+            "No round is opened until the council lifts the pause.",
+            "An admin lets it go on with",
+            f"collegium task unpause --task {facts.task.task}",
+        ),
+    )
+
+
+def _out_of_draws(node: NodeState, facts: TaskFacts) -> str | None:
+    if not node.admitted:
+        return "dismissed"
+    return "absent too often" if node.absences >= facts.registry.terms.most_absences else None
+
+
+def _absent_nodes(facts: TaskFacts) -> tuple[Decision, ...]:
+    if facts.task.is_over:
+        return ()
+    return tuple(
+        Decision(
+            f"absent-{node.node}",
+            "warn",
+            f"{_party(facts, node.node).name} was absent too often",
+            f"It missed {node.absences} rounds in a row and is not drawn until it says that it is back.",
+            "Its operator does so with",
+            "collegium node return",
+        )
+        for node in facts.nodes
+        if node.admitted and node.node in facts.task.approved and _out_of_draws(node, facts)
+    )
+
+
+def _pending_slashes(facts: TaskFacts) -> tuple[Decision, ...]:
+    pending = [slash for slash in facts.slashes if slash.status is SlashStatus.PENDING]
+    return tuple(_pending_slash(slash, facts) for slash in pending)
+
+
+def _pending_slash(slash: SlashState, facts: TaskFacts) -> Decision:
+    left_s = slash.executable_unix_s - facts.now_unix_s
+    fault = FAULTS[slash.fault]
+    detail = (
+        f"In round {slash.round} it {fault}; {text.tokens(slash.amount)} tokens of its stake are set aside."
+    )
+    title = f"A fault of {_party(facts, slash.node).name} is recorded"
+    key = f"slash-{slash.slash}"
+    if left_s > 0:
+        action = f"The council may waive it for another {text.duration(left_s)}:"
+        return Decision(key, "warn", title, detail, action, f"collegium slash waive --slash {slash.slash}")
+    action = "The time to waive it is over; it goes to the task's pool with"
+    return Decision(key, "calm", title, detail, action, f"collegium slash execute --slash {slash.slash}")
+
+
 def _empty_pool(facts: TaskFacts) -> tuple[Decision, ...]:
-    config = facts.task.config
-    if facts.task.pool > 0 or facts.task.rounds_requested >= config.rounds:
+    if facts.task.pool > 0 or not facts.task.may_open_rounds:
         return ()
     return (
         Decision(

@@ -6,8 +6,11 @@ from typing import Literal
 
 from contracts.messages import INVALID_SCORE, UNAVAILABLE_SCORE
 from contracts.phase import Phase
+from contracts.settlement import Fault, Standing
+from contracts.task_config import TaskConfig
 from orchestrator.dashboard import text
 from orchestrator.dashboard.view import (
+    FaultRow,
     GasRow,
     Party,
     ProposalRow,
@@ -17,14 +20,18 @@ from orchestrator.dashboard.view import (
     Segment,
     VoteRow,
 )
-from orchestrator.domain.chain import TaskConfig
-from orchestrator.domain.state import RoundState
+from orchestrator.domain.state import ProposalState, RoundState, SlashState
 
 OPEN_PHASES = (Phase.REQUESTED, Phase.TRAINING, Phase.COMMITTING, Phase.REVEALING, Phase.ATTESTING)
 BAR = 1000
 """Thousandths on the timeline."""
 OPEN_BAR = 850
 """An open round leaves the rest of its bar empty: how long it will last is not known."""
+FAULTS = {
+    Fault.ABSENT: "sent nothing",
+    Fault.UNREVEALED: "committed and did not reveal",
+    Fault.INVALID: "proposed an adapter that breaks the manifest",
+}
 TONE_LIMITS_MICRONATS = (10_000, 100_000, 500_000)
 """A score is coloured from 0.01 nats on, stronger from 0.1 and strongest from 0.5."""
 
@@ -35,8 +42,8 @@ class RoundSetting:
 
     config: TaskConfig
     names: Mapping[str, str]
-    groups: Mapping[str, int]
     gas: Mapping[str, int]
+    slashes: tuple[SlashState, ...]
     now_unix_s: int
 
     def party(self, node: str) -> Party:
@@ -63,18 +70,14 @@ def round_card(state: RoundState, setting: RoundSetting) -> RoundCard:
         rewards_why=(
             "nobody was paid for this round" if state.phase.closed else "credited when the round closes"
         ),
+        faults=tuple(_fault_row(slash, setting) for slash in setting.slashes if slash.round == state.round),
         outcome=outcome(state),
     )
 
 
-def last_open_phase(state: RoundState) -> Phase:
-    """The last phase that the round was in before it closed, or is in."""
-    return max((start.phase for start in state.phases if not start.phase.closed), default=Phase.REQUESTED)
-
-
 def outcome(state: RoundState) -> str:
     """Where the round stands, in a few words."""
-    accepted = sum(proposal.accepted is True for proposal in state.proposals)
+    accepted = sum(proposal.standing is Standing.ACCEPTED for proposal in state.proposals)
     of_proposals = f"{accepted} of {len(state.proposals)} proposals accepted"
     revealed = sum(vote.scores_micronats is not None for vote in state.votes)
     match state.phase:
@@ -93,7 +96,7 @@ def outcome(state: RoundState) -> str:
         case Phase.REJECTED:
             return f"{of_proposals}; the aggregate was not attested as better, the parent stays"
         case Phase.ABORTED:
-            return f"stopped in the phase {text.phase_name(last_open_phase(state))}; the parent stays"
+            return f"stopped in the phase {text.phase_name(state.last_open_phase)}; the parent stays"
         case _:
             return "waiting for the draw"
 
@@ -151,23 +154,37 @@ def _proposal_row(state: RoundState, node: str, setting: RoundSetting) -> Propos
         training = state.phase is Phase.TRAINING
         why = "still training" if training else "nothing came before the deadline"
         return ProposalRow(party, None, None, None, None, why)
-    why = ""
-    if proposal.accepted is None:
+    why, accepted = "", proposal.standing is Standing.ACCEPTED
+    if proposal.standing is Standing.NONE:
         why = "the round ended before the vote" if state.phase.closed else "the vote is not over"
-    elif not proposal.accepted:
-        why = _refusal(proposal.median_improvement_micronats, setting.config)
+    elif not accepted:
+        why = _refusal(proposal, setting.config)
     return ProposalRow(
         party=party,
         adapter_digest=proposal.adapter_digest,
         report_digest=proposal.report_digest,
         median_micronats=proposal.median_improvement_micronats,
-        accepted=proposal.accepted,
+        accepted=None if proposal.standing is Standing.NONE else accepted,
         why=why,
     )
 
 
-def _refusal(median_micronats: int | None, config: TaskConfig) -> str:
+def _fault_row(slash: SlashState, setting: RoundSetting) -> FaultRow:
+    return FaultRow(
+        slash=slash.slash,
+        party=setting.party(slash.node),
+        fault=FAULTS[slash.fault],
+        amount=slash.amount,
+        status=slash.status.value,
+        executable_unix_s=slash.executable_unix_s,
+    )
+
+
+def _refusal(proposal: ProposalState, config: TaskConfig) -> str:
     threshold = config.acceptance_threshold_micronats
+    median_micronats = proposal.median_improvement_micronats
+    if proposal.proven_invalid:
+        return "two thirds of the voters' stake hold its bytes, and they break the manifest"
     if median_micronats is None:
         return f"fewer than {config.min_scorers} voters scored it"
     if median_micronats <= threshold:
@@ -190,7 +207,7 @@ def _vote_row(state: RoundState, voter: str, columns: tuple[str, ...], setting: 
 def _vote_state(
     state: RoundState, voter: str
 ) -> Literal["waiting", "committed", "revealed", "absent", "not revealed", "not asked"]:
-    reached = last_open_phase(state)
+    reached = state.last_open_phase
     vote = state.vote_of(voter)
     if vote is None:
         if reached < Phase.COMMITTING:
@@ -205,8 +222,8 @@ def _vote_state(
 def _cell(state: RoundState, voter: str, proposer: str, setting: RoundSetting) -> ScoreCell:
     if voter == proposer:
         return ScoreCell("own", None, 0)
-    group = setting.groups.get(voter)
-    if group is not None and group == setting.groups.get(proposer):
+    group = state.group_of(voter)
+    if group is not None and group == state.group_of(proposer):
         return ScoreCell("group", None, 0)
     vote = state.vote_of(voter)
     places = [proposal.node for proposal in state.proposals]
@@ -221,7 +238,7 @@ def _cell(state: RoundState, voter: str, proposer: str, setting: RoundSetting) -
 
 
 def _attestation_why(state: RoundState) -> str:
-    if last_open_phase(state) < Phase.ATTESTING:
+    if state.last_open_phase < Phase.ATTESTING:
         return "not asked" if state.phase.closed else ""
     return "none came" if state.phase.closed else "waiting"
 

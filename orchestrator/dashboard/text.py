@@ -32,7 +32,7 @@ PHASE_MEANINGS = {
     Phase.ATTESTING: "the voters recompute the aggregate and attest its digest",
     Phase.FINAL: "the aggregate is the next round's parent",
     Phase.REJECTED: "nothing was accepted, or the aggregate was not better; the parent stays",
-    Phase.ABORTED: "a quorum was missed; the parent stays",
+    Phase.ABORTED: "a quorum was missed, or the task was paused; the parent stays",
 }
 
 

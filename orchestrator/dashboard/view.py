@@ -113,13 +113,18 @@ class AccuracyPanel:
 
 @dataclass(frozen=True)
 class NodeRow:
-    """``roles`` are those in the open round; ``approved`` is about this task."""
+    """``roles`` are those in the open round; ``approved`` is about this task.
+
+    ``out_of_draws`` says why the node cannot be drawn, if it cannot; ``leaving`` is on its way out.
+    """
 
     party: Party
     group: int
     stake: int
+    leaving: int
     claimable: int
     approved: bool
+    out_of_draws: str | None
     roles: tuple[str, ...]
 
 
@@ -179,6 +184,18 @@ class GasRow:
 
 
 @dataclass(frozen=True)
+class FaultRow:
+    """A fault in the round, in words, and the amount set aside for it; ``status`` is the slash's."""
+
+    slash: int
+    party: Party
+    fault: str
+    amount: int
+    status: str
+    executable_unix_s: int
+
+
+@dataclass(frozen=True)
 class RewardAmount:
     party: Party
     amount: int
@@ -199,6 +216,7 @@ class RoundCard:
     gas: tuple[GasRow, ...]
     rewards: tuple[RewardAmount, ...]
     rewards_why: str
+    faults: tuple[FaultRow, ...]
     outcome: str
 
     @property

@@ -2,6 +2,7 @@
 
 from contracts.phase import Phase
 from orchestrator.dashboard import text
+from orchestrator.dashboard.rounds import FAULTS
 from orchestrator.dashboard.view import EventRow, Tone
 from orchestrator.domain.ports import StreamEvent
 
@@ -10,12 +11,25 @@ PANELS = ("header", "decisions", "accuracy", "nodes", "rounds", "rewards", "even
 
 _SENTENCES = {
     "node.admitted": "{node} was admitted",
+    "node.left": "{node} was dismissed by the council",
+    "node.returned": "{node} is back",
+    "node.absent_too_often": "{node} was absent {absences} times running and is not drawn any more",
+    "node.exit_requested": "{node} takes {amount} tokens out of its stake",
+    "node.withdrawn": "{node} was paid {amount} tokens of its stake",
+    "node.migrated": "{node} moved {amount} tokens to the successor registry",
     "node.signer_rotated": "{node} changed its signing key",
     "node.stake_changed": "{node} now stakes {stake} tokens",
     "node.claimed": "{node} was paid {amount} tokens",
     "task.created": "The task was created on chain",
     "task.funded": "{amount} tokens were added to the pool",
+    "task.topped_up": "{amount} tokens were added to the pool by a slash or a gift",
     "task.approved": "{node} approved the task",
+    "task.revoked": "{node} took its approval back",
+    "task.paused": "The council paused the task",
+    "task.unpaused": "The council let the task go on",
+    "task.cancelled": "The council cancelled the task",
+    "task.ended": "The task is over; {refundable} tokens are left in its pool",
+    "task.refunded": "{amount} tokens were refunded",
     "round.requested": "Round {round} was requested",
     "round.drawn": "Round {round}: proposers and voters were drawn",
     "round.phase": "Round {round}: {phase}",
@@ -25,6 +39,11 @@ _SENTENCES = {
     "round.tallied": "Round {round}: {accepted} of {proposals} proposals accepted",
     "round.attested": "Round {round}: {node} attested the aggregate",
     "round.rewarded": "Round {round}: {paid} tokens of reward credited",
+    "fault.recorded": "Round {round}: {node} {fault}; {amount} tokens are set aside",
+    "slash.waived": "Round {round}: the council waived the slash of {node}, {amount} tokens",
+    "slash.executed": "Round {round}: the slash of {node}, {amount} tokens, went to the pool",
+    "registry.successor_named": "The council named a registry that stakes may move to",
+    "relay.skipped": "A message in a batch was refused by the chain",
     "evaluation.recorded": "{model} ({name}): {correct} of {records} test records right",
     "conductor.running": "Round {round}: its conductor is at work",
     "conductor.completed": "Round {round}: its conductor is done",
@@ -39,11 +58,15 @@ _PANELS_OF_SUBJECT: dict[str, tuple[str, ...]] = {
     "node": ("decisions", "nodes", "rewards", "events"),
     "task": ("header", "decisions", "nodes", "events"),
     "round": ("header", "decisions", "nodes", "rounds", "events"),
+    "fault": ("decisions", "nodes", "rounds", "events"),
+    "slash": ("header", "decisions", "nodes", "rounds", "events"),
+    "registry": ("events",),
+    "relay": ("events",),
     "evaluation": ("header", "accuracy", "events"),
     "conductor": ("decisions", "events"),
     "intent": ("decisions", "rounds", "events"),
 }
-_AMOUNTS = ("amount", "stake", "paid")
+_AMOUNTS = ("amount", "stake", "paid", "refundable")
 
 
 def panels_of(kind: str) -> tuple[str, ...]:
@@ -69,6 +92,8 @@ def event_row(event: StreamEvent, node_name: str | None) -> EventRow:
     }
     for key, value in announcement.facts.items():
         words[key] = text.tokens(int(str(value))) if key in _AMOUNTS else value
+    if announcement.kind == "fault.recorded":
+        words["fault"] = _fault(str(announcement.facts.get("fault", "")))
     phase = _phase(str(announcement.facts.get("phase", "")))
     if announcement.kind == "round.closed":
         sentence = (
@@ -95,6 +120,10 @@ class _Words(dict[str, object]):
         return "—"
 
 
+def _fault(name: str) -> str:
+    return next((words for fault, words in FAULTS.items() if fault.name.lower() == name), "broke a rule")
+
+
 def _phase(label: str) -> Phase:
     return next((phase for phase in Phase if phase.label == label), Phase.NONE)
 
@@ -109,4 +138,6 @@ def _tone(kind: str, phase: Phase) -> Tone:
         return "bad"
     if kind == "round.closed":
         return {Phase.FINAL: "good", Phase.REJECTED: "warn"}.get(phase, "bad")  # type: ignore[return-value]
+    if kind in ("fault.recorded", "node.absent_too_often", "node.left", "task.paused", "task.cancelled"):
+        return "warn"
     return "live" if kind == "round.phase" else "calm"

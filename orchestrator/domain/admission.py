@@ -1,36 +1,38 @@
-"""Whether a node's message may be relayed: what the contract would check, checked where it can be explained.
+"""Whether a round's message may be relayed: what the contract would check, checked where it can be explained.
 
-Nothing here reads artifacts; that an adapter is what its digest and the manifest say is checked apart.
+Nothing here reads artifacts; that an adapter is what its digest and the manifest say is checked apart. So are
+messages without a round (``membership``).
 """
 
 from dataclasses import dataclass
 from typing import assert_never
 
 from contracts.errors import InvalidMessage, WrongParent
-from contracts.messages import Approval, Attestation, Commit, Domain, Proposal, Reveal
+from contracts.messages import Attestation, Commit, Domain, Proposal, Reveal
 from contracts.phase import Phase
-from orchestrator.domain.chain import RelayApproval, RelayAttestation, RelayCommit, RelayProposal, RelayReveal
+from orchestrator.domain.chain import (
+    RelayAttestation,
+    RelayCommit,
+    RelayProposal,
+    RelayReveal,
+    RoundMessageCall,
+)
 from orchestrator.domain.errors import (
     BadSignature,
     Conflict,
     DeadlinePassed,
     NotDrawn,
-    NotFound,
     RepeatsAccepted,
     RepeatsParent,
-    Unacceptable,
     WrongCommitment,
     WrongContext,
     WrongPhase,
     WrongRound,
     WrongScoreCount,
 )
-from orchestrator.domain.state import NodeState, RoundState, TaskState
+from orchestrator.domain.state import NodeState, RoundState
 
-RoundCall = RelayProposal | RelayCommit | RelayReveal | RelayAttestation
-RoundMessage = Proposal | Commit | Reveal | Attestation
-
-_PHASE_OF: dict[type[RoundCall], Phase] = {
+_PHASE_OF: dict[type[RoundMessageCall], Phase] = {
     RelayProposal: Phase.TRAINING,
     RelayCommit: Phase.COMMITTING,
     RelayReveal: Phase.REVEALING,
@@ -50,7 +52,7 @@ class Place:
     now_unix_s: int
 
 
-def check_round_message(call: RoundCall, place: Place) -> None:
+def check_round_message(call: RoundMessageCall, place: Place) -> None:
     """Refuse a message that the round's contract would refuse now.
 
     Raises:
@@ -81,28 +83,6 @@ def check_round_message(call: RoundCall, place: Place) -> None:
             _check_attestation(call, place)
         case _:
             assert_never(call)
-
-
-def check_approval(
-    call: RelayApproval, task: TaskState, node: NodeState | None, domain: Domain, now_unix_s: int
-) -> None:
-    """Refuse an approval that the contract would refuse now, but for its nonce, which only the chain knows.
-
-    Raises:
-        NotFound: the node is not admitted.
-        Unacceptable: another spec, or expired.
-        BadSignature: not by the node's signing key.
-    """
-    approval = call.message
-    if node is None:
-        raise NotFound(f"node {approval.node} is not admitted")
-    if approval.spec_digest != task.config.spec_digest:
-        raise Unacceptable(
-            f"the approval is for spec {approval.spec_digest}, the task's is {task.config.spec_digest}"
-        )
-    if now_unix_s > approval.expiry_unix_s:
-        raise Unacceptable("the approval has expired")
-    _check_signature(approval, call.signature, node, domain)
 
 
 def _check_time(needed: Phase, place: Place) -> None:
@@ -166,7 +146,7 @@ def _drawn(node: str, drawn: tuple[str, ...], role: str, place: Place) -> NodeSt
 
 
 def _check_signature(
-    message: Approval | Proposal | Commit | Attestation, signature: str, node: NodeState, domain: Domain
+    message: Proposal | Commit | Attestation, signature: str, node: NodeState, domain: Domain
 ) -> None:
     try:
         message.require_signer(domain, signature, node.signer)

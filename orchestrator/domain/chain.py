@@ -1,204 +1,39 @@
-"""The chain as the control plane sees it: typed events, calls and the two ports to read and to send.
+"""The chain as the control plane sees it: blocks with events, calls, and the two ports to read and to send.
 
-An adapter translates web3 to these types; the projection and the outbox know nothing else of a chain.
+The events themselves are everybody's (``contracts.events``). An adapter translates web3 to these types; the
+projection and the outbox know nothing else of a chain.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from contracts.messages import Approval, Attestation, Commit, Proposal, Reveal
-from contracts.phase import Phase
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """What the council fixes for a task; the fields of ``TaskConfig`` in Solidity, in its order."""
-
-    spec_digest: str
-    genesis_digest: str
-    rounds: int
-    proposers: int
-    voters: int
-    min_proposals: int
-    min_reveals: int
-    min_scorers: int
-    attestation_quorum_bps: int
-    proposer_share_bps: int
-    acceptance_threshold_micronats: int
-    closeness_range_micronats: int
-    training_s: int
-    committing_s: int
-    revealing_s: int
-    attesting_s: int
-    stake_cap: int
-
-
-# Events, one per event of the contracts. Addresses are checksummed, digests 0x text, amounts base units.
-
-
-@dataclass(frozen=True)
-class NodeAdmitted:
-    node: str
-    signer: str
-    group: int
-
-
-@dataclass(frozen=True)
-class SignerRotated:
-    node: str
-    signer: str
-
-
-@dataclass(frozen=True)
-class StakeChanged:
-    """A deposit or a withdrawal; ``stake`` is what the node holds afterwards."""
-
-    node: str
-    stake: int
-
-
-@dataclass(frozen=True)
-class TaskCreated:
-    task: int
-    config: TaskConfig
-
-
-@dataclass(frozen=True)
-class TaskFunded:
-    task: int
-    amount: int
-    pool: int
-
-
-@dataclass(frozen=True)
-class Approved:
-    task: int
-    node: str
-    policy_digest: str
-
-
-@dataclass(frozen=True)
-class RoundRequested:
-    task: int
-    round: int
-    parent_digest: str
-    seed_block: int
-    reward: int
-    eligible: tuple[str, ...]
-    stakes: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    task: int
-    round: int
-    seed: str
-    proposers: tuple[str, ...]
-    voters: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class PhaseChanged:
-    task: int
-    round: int
-    phase: Phase
-    context: str
-    deadline_unix_s: int
-
-
-@dataclass(frozen=True)
-class Proposed:
-    task: int
-    round: int
-    node: str
-    adapter_digest: str
-    report_digest: str
-
-
-@dataclass(frozen=True)
-class Committed:
-    task: int
-    round: int
-    node: str
-    commitment: str
-
-
-@dataclass(frozen=True)
-class Revealed:
-    task: int
-    round: int
-    node: str
-    scores_micronats: tuple[int, ...]
-    salt: str
-
-
-@dataclass(frozen=True)
-class Tallied:
-    """Arrays follow the round's proposals, ascending by node."""
-
-    task: int
-    round: int
-    nodes: tuple[str, ...]
-    accepted: tuple[bool, ...]
-    has_median: tuple[bool, ...]
-    medians_micronats: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Attested:
-    task: int
-    round: int
-    node: str
-    aggregate_digest: str
-    score_micronats: int
-
-
-@dataclass(frozen=True)
-class RoundClosed:
-    """``parent_digest`` is what the next round starts from."""
-
-    task: int
-    round: int
-    phase: Phase
-    parent_digest: str
-
-
-@dataclass(frozen=True)
-class Rewarded:
-    task: int
-    round: int
-    nodes: tuple[str, ...]
-    amounts: tuple[int, ...]
-    returned: int
-
-
-@dataclass(frozen=True)
-class Claimed:
-    node: str
-    to: str
-    amount: int
-
-
-ChainEvent = (
-    NodeAdmitted
-    | SignerRotated
-    | StakeChanged
-    | TaskCreated
-    | TaskFunded
-    | Approved
-    | RoundRequested
-    | Drawn
-    | PhaseChanged
-    | Proposed
-    | Committed
-    | Revealed
-    | Tallied
-    | Attested
-    | RoundClosed
-    | Rewarded
-    | Claimed
+from contracts.events import Event
+from contracts.messages import (
+    Approval,
+    Attestation,
+    Commit,
+    Exit,
+    Migration,
+    Proposal,
+    Return,
+    Reveal,
+    Revocation,
+    Rotation,
 )
+from contracts.task_config import TaskConfig
+
+
+@dataclass(frozen=True)
+class StakeTerms:
+    """What the registry fixes for ever about stakes."""
+
+    unbonding_s: int = 14 * 24 * 3600
+    """How long a stake that leaves may still be slashed."""
+    appeal_s: int = 3 * 24 * 3600
+    """How long the council may waive a slash."""
+    most_absences: int = 3
+    """So many absences in a row keep a node out of draws until it says that it is back."""
 
 
 @dataclass(frozen=True)
@@ -215,14 +50,14 @@ class Block:
 class IndexedEvent:
     """An event and where it lies; unique by (transaction_hash, block_hash, log_index)."""
 
-    event: ChainEvent
+    event: Event
     block_number: int
     block_hash: str
     transaction_hash: str
     log_index: int
 
 
-# Calls, one per transaction that the control plane sends.
+# Calls, one per transaction that the control plane sends. First what only the council may do.
 
 
 @dataclass(frozen=True)
@@ -233,14 +68,43 @@ class AdmitNode:
 
 
 @dataclass(frozen=True)
+class WaiveSlash:
+    slash: int
+
+
+@dataclass(frozen=True)
 class CreateTask:
     config: TaskConfig
 
 
 @dataclass(frozen=True)
+class PauseTask:
+    task: int
+
+
+@dataclass(frozen=True)
+class UnpauseTask:
+    task: int
+
+
+@dataclass(frozen=True)
+class CancelTask:
+    task: int
+
+
+@dataclass(frozen=True)
 class FundTask:
+    """Anyone may; the control plane pays from the council's account, which gets back what is left."""
+
     task: int
     amount: int
+
+
+CouncilCall = AdmitNode | WaiveSlash | CreateTask | PauseTask | UnpauseTask | CancelTask | FundTask
+"""What the council's account sends."""
+
+
+# What anyone may do.
 
 
 @dataclass(frozen=True)
@@ -254,8 +118,62 @@ class Advance:
 
 
 @dataclass(frozen=True)
+class Claim:
+    node: str
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    node: str
+
+
+@dataclass(frozen=True)
+class ExecuteSlash:
+    slash: int
+
+
+@dataclass(frozen=True)
+class Refund:
+    task: int
+    funder: str
+
+
+# What nodes sign.
+
+
+@dataclass(frozen=True)
 class RelayApproval:
     message: Approval
+    signature: str
+
+
+@dataclass(frozen=True)
+class RelayRevocation:
+    message: Revocation
+    signature: str
+
+
+@dataclass(frozen=True)
+class RelayReturn:
+    message: Return
+    signature: str
+
+
+@dataclass(frozen=True)
+class RelayRotation:
+    message: Rotation
+    signature: str
+
+
+@dataclass(frozen=True)
+class RelayExit:
+    message: Exit
+    signature: str
+
+
+@dataclass(frozen=True)
+class RelayMigration:
+    message: Migration
     signature: str
 
 
@@ -282,23 +200,21 @@ class RelayAttestation:
     signature: str
 
 
-@dataclass(frozen=True)
-class Claim:
-    node: str
-
-
+TasksMessageCall = RelayApproval | RelayRevocation
+RegistryMessageCall = RelayReturn | RelayRotation | RelayExit | RelayMigration
+NodeMessageCall = TasksMessageCall | RegistryMessageCall
+"""Messages without a round: each uses up one of the node's nonces."""
+RoundMessageCall = RelayProposal | RelayCommit | RelayReveal | RelayAttestation
 Call = (
-    AdmitNode
-    | CreateTask
-    | FundTask
+    CouncilCall
     | RequestRound
     | Advance
-    | RelayApproval
-    | RelayProposal
-    | RelayCommit
-    | RelayReveal
-    | RelayAttestation
     | Claim
+    | Withdraw
+    | ExecuteSlash
+    | Refund
+    | NodeMessageCall
+    | RoundMessageCall
 )
 
 
@@ -352,8 +268,8 @@ class ChainReader(Protocol):
     def is_due(self, task: int) -> bool:
         """Whether ``advance`` would move the task's open round in the next block."""
 
-    def nonce_of(self, node: str) -> int:
-        """The node's next unused approval nonce."""
+    def stake_terms(self) -> StakeTerms:
+        """What the registry fixes for ever."""
 
 
 class TransactionLane(Protocol):

@@ -13,6 +13,12 @@ class NotFound(OrchestratorError):
     code = "not_found"
 
 
+class UnknownNode(NotFound):
+    """The node was never admitted."""
+
+    code = "unknown_node"
+
+
 class NotAllowed(OrchestratorError):
     """Whoever asks may not do this."""
 
@@ -61,10 +67,106 @@ class WrongRound(Conflict):
     code = "wrong_round"
 
 
+class WrongNode(Conflict):
+    """The message is of another node than the one it was sent for."""
+
+    code = "wrong_node"
+
+
 class WrongContext(Conflict):
     """The message was signed for another state of the round."""
 
     code = "wrong_context"
+
+
+class WrongNonce(Conflict):
+    """The message does not carry the node's next nonce."""
+
+    code = "wrong_nonce"
+
+
+class NodeDismissed(Conflict):
+    """The council has dismissed the node."""
+
+    code = "node_dismissed"
+
+
+class NotApproved(Conflict):
+    """The node does not approve the task, so there is nothing to take back."""
+
+    code = "not_approved"
+
+
+class TooManyExits(Conflict):
+    """As many amounts are on their way out as the contract keeps track of."""
+
+    code = "too_many_exits"
+
+
+class InOpenRounds(Conflict):
+    """The node has a seat in rounds that are not closed yet."""
+
+    code = "in_open_rounds"
+
+
+class SlashesPending(Conflict):
+    """The node waits for slashes to be waived or executed."""
+
+    code = "slashes_pending"
+
+
+class NothingMature(Conflict):
+    """Nothing of the node's stake can be paid out yet."""
+
+    code = "nothing_mature"
+
+
+class NothingToClaim(Conflict):
+    """The node has no rewards that were not paid yet."""
+
+    code = "nothing_to_claim"
+
+
+class NothingToRefund(Conflict):
+    """The task is not over, or its pool is empty."""
+
+    code = "nothing_to_refund"
+
+
+class TaskPaused(Conflict):
+    """The task is paused already."""
+
+    code = "task_paused"
+
+
+class TaskNotPaused(Conflict):
+    """The task is not paused."""
+
+    code = "task_not_paused"
+
+
+class TaskOver(Conflict):
+    """The task was cancelled, or its last round is closed."""
+
+    code = "task_over"
+
+
+class SlashSettled(Conflict):
+    """The slash was waived or executed before."""
+
+    code = "slash_settled"
+
+
+class AppealOver(Conflict):
+    """The time to waive the slash is over."""
+
+    code = "appeal_over"
+
+
+class AppealOpen(Conflict):
+    """The council may still waive the slash, so nobody may execute it yet."""
+
+    code = "appeal_open"
 
 
 class Unacceptable(OrchestratorError):
@@ -74,9 +176,33 @@ class Unacceptable(OrchestratorError):
 
 
 class BadSignature(Unacceptable):
-    """The signature is not the node's signing key's."""
+    """The signature is not by the key that must sign such a message."""
 
     code = "bad_signature"
+
+
+class Expired(Unacceptable):
+    """The message may not be relayed any more."""
+
+    code = "expired"
+
+
+class WrongSpec(Unacceptable):
+    """The approval is for another spec than the task's."""
+
+    code = "wrong_spec"
+
+
+class InsufficientStake(Unacceptable):
+    """The exit asks for more than the node stakes."""
+
+    code = "insufficient_stake"
+
+
+class WrongSuccessor(Unacceptable):
+    """The council has named another registry to move to, or none."""
+
+    code = "wrong_successor"
 
 
 class WrongCommitment(Unacceptable):

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from orchestrator.domain import chain
-from orchestrator.domain.chain import Call
+from orchestrator.domain.chain import Call, NodeMessageCall, RoundMessageCall
 
 
 class IntentStatus(StrEnum):
@@ -58,16 +58,28 @@ class CallSubject:
 
 _KINDS: dict[type[Call], str] = {
     chain.AdmitNode: "admit",
+    chain.WaiveSlash: "waive",
     chain.CreateTask: "create_task",
+    chain.PauseTask: "pause",
+    chain.UnpauseTask: "unpause",
+    chain.CancelTask: "cancel",
     chain.FundTask: "fund",
     chain.RequestRound: "request_round",
     chain.Advance: "advance",
+    chain.Claim: "claim",
+    chain.Withdraw: "withdraw",
+    chain.ExecuteSlash: "execute_slash",
+    chain.Refund: "refund",
     chain.RelayApproval: "approval",
+    chain.RelayRevocation: "revocation",
+    chain.RelayReturn: "return",
+    chain.RelayRotation: "rotation",
+    chain.RelayExit: "exit",
+    chain.RelayMigration: "migration",
     chain.RelayProposal: "proposal",
     chain.RelayCommit: "commit",
     chain.RelayReveal: "reveal",
     chain.RelayAttestation: "attestation",
-    chain.Claim: "claim",
 }
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {kind: TypeAdapter(call) for call, kind in _KINDS.items()}
 
@@ -93,31 +105,40 @@ def subject_of(call: Call, open_round: int | None = None) -> CallSubject:
     """What a call is about; ``open_round`` is the round that a request or an advance belongs to."""
     kind = call_kind(call)
     match call:
-        case chain.AdmitNode(node=node) | chain.Claim(node):
+        case chain.AdmitNode(node=node) | chain.Claim(node) | chain.Withdraw(node):
             return CallSubject(kind, node=node)
-        case chain.CreateTask():
+        case chain.CreateTask() | chain.WaiveSlash() | chain.ExecuteSlash():
             return CallSubject(kind)
-        case chain.FundTask(task=task):
+        case (
+            chain.FundTask(task=task)
+            | chain.Refund(task=task)
+            | chain.PauseTask(task)
+            | chain.UnpauseTask(task)
+            | chain.CancelTask(task)
+        ):
             return CallSubject(kind, task)
         case chain.RequestRound(task) | chain.Advance(task):
             return CallSubject(kind, task, open_round)
-        case chain.RelayApproval(message=approval):
-            return CallSubject(kind, approval.task, node=approval.node)
+        case chain.RelayApproval() | chain.RelayRevocation():
+            return CallSubject(kind, call.message.task, node=call.message.node)
+        case chain.RelayReturn() | chain.RelayRotation() | chain.RelayExit() | chain.RelayMigration():
+            return CallSubject(kind, node=call.message.node)
         case chain.RelayProposal() | chain.RelayCommit() | chain.RelayReveal() | chain.RelayAttestation():
             message = call.message
             return CallSubject(kind, message.task, message.round, message.node)
 
 
-def message_key(call: Call) -> str:
-    """The key that admits one message of a kind per node and state of a round.
+def message_key(call: NodeMessageCall | RoundMessageCall) -> str:
+    """The key of a node's message.
 
-    The context is part of it: after a reorganisation the same node signs anew for the same round.
+    One message for each of a node's nonces at a contract; in a round, one of a kind per node and state of the
+    round. The context is part of that: after a reorganisation the same node signs anew for the same round.
     """
     match call:
-        case chain.RelayApproval(message=approval):
-            return f"approval:{approval.task}:{approval.node}:{approval.nonce}"
+        case chain.RelayApproval() | chain.RelayRevocation():
+            return f"tasks:{call.message.node}:{call.message.nonce}"
+        case chain.RelayReturn() | chain.RelayRotation() | chain.RelayExit() | chain.RelayMigration():
+            return f"registry:{call.message.node}:{call.message.nonce}"
         case chain.RelayProposal() | chain.RelayCommit() | chain.RelayReveal() | chain.RelayAttestation():
             message = call.message
             return f"{call_kind(call)}:{message.task}:{message.round}:{message.context}:{message.node}"
-        case _:
-            raise ValueError(f"{call_kind(call)} carries no message of a node")

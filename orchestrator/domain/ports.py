@@ -13,7 +13,7 @@ from orchestrator.domain.chain import Block, Call, IndexedEvent, TransactionLane
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.outbox import Intent, IntentStatus
 from orchestrator.domain.projection import Announcement
-from orchestrator.domain.state import NodeState, RoundState, TaskState
+from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
 
 
 class Clock(Protocol):
@@ -173,6 +173,12 @@ class ProjectionRepository(Protocol):
     def add_events(self, events: Sequence[IndexedEvent]) -> None:
         """Keep the events themselves."""
 
+    def registry(self) -> RegistryState | None:
+        """The registry; None before the first block was indexed."""
+
+    def save_registry(self, state: RegistryState) -> None:
+        """Replace the registry."""
+
     def node(self, node: str) -> NodeState | None:
         """A node by its address."""
 
@@ -181,6 +187,18 @@ class ProjectionRepository(Protocol):
 
     def save_node(self, state: NodeState) -> None:
         """Insert or replace a node."""
+
+    def slash(self, slash: int) -> SlashState | None:
+        """A slash by its number."""
+
+    def slashes(self) -> list[SlashState]:
+        """All slashes, by number."""
+
+    def slashes_of_task(self, task: int) -> list[SlashState]:
+        """The slashes for faults in a task's rounds, by number."""
+
+    def save_slash(self, state: SlashState) -> None:
+        """Insert or replace a slash."""
 
     def task(self, task: int) -> TaskState | None:
         """A task by its number."""

@@ -2,6 +2,9 @@
 
 Time is the time of the event's block. The ledger knows how far it has read: an event at or before that
 place changes nothing and has no effect, so replaying a log is harmless. A phase never moves back.
+
+What the contracts keep and no event says outright (seats, absences, nonces, what is left of an exit) follows
+from the events by the contracts' own rules.
 """
 
 from collections.abc import Mapping
@@ -9,23 +12,36 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
+from eth_utils.address import is_same_address
+
+from contracts import events
 from contracts.phase import Phase
-from orchestrator.domain import chain
+from contracts.settlement import Attendance, Member, Standing, conducts
 from orchestrator.domain.chain import IndexedEvent
 from orchestrator.domain.state import (
     AttestationState,
     NodeState,
     PhaseStart,
     ProposalState,
+    RegistryState,
     RewardState,
     RoundState,
+    SlashState,
+    SlashStatus,
     StakedNode,
     TaskState,
+    UnbondingState,
     VoteState,
 )
 
+_NO_ADDRESS = "0x" + "00" * 20
+_MOST_COUNTED_ABSENCES = 255
+"""The contract counts in eight bits."""
+
 RoundKey = tuple[int, int]
 """(task, round)."""
+Fact = str | int | bool | None
+"""One thing that an announcement says beside its subjects."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +52,17 @@ class Announcement:
     task: int | None = None
     round: int | None = None
     node: str | None = None
-    facts: Mapping[str, str | int | bool | None] = field(default_factory=lambda: MappingProxyType({}))
+    facts: Mapping[str, Fact] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True)
 class Ledger:
     """The part of the projection at hand; ``read_to`` is (block number, log index) of its last event."""
 
+    registry: RegistryState
     read_to: tuple[int, int] = (-1, -1)
     nodes: Mapping[str, NodeState] = field(default_factory=dict)
+    slashes: Mapping[int, SlashState] = field(default_factory=dict)
     tasks: Mapping[int, TaskState] = field(default_factory=dict)
     rounds: Mapping[RoundKey, RoundState] = field(default_factory=dict)
 
@@ -60,70 +78,246 @@ def step(ledger: Ledger, indexed: IndexedEvent, now_unix_s: int) -> Step:
     """The ledger after one event of a block of that time, and what to announce.
 
     Raises:
-        ImpossibleEvent: the event's node, task or round is not in the ledger.
+        ImpossibleEvent: the event's node, slash, task or round is not in the ledger.
     """
     place = (indexed.block_number, indexed.log_index)
     if place <= ledger.read_to:
         return ledger, ()
     ledger = replace(ledger, read_to=place)
-    event = indexed.event
-    match event:
-        case chain.NodeAdmitted() | chain.SignerRotated() | chain.StakeChanged() | chain.Claimed():
-            return _step_node(ledger, event)
-        case chain.TaskCreated() | chain.TaskFunded() | chain.Approved():
-            return _step_task(ledger, event)
-        case chain.RoundRequested():
+    match indexed.event:
+        case events.NodeAdmitted() as event:
+            return _step_admission(ledger, event)
+        case events.SuccessorNamed() as event:
+            return _step_successor(ledger, event)
+        case events.FaultRecorded() as event:
+            return _step_fault(ledger, event)
+        case events.SlashWaived() | events.SlashExecuted() as event:
+            return _step_slash(ledger, event)
+        case events.TaskCreated() as event:
+            return _step_creation(ledger, event)
+        case events.Approved() | events.Revoked() as event:
+            return _step_approval(ledger, event)
+        case events.RoundRequested() as event:
             return _step_request(ledger, event, now_unix_s)
-        case chain.RoundClosed():
+        case events.Drawn() as event:
+            return _step_draw(ledger, event)
+        case events.RoundClosed() as event:
             return _step_close(ledger, event, now_unix_s)
-        case chain.Rewarded():
+        case events.Rewarded() as event:
             return _step_reward(ledger, event)
-        case _:
+        case events.RelaySkipped() as event:
+            facts = {"message_hash": event.message_hash, "reason": event.reason}
+            return ledger, (Announcement("relay.skipped", facts=facts),)
+        case (
+            events.NodeLeft()
+            | events.NodeReturned()
+            | events.SignerRotated()
+            | events.StakeDeposited()
+            | events.ExitRequested()
+            | events.Withdrawn()
+            | events.Migrated()
+            | events.Claimed() as event
+        ):
+            return _step_node(ledger, event, now_unix_s)
+        case (
+            events.TaskFunded()
+            | events.TaskToppedUp()
+            | events.TaskPauseChanged()
+            | events.TaskCancelled()
+            | events.TaskEnded()
+            | events.Refunded() as event
+        ):
+            return _step_task(ledger, event)
+        case event:
             return _step_round(ledger, event, now_unix_s)
 
 
-NodeEvent = chain.NodeAdmitted | chain.SignerRotated | chain.StakeChanged | chain.Claimed
+# Nodes
 
 
-def _step_node(ledger: Ledger, event: NodeEvent) -> Step:
-    match event:
-        case chain.NodeAdmitted(node, signer, group):
-            state = NodeState(node, signer, group)
-            announcement = Announcement("node.admitted", node=node, facts={"group": group})
-        case chain.SignerRotated(node, signer):
-            state = replace(_node(ledger, node), signer=signer)
-            announcement = Announcement("node.signer_rotated", node=node)
-        case chain.StakeChanged(node, stake):
-            state = replace(_node(ledger, node), stake=stake)
-            announcement = Announcement("node.stake_changed", node=node, facts={"stake": str(stake)})
-        case chain.Claimed(node, _, amount):
-            known = _node(ledger, node)
-            state = replace(known, claimed=known.claimed + amount)
-            announcement = Announcement("node.claimed", node=node, facts={"amount": str(amount)})
+def _step_admission(ledger: Ledger, event: events.NodeAdmitted) -> Step:
+    known = ledger.nodes.get(event.node)
+    if known is None:
+        state = NodeState(event.node, event.signer, event.group)
+    else:
+        state = replace(known, signer=event.signer, group=event.group, admitted=True)
+    announcement = Announcement("node.admitted", node=event.node, facts={"group": event.group})
     return _with_node(ledger, state), (announcement,)
 
 
-TaskEvent = chain.TaskCreated | chain.TaskFunded | chain.Approved
+NodeEvent = (
+    events.NodeLeft
+    | events.NodeReturned
+    | events.SignerRotated
+    | events.StakeDeposited
+    | events.ExitRequested
+    | events.Withdrawn
+    | events.Migrated
+    | events.Claimed
+)
 
 
-def _step_task(ledger: Ledger, event: TaskEvent) -> Step:
+def _step_node(ledger: Ledger, event: NodeEvent, now_unix_s: int) -> Step:
+    node = _node(ledger, event.node)
+    facts: dict[str, Fact] = {}
     match event:
-        case chain.TaskCreated(task, config):
-            state = TaskState(task, config, parent_digest=config.genesis_digest)
-            announcement = Announcement("task.created", task, facts={"spec_digest": config.spec_digest})
-        case chain.TaskFunded(task, amount, pool):
-            state = replace(_task(ledger, task), pool=pool)
-            announcement = Announcement("task.funded", task, facts={"amount": str(amount)})
-        case chain.Approved(task, node):
-            known = _task(ledger, task)
-            # A node may approve again, under another policy of its own.
-            approved = tuple(sorted({*known.approved, node}, key=_address_order))
-            state = replace(known, approved=approved)
-            announcement = Announcement("task.approved", task, node=node)
+        case events.NodeLeft():
+            kind, state = "node.left", replace(node, admitted=False)
+        case events.NodeReturned():
+            kind, state = "node.returned", replace(_spoken(node), absences=0)
+        case events.SignerRotated(signer=signer):
+            kind, state = "node.signer_rotated", replace(_spoken(node), signer=signer)
+            facts = {"signer": signer}
+        case events.StakeDeposited(stake=stake):
+            kind, state = "node.stake_changed", replace(node, stake=stake)
+            facts = {"stake": str(stake)}
+        case events.ExitRequested():
+            leaving = UnbondingState(event.matures_unix_s, event.amount)
+            state = replace(_spoken(node), stake=event.stake, unbonding=(*node.unbonding, leaving))
+            kind = "node.exit_requested"
+            facts = {"amount": str(event.amount), "matures_unix_s": event.matures_unix_s}
+        case events.Withdrawn(amount=amount):
+            kind, state = "node.withdrawn", _without_mature(node, amount, now_unix_s)
+            facts = {"amount": str(amount)}
+        case events.Migrated():
+            kind, state = "node.migrated", _without_mature(_spoken(node), event.amount, now_unix_s)
+            facts = {"amount": str(event.amount), "successor": event.successor}
+        case events.Claimed(amount=amount):
+            kind, state = "node.claimed", replace(node, claimed=node.claimed + amount)
+            facts = {"amount": str(amount)}
+    return _with_node(ledger, state), (Announcement(kind, node=event.node, facts=facts),)
+
+
+def _spoken(node: NodeState) -> NodeState:
+    """The node after a message of its own to the registry, which used up a nonce."""
+    return replace(node, registry_nonce=node.registry_nonce + 1)
+
+
+def _without_mature(node: NodeState, amount: int, now_unix_s: int) -> NodeState:
+    kept = tuple(each for each in node.unbonding if each.matures_unix_s > now_unix_s)
+    return replace(node, unbonding=kept, withdrawn=node.withdrawn + amount)
+
+
+def _step_successor(ledger: Ledger, event: events.SuccessorNamed) -> Step:
+    successor = None if is_same_address(event.successor, _NO_ADDRESS) else event.successor
+    ledger = replace(ledger, registry=replace(ledger.registry, successor=successor))
+    return ledger, (Announcement("registry.successor_named", facts={"successor": successor}),)
+
+
+# Faults and slashes
+
+
+def _step_fault(ledger: Ledger, event: events.FaultRecorded) -> Step:
+    node = _node(ledger, event.node)
+    slash = SlashState(
+        slash=event.slash,
+        node=event.node,
+        task=event.task,
+        round=event.round,
+        fault=event.fault,
+        amount=event.amount,
+        executable_unix_s=event.executable_unix_s,
+    )
+    out_of_leaving = event.amount - (node.stake - event.stake)
+    state = replace(
+        node,
+        stake=event.stake,
+        unbonding=_without_latest(node.unbonding, out_of_leaving),
+        pending_slashes=node.pending_slashes + 1,
+    )
+    facts: dict[str, Fact] = {
+        "fault": event.fault.name.lower(),
+        "slash": event.slash,
+        "amount": str(event.amount),
+        "executable_unix_s": event.executable_unix_s,
+    }
+    announcement = Announcement("fault.recorded", event.task, event.round, event.node, facts)
+    return _with_slash(_with_node(ledger, state), slash), (announcement,)
+
+
+def _without_latest(unbonding: tuple[UnbondingState, ...], amount: int) -> tuple[UnbondingState, ...]:
+    """What is leaving, less an amount that is taken from what matures last."""
+    kept = list(unbonding)
+    while amount > 0:
+        last = kept.pop()
+        if last.amount > amount:
+            kept.append(replace(last, amount=last.amount - amount))
+        amount -= min(amount, last.amount)
+    return tuple(kept)
+
+
+def _step_slash(ledger: Ledger, event: events.SlashWaived | events.SlashExecuted) -> Step:
+    slash, node = _slash(ledger, event.slash), _node(ledger, event.node)
+    node = replace(node, pending_slashes=node.pending_slashes - 1)
+    if isinstance(event, events.SlashWaived):
+        kind, status, node = "slash.waived", SlashStatus.WAIVED, replace(node, stake=event.stake)
+    else:
+        # Its amount reaches the pool by a ``TaskToppedUp`` of its own.
+        kind, status = "slash.executed", SlashStatus.EXECUTED
+    ledger = _with_slash(_with_node(ledger, node), replace(slash, status=status))
+    facts: dict[str, Fact] = {"slash": slash.slash, "amount": str(slash.amount)}
+    return ledger, (Announcement(kind, slash.task, slash.round, slash.node, facts),)
+
+
+# Tasks
+
+
+def _step_creation(ledger: Ledger, event: events.TaskCreated) -> Step:
+    state = TaskState(event.task, event.config, parent_digest=event.config.genesis_digest)
+    announcement = Announcement("task.created", event.task, facts={"spec_digest": event.spec_digest})
     return _with_task(ledger, state), (announcement,)
 
 
-def _step_request(ledger: Ledger, event: chain.RoundRequested, now_unix_s: int) -> Step:
+def _step_approval(ledger: Ledger, event: events.Approved | events.Revoked) -> Step:
+    task, node = _task(ledger, event.task), _node(ledger, event.node)
+    if isinstance(event, events.Approved):
+        # A node may approve again, under another policy of its own.
+        kind, nodes = "task.approved", {*task.approved, event.node}
+    else:
+        kind, nodes = "task.revoked", {*task.approved} - {event.node}
+    task = replace(task, approved=tuple(sorted(nodes, key=_address_order)))
+    ledger = _with_node(ledger, replace(node, tasks_nonce=node.tasks_nonce + 1))
+    return _with_task(ledger, task), (Announcement(kind, event.task, node=event.node),)
+
+
+TaskEvent = (
+    events.TaskFunded
+    | events.TaskToppedUp
+    | events.TaskPauseChanged
+    | events.TaskCancelled
+    | events.TaskEnded
+    | events.Refunded
+)
+
+
+def _step_task(ledger: Ledger, event: TaskEvent) -> Step:
+    task = _task(ledger, event.task)
+    facts: dict[str, Fact] = {}
+    match event:
+        case events.TaskFunded(amount=amount, pool=pool):
+            kind, state = "task.funded", replace(task, pool=pool, contributed=task.contributed + amount)
+            facts = {"amount": str(amount)}
+        case events.TaskToppedUp(amount=amount, pool=pool):
+            kind, state = "task.topped_up", replace(task, pool=pool)
+            facts = {"amount": str(amount)}
+        case events.TaskPauseChanged(is_paused=is_paused):
+            kind = "task.paused" if is_paused else "task.unpaused"
+            state = replace(task, pause_changes=task.pause_changes + 1)
+        case events.TaskCancelled():
+            kind, state = "task.cancelled", replace(task, is_cancelled=True)
+        case events.TaskEnded(pool=pool):
+            kind, state = "task.ended", replace(task, is_over=True, pool=pool)
+            facts = {"refundable": str(pool)}
+        case events.Refunded(amount=amount):
+            state = replace(task, pool=task.pool - amount, refunded=task.refunded + amount)
+            kind, facts = "task.refunded", {"amount": str(amount), "funder": event.funder}
+    return _with_task(ledger, state), (Announcement(kind, event.task, facts=facts),)
+
+
+# Rounds
+
+
+def _step_request(ledger: Ledger, event: events.RoundRequested, now_unix_s: int) -> Step:
     task = _task(ledger, event.task)
     state = RoundState(
         task=event.task,
@@ -136,28 +330,81 @@ def _step_request(ledger: Ledger, event: chain.RoundRequested, now_unix_s: int) 
         phases=(PhaseStart(Phase.REQUESTED, now_unix_s),),
     )
     # The contract takes the reward out of the pool here; ``Rewarded`` says what comes back.
-    task = replace(task, rounds_requested=event.round, pool=task.pool - event.reward)
+    task = replace(
+        task, rounds_requested=event.round, pool=task.pool - event.reward, open_reward=event.reward
+    )
     announcement = Announcement("round.requested", event.task, event.round)
     return _with_round(_with_task(ledger, task), state), (announcement,)
 
 
-def _step_close(ledger: Ledger, event: chain.RoundClosed, now_unix_s: int) -> Step:
+def _step_draw(ledger: Ledger, event: events.Drawn) -> Step:
+    state = replace(
+        _round(ledger, event.task, event.round),
+        seed=event.seed,
+        proposers=event.proposers,
+        voters=event.voters,
+        proposer_groups=event.proposer_groups,
+        voter_groups=event.voter_groups,
+    )
+    for address in state.drawn:
+        node = _node(ledger, address)
+        ledger = _with_node(ledger, replace(node, open_rounds=node.open_rounds + 1))
+    return _with_round(ledger, state), (Announcement("round.drawn", event.task, event.round),)
+
+
+def _step_close(ledger: Ledger, event: events.RoundClosed, now_unix_s: int) -> Step:
     task = _task(ledger, event.task)
-    state = _round(ledger, event.task, event.round)
-    state = _enter(state, event.phase, now_unix_s)
+    before = _round(ledger, event.task, event.round)
+    state = _enter(before, event.phase, now_unix_s)
     if event.phase is Phase.FINAL:
         state = replace(state, aggregate_digest=event.parent_digest)
     task = replace(task, rounds_closed=event.round, parent_digest=event.parent_digest)
-    facts = {"phase": event.phase.label, "parent_digest": event.parent_digest}
-    announcement = Announcement("round.closed", event.task, event.round, facts=facts)
-    return _with_round(_with_task(ledger, task), state), (announcement,)
+    facts: dict[str, Fact] = {"phase": event.phase.label, "parent_digest": event.parent_digest}
+    announcements = [Announcement("round.closed", event.task, event.round, facts=facts)]
+    for address, attendance in _attendance(task, state):
+        before_close = _node(ledger, address)
+        node = _freed(before_close, attendance)
+        ledger = _with_node(ledger, node)
+        if before_close.absences < ledger.registry.terms.most_absences <= node.absences:
+            # From here on it is not drawn any more until it says that it is back.
+            announcements.append(
+                Announcement("node.absent_too_often", node=address, facts={"absences": node.absences})
+            )
+    return _with_round(_with_task(ledger, task), state), tuple(announcements)
 
 
-def _step_reward(ledger: Ledger, event: chain.Rewarded) -> Step:
+def _attendance(task: TaskState, state: RoundState) -> tuple[tuple[str, Attendance], ...]:
+    """How every node with a seat attended a round that is closed, by the reference's rules."""
+    # A pause aborts the round as if nobody had been asked for anything, and comes before the closing.
+    last_phase = Phase.REQUESTED if task.is_paused else state.last_open_phase
+    found = conducts(
+        last_phase=last_phase,
+        # Groups and stakes bear on slashes, which have events of their own, and not on attendance.
+        proposers=[Member(node, group=0, stake=0) for node in state.proposers],
+        voters=[Member(node, group=0, stake=0) for node in state.voters],
+        proposed=[proposal.node for proposal in state.proposals],
+        committed=[vote.node for vote in state.votes],
+        revealed=[vote.node for vote in state.votes if vote.scores_micronats is not None],
+        tallies=(),
+        rules=task.config.rules,
+    )
+    return tuple((conduct.node, conduct.attendance) for conduct in found)
+
+
+def _freed(node: NodeState, attendance: Attendance) -> NodeState:
+    absences = node.absences
+    if attendance is Attendance.ATTENDED:
+        absences = 0
+    elif attendance is Attendance.ABSENT:
+        absences = min(absences + 1, _MOST_COUNTED_ABSENCES)
+    return replace(node, open_rounds=node.open_rounds - 1, absences=absences)
+
+
+def _step_reward(ledger: Ledger, event: events.Rewarded) -> Step:
     state = _round(ledger, event.task, event.round)
     rewards = tuple(RewardState(*pair) for pair in zip(event.nodes, event.amounts, strict=True))
     task = _task(ledger, event.task)
-    ledger = _with_task(ledger, replace(task, pool=task.pool + event.returned))
+    ledger = _with_task(ledger, replace(task, pool=task.pool + event.returned, open_reward=0))
     for reward in rewards:
         node = _node(ledger, reward.node)
         ledger = _with_node(ledger, replace(node, earned=node.earned + reward.amount))
@@ -167,22 +414,19 @@ def _step_reward(ledger: Ledger, event: chain.Rewarded) -> Step:
 
 
 RoundEvent = (
-    chain.Drawn
-    | chain.PhaseChanged
-    | chain.Proposed
-    | chain.Committed
-    | chain.Revealed
-    | chain.Tallied
-    | chain.Attested
+    events.PhaseChanged
+    | events.Proposed
+    | events.Committed
+    | events.Revealed
+    | events.Tallied
+    | events.Attested
 )
 
 
 def _step_round(ledger: Ledger, event: RoundEvent, now_unix_s: int) -> Step:
     state = _round(ledger, event.task, event.round)
     match event:
-        case chain.Drawn():
-            changed = replace(state, seed=event.seed, proposers=event.proposers, voters=event.voters)
-        case chain.PhaseChanged():
+        case events.PhaseChanged():
             if event.phase <= state.phase:
                 return ledger, ()
             changed = replace(
@@ -190,16 +434,16 @@ def _step_round(ledger: Ledger, event: RoundEvent, now_unix_s: int) -> Step:
                 context=event.context,
                 deadline_unix_s=event.deadline_unix_s,
             )
-        case chain.Proposed():
+        case events.Proposed():
             proposal = ProposalState(event.node, event.adapter_digest, event.report_digest)
             changed = replace(state, proposals=_add(state.proposals, proposal))
-        case chain.Committed():
+        case events.Committed():
             changed = replace(state, votes=_add(state.votes, VoteState(event.node, event.commitment)))
-        case chain.Revealed():
+        case events.Revealed():
             changed = replace(state, votes=tuple(_revealed(vote, event) for vote in state.votes))
-        case chain.Tallied():
+        case events.Tallied():
             changed = replace(state, proposals=_tallied(state.proposals, event))
-        case chain.Attested():
+        case events.Attested():
             attestation = AttestationState(event.node, event.aggregate_digest, event.score_micronats)
             changed = replace(state, attestations=_add(state.attestations, attestation))
     return _with_round(ledger, changed), (_round_announcement(event),)
@@ -207,24 +451,23 @@ def _step_round(ledger: Ledger, event: RoundEvent, now_unix_s: int) -> Step:
 
 def _round_announcement(event: RoundEvent) -> Announcement:
     node: str | None = None
-    facts: dict[str, str | int | bool | None] = {}
+    facts: dict[str, Fact] = {}
     match event:
-        case chain.Drawn():
-            kind = "round.drawn"
-        case chain.PhaseChanged():
+        case events.PhaseChanged():
             kind = "round.phase"
             facts = {"phase": event.phase.label, "deadline_unix_s": event.deadline_unix_s}
-        case chain.Proposed():
+        case events.Proposed():
             kind, node = "round.proposed", event.node
             facts = {"adapter_digest": event.adapter_digest}
-        case chain.Committed():
+        case events.Committed():
             kind, node = "round.committed", event.node
-        case chain.Revealed():
+        case events.Revealed():
             kind, node = "round.revealed", event.node
-        case chain.Tallied():
+        case events.Tallied():
             kind = "round.tallied"
-            facts = {"accepted": sum(event.accepted), "proposals": len(event.nodes)}
-        case chain.Attested():
+            accepted = sum(standing is Standing.ACCEPTED for standing in event.standings)
+            facts = {"accepted": accepted, "proposals": len(event.nodes)}
+        case events.Attested():
             kind, node = "round.attested", event.node
     return Announcement(kind, event.task, event.round, node, facts)
 
@@ -241,29 +484,31 @@ def _enter(state: RoundState, phase: Phase, now_unix_s: int) -> RoundState:
     )
 
 
-def _revealed(vote: VoteState, event: chain.Revealed) -> VoteState:
+def _revealed(vote: VoteState, event: events.Revealed) -> VoteState:
     if vote.node != event.node or vote.scores_micronats is not None:
         return vote
     return replace(vote, scores_micronats=event.scores_micronats)
 
 
-def _tallied(proposals: tuple[ProposalState, ...], event: chain.Tallied) -> tuple[ProposalState, ...]:
+def _tallied(proposals: tuple[ProposalState, ...], event: events.Tallied) -> tuple[ProposalState, ...]:
     verdicts = {
-        node: (accepted, median if has_median else None)
-        for node, accepted, has_median, median in zip(
-            event.nodes, event.accepted, event.has_median, event.medians_micronats, strict=True
+        node: (standing, median if standing >= Standing.REFUSED else None, proven_invalid)
+        for node, standing, median, proven_invalid in zip(
+            event.nodes, event.standings, event.medians_micronats, event.proven_invalid, strict=True
         )
     }
-    return tuple(
-        replace(
-            proposal,
-            accepted=verdicts[proposal.node][0],
-            median_improvement_micronats=verdicts[proposal.node][1],
-        )
-        if proposal.node in verdicts
-        else proposal
-        for proposal in proposals
-    )
+    tallied = []
+    for proposal in proposals:
+        if proposal.node in verdicts:
+            standing, median, proven_invalid = verdicts[proposal.node]
+            proposal = replace(
+                proposal,
+                standing=standing,
+                median_improvement_micronats=median,
+                proven_invalid=proven_invalid,
+            )
+        tallied.append(proposal)
+    return tuple(tallied)
 
 
 class _OfNode(Protocol):
@@ -291,6 +536,12 @@ def _node(ledger: Ledger, node: str) -> NodeState:
     return ledger.nodes[node]
 
 
+def _slash(ledger: Ledger, slash: int) -> SlashState:
+    if slash not in ledger.slashes:
+        raise ImpossibleEvent(f"slash {slash} was never recorded")
+    return ledger.slashes[slash]
+
+
 def _task(ledger: Ledger, task: int) -> TaskState:
     if task not in ledger.tasks:
         raise ImpossibleEvent(f"task {task} was never created")
@@ -305,6 +556,10 @@ def _round(ledger: Ledger, task: int, round_number: int) -> RoundState:
 
 def _with_node(ledger: Ledger, state: NodeState) -> Ledger:
     return replace(ledger, nodes={**ledger.nodes, state.node: state})
+
+
+def _with_slash(ledger: Ledger, state: SlashState) -> Ledger:
+    return replace(ledger, slashes={**ledger.slashes, state.slash: state})
 
 
 def _with_task(ledger: Ledger, state: TaskState) -> Ledger:

@@ -31,7 +31,7 @@ class Situation:
     task: TaskState
     open_round: RoundState | None
     eligible_nodes: int
-    """Approved nodes that hold a stake."""
+    """Approved nodes whose stake counts in a draw."""
     is_due: bool
     pool_ordered: int
     """Base units that the admin ordered for the pool; 0 for a task made elsewhere."""
@@ -66,7 +66,7 @@ def next_actions(situation: Situation, now_unix_s: int) -> tuple[Action, ...]:
     """What to do now; asking again before anything changed gives the same actions, and the same keys."""
     task, open_round = situation.task, situation.open_round
     actions: list[Action] = []
-    if situation.pool_ordered > 0 and not situation.is_funded:
+    if situation.pool_ordered > 0 and not situation.is_funded and not task.is_over:
         actions.append(Send(situation.fund_key, FundTask(task.task, situation.pool_ordered)))
     if open_round is None:
         if not actions and _can_request(situation):
@@ -99,7 +99,7 @@ def retry_delay_s(attempts: int) -> int:
 
 def _can_request(situation: Situation) -> bool:
     task = situation.task
-    if task.rounds_requested >= task.config.rounds:
+    if not task.may_open_rounds:
         return False
     return situation.eligible_nodes >= max(task.config.proposers, task.config.voters)
 

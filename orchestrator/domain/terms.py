@@ -2,7 +2,8 @@
 
 from contracts.digests import ZERO_DIGEST
 from contracts.messages import MAX_PROPOSERS, SCORE_LIMIT_MICRONATS
-from orchestrator.domain.chain import TaskConfig
+from contracts.task_config import TaskConfig
+from orchestrator.domain.chain import StakeTerms
 from orchestrator.domain.errors import WrongTerms
 
 MAX_VOTERS = 64
@@ -28,6 +29,10 @@ def check_terms(config: TaskConfig) -> None:
         ),
         (0 <= config.proposer_share_bps <= _BASIS_POINTS, "0 ≤ proposer_share_bps ≤ 10000"),
         (
+            0 <= config.absent_bps <= config.unrevealed_bps <= config.invalid_bps <= _BASIS_POINTS,
+            "0 ≤ absent_bps ≤ unrevealed_bps ≤ invalid_bps ≤ 10000",
+        ),
+        (
             abs(config.acceptance_threshold_micronats) <= SCORE_LIMIT_MICRONATS,
             f"acceptance_threshold_micronats within ±{SCORE_LIMIT_MICRONATS}",
         ),
@@ -49,3 +54,17 @@ def check_terms(config: TaskConfig) -> None:
     for holds, rule in rules:
         if not holds:
             raise WrongTerms(f"the task's terms break a rule: {rule}")
+
+
+def check_durations(config: TaskConfig, terms: StakeTerms) -> None:
+    """Refuse rounds that outlast an exit: a stake that leaves as one begins must still bear its slashes.
+
+    Raises:
+        WrongTerms: the message gives the sums.
+    """
+    needed_s = config.longest_round_s + terms.appeal_s
+    if needed_s > terms.unbonding_s:
+        raise WrongTerms(
+            f"the phases and the appeal window last {needed_s} s together, "
+            f"and stakes leave within {terms.unbonding_s} s"
+        )

@@ -4,23 +4,55 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.domain.chain import TaskConfig
+from contracts.task_config import TaskConfig
 from orchestrator.domain.outbox import IntentStatus
+from orchestrator.domain.state import SlashStatus
 
-TaskStatus = Literal["ordered", "refused", "active", "finished"]
+TaskStatus = Literal["ordered", "refused", "active", "paused", "ending", "cancelled", "finished"]
+"""Ending: cancelled, and its last round is still open."""
+FaultName = Literal["absent", "unrevealed", "invalid"]
+StandingName = Literal["unscored", "refused", "accepted"]
+
+
+@dataclass(frozen=True)
+class UnbondingView:
+    """An amount on its way out of a stake."""
+
+    matures_unix_s: int
+    amount: int
 
 
 @dataclass(frozen=True)
 class NodeView:
-    """A node; ``name`` None where nobody gave it one."""
+    """A node; ``name`` None where nobody gave it one. ``eligible_stake`` is 0 while it cannot be drawn."""
 
     node: str
     name: str | None
     signer: str
     group: int
+    admitted: bool
     stake: int
+    eligible_stake: int
+    unbonding: tuple[UnbondingView, ...]
+    open_rounds: int
+    pending_slashes: int
+    absences: int
     earned: int
     claimable: int
+
+
+@dataclass(frozen=True)
+class SlashView:
+    """A fault of a node in a round, and the amount set aside for it."""
+
+    slash: int
+    node: str
+    task: int
+    round: int
+    fault: FaultName
+    amount: int
+    executable_unix_s: int
+    status: SlashStatus
 
 
 @dataclass(frozen=True)
@@ -32,6 +64,9 @@ class TaskView:
     status: TaskStatus
     config: TaskConfig
     pool: int
+    open_reward: int
+    contributed: int
+    refunded: int
     parent_digest: str
     rounds_requested: int
     rounds_closed: int
@@ -63,13 +98,14 @@ class PhaseView:
 
 @dataclass(frozen=True)
 class ProposalView:
-    """A proposal; verdict None before the tally, median None also where too few scored it."""
+    """A proposal; standing None before the tally, median None also where too few scored it."""
 
     node: str
     adapter_digest: str
     report_digest: str
-    accepted: bool | None
+    standing: StandingName | None
     median_improvement_micronats: int | None
+    proven_invalid: bool
 
 
 @dataclass(frozen=True)
@@ -118,6 +154,7 @@ class RoundView:
     votes: tuple[VoteView, ...]
     attestations: tuple[AttestationView, ...]
     rewards: tuple[RewardView, ...]
+    slashes: tuple[SlashView, ...]
     phases: tuple[PhaseView, ...]
     gas: Mapping[str, int]
     seconds: Mapping[str, int]

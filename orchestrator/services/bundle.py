@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.services.artifacts import ArtifactService
+from orchestrator.services.council import CouncilService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.messages import MessageService
@@ -21,6 +22,7 @@ class Services:
     feed: EventFeed
     artifacts: ArtifactService
     nodes: NodeService
+    council: CouncilService
     tasks: TaskService
     messages: MessageService
     evaluations: EvaluationService

@@ -4,21 +4,13 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from orchestrator.domain.chain import (
-    Block,
-    ChainError,
-    ChainEvent,
-    ChainReader,
-    Claimed,
-    IndexedEvent,
-    NodeAdmitted,
-    Rewarded,
-    SignerRotated,
-    StakeChanged,
-)
+from contracts import events
+from contracts.events import Event
+from orchestrator.domain.chain import Block, ChainError, ChainReader, IndexedEvent, StakeTerms
 from orchestrator.domain.outbox import Intent, IntentStatus
 from orchestrator.domain.ports import Clock, Lanes, ProjectionRepository, Records
 from orchestrator.domain.projection import Announcement, Ledger, step
+from orchestrator.domain.state import RegistryState, RoundState
 
 _BATCH_BLOCKS = 500
 RESTORED_AFTER_S = 60
@@ -116,10 +108,11 @@ class Indexer:
             raise ChainError("the chain was reorganised while it was read")
 
     def _apply(self, batch: _Batch, last: Block | None) -> None:
+        terms = self.reader.stake_terms()
         with self.records.write() as unit:
             if unit.projection.last_block() != last:
                 raise ChainError("another worker indexed the same blocks")
-            for announcement in _project(unit.projection, batch):
+            for announcement in _project(unit.projection, batch, terms):
                 unit.stream.append(announcement, self.clock.now_unix_s())
                 logger.info("%s", _in_words(announcement))
 
@@ -129,6 +122,7 @@ class Indexer:
         logger.warning(
             "the chain was reorganised: building the projection again from block %d", self.first_block
         )
+        terms = self.reader.stake_terms()
         batches = list(self._read(None, head))
         with self.records.read() as unit:
             settled = unit.outbox.settled_from_block(self.first_block)
@@ -137,7 +131,7 @@ class Indexer:
         with self.records.write() as unit:
             unit.projection.clear()
             for batch in batches:
-                _project(unit.projection, batch)
+                _project(unit.projection, batch, terms)
             for before, after in reopened:
                 unit.outbox.save(after, before.status)
             facts = {"head": head.number, "reopened_intents": len(reopened)}
@@ -163,15 +157,19 @@ class Indexer:
         return intent, sent
 
 
-def _project(projection: ProjectionRepository, batch: _Batch) -> list[Announcement]:
+def _project(projection: ProjectionRepository, batch: _Batch, terms: StakeTerms) -> list[Announcement]:
     """Apply a batch to the stored projection; what to announce."""
-    ledger, announcements = Ledger(), list[Announcement]()
+    ledger = Ledger(registry=projection.registry() or RegistryState(terms))
+    announcements = list[Announcement]()
     for indexed in batch.events:
         ledger = _with_subjects(projection, ledger, indexed.event)
         ledger, said = step(ledger, indexed, batch.block_times_unix_s[indexed.block_number])
         announcements += said
+    projection.save_registry(ledger.registry)
     for node in ledger.nodes.values():
         projection.save_node(node)
+    for slash in ledger.slashes.values():
+        projection.save_slash(slash)
     for task in ledger.tasks.values():
         projection.save_task(task)
     for state in ledger.rounds.values():
@@ -181,12 +179,10 @@ def _project(projection: ProjectionRepository, batch: _Batch) -> list[Announceme
     return announcements
 
 
-def _with_subjects(projection: ProjectionRepository, ledger: Ledger, event: ChainEvent) -> Ledger:
+def _with_subjects(projection: ProjectionRepository, ledger: Ledger, event: Event) -> Ledger:
     """The ledger with what the event concerns, as far as it is stored and not at hand."""
-    nodes, tasks, rounds = dict(ledger.nodes), dict(ledger.tasks), dict(ledger.rounds)
-    for address in _nodes_of(event):
-        if address not in nodes and (node := projection.node(address)) is not None:
-            nodes[address] = node
+    nodes, slashes = dict(ledger.nodes), dict(ledger.slashes)
+    tasks, rounds = dict(ledger.tasks), dict(ledger.rounds)
     task, round_number = getattr(event, "task", None), getattr(event, "round", None)
     if task is not None and task not in tasks and (known := projection.task(task)) is not None:
         tasks[task] = known
@@ -194,14 +190,41 @@ def _with_subjects(projection: ProjectionRepository, ledger: Ledger, event: Chai
         state = projection.round(task, round_number)
         if state is not None:
             rounds[task, round_number] = state
-    return replace(ledger, nodes=nodes, tasks=tasks, rounds=rounds)
+    if isinstance(event, events.SlashWaived | events.SlashExecuted) and event.slash not in slashes:
+        slash = projection.slash(event.slash)
+        if slash is not None:
+            slashes[event.slash] = slash
+    for address in _nodes_of(event, rounds.get((task, round_number)) if task and round_number else None):
+        if address not in nodes and (node := projection.node(address)) is not None:
+            nodes[address] = node
+    return replace(ledger, nodes=nodes, slashes=slashes, tasks=tasks, rounds=rounds)
 
 
-def _nodes_of(event: ChainEvent) -> tuple[str, ...]:
+def _nodes_of(event: Event, state: RoundState | None) -> tuple[str, ...]:
+    """The nodes whose state an event may change; ``state`` is the event's round, if it has one."""
     match event:
-        case Rewarded():
+        case events.Rewarded():
             return event.nodes
-        case NodeAdmitted() | SignerRotated() | StakeChanged() | Claimed():
+        case events.Drawn():
+            return (*event.proposers, *event.voters)
+        case events.RoundClosed():
+            return () if state is None else state.drawn
+        case (
+            events.NodeAdmitted()
+            | events.NodeLeft()
+            | events.NodeReturned()
+            | events.SignerRotated()
+            | events.StakeDeposited()
+            | events.ExitRequested()
+            | events.Withdrawn()
+            | events.Migrated()
+            | events.FaultRecorded()
+            | events.SlashWaived()
+            | events.SlashExecuted()
+            | events.Approved()
+            | events.Revoked()
+            | events.Claimed()
+        ):
             return (event.node,)
         case _:
             return ()

@@ -2,10 +2,17 @@
 
 from dataclasses import dataclass
 
-from contracts.messages import Domain
-from orchestrator.domain.admission import Place, RoundCall, check_approval, check_round_message
-from orchestrator.domain.chain import RelayApproval, RelayProposal
-from orchestrator.domain.errors import ArtifactMissing, NotFound, WrongRound
+from contracts.deployment import Deployment
+from orchestrator.domain.admission import Place, check_round_message
+from orchestrator.domain.chain import (
+    NodeMessageCall,
+    RegistryMessageCall,
+    RelayProposal,
+    RoundMessageCall,
+    TasksMessageCall,
+)
+from orchestrator.domain.errors import ArtifactMissing, NotFound, Unavailable, WrongNode, WrongRound
+from orchestrator.domain.membership import Membership, check_node_message
 from orchestrator.domain.outbox import Intent, IntentStatus, message_key
 from orchestrator.domain.ports import ArtifactStore, Clock, Records, Unit
 from orchestrator.domain.state import TaskState
@@ -15,14 +22,14 @@ from orchestrator.services.tasks import check_stored_adapter, stored_spec
 
 @dataclass(frozen=True)
 class MessageService:
-    """Takes messages of nodes; ``domain`` is the one that they sign in."""
+    """Takes messages of nodes; ``deployment`` names the contracts that they sign for."""
 
     records: Records
     artifacts: ArtifactStore
-    domain: Domain
+    deployment: Deployment
     clock: Clock
 
-    def relay(self, task: int, round_number: int, call: RoundCall) -> Intent:
+    def relay(self, task: int, round_number: int, call: RoundMessageCall) -> Intent:
         """Record a round's message for relay; the same message again gives the same intent.
 
         Raises:
@@ -47,24 +54,49 @@ class MessageService:
             self._check(unit, task, round_number, call)
             return enqueue(unit, key, call, self.clock.now_unix_s())
 
-    def approve(self, task: int, call: RelayApproval) -> Intent:
-        """Record a node's approval of a task for relay; the same approval again gives the same intent.
+    def relay_of_task(self, task: int, call: TasksMessageCall) -> Intent:
+        """Record a node's approval or revocation for relay; the same message again gives the same intent.
 
         Raises:
-            NotFound: the chain has no such task or node.
-            OrchestratorError: as ``check_approval``.
-            Conflict: the node signed another approval with the same nonce.
+            NotFound: the chain has no such task.
+            OrchestratorError: as ``check_node_message``.
+            Conflict: another message with the same nonce was recorded.
         """
+        if call.message.task != task:
+            raise WrongRound(f"the message is for task {call.message.task}, not for task {task}")
+        return self._relay_of_node(call, task)
+
+    def relay_of_node(self, node: str, call: RegistryMessageCall) -> Intent:
+        """Record what a node says to the registry for relay; the same message again gives the same intent.
+
+        Raises:
+            OrchestratorError: as ``check_node_message``.
+            Conflict: another message with the same nonce was recorded.
+        """
+        if call.message.node != node:
+            raise WrongNode(f"the message is of node {call.message.node}, not of {node}")
+        return self._relay_of_node(call, None)
+
+    def _relay_of_node(self, call: NodeMessageCall, task: int | None) -> Intent:
         key = message_key(call)
         with self.records.write() as unit:
-            state = _task(unit, task)
-            if call.message.task != task:
-                raise WrongRound(f"the approval is for task {call.message.task}, not for task {task}")
-            node = unit.projection.node(call.message.node)
-            check_approval(call, state, node, self.domain, _chain_time_unix_s(unit, self.clock))
+            known = unit.outbox.by_key(key)
+            if known is not None and known.call == call and known.status is not IntentStatus.REFUSED:
+                return known
+            registry = unit.projection.registry()
+            if registry is None:
+                raise Unavailable("the worker has not read the chain yet; try again in a moment")
+            membership = Membership(
+                node=unit.projection.node(call.message.node),
+                task=None if task is None else _task(unit, task),
+                registry=registry,
+                deployment=self.deployment,
+                now_unix_s=chain_time_unix_s(unit, self.clock),
+            )
+            check_node_message(call, membership)
             return enqueue(unit, key, call, self.clock.now_unix_s())
 
-    def _check(self, unit: Unit, task: int, round_number: int, call: RoundCall) -> None:
+    def _check(self, unit: Unit, task: int, round_number: int, call: RoundMessageCall) -> None:
         state = unit.projection.round(task, round_number)
         if state is None:
             raise NotFound(f"task {task} has no round {round_number}")
@@ -72,8 +104,8 @@ class MessageService:
             round=state,
             accepted_before=unit.projection.accepted_digests(task),
             node=unit.projection.node(call.message.node),
-            domain=self.domain,
-            now_unix_s=_chain_time_unix_s(unit, self.clock),
+            domain=self.deployment.rounds_domain,
+            now_unix_s=chain_time_unix_s(unit, self.clock),
         )
         check_round_message(call, place)
 
@@ -97,7 +129,7 @@ def _task(unit: Unit, task: int) -> TaskState:
     return state
 
 
-def _chain_time_unix_s(unit: Unit, clock: Clock) -> int:
+def chain_time_unix_s(unit: Unit, clock: Clock) -> int:
     """The newest indexed block's time: deadlines are the chain's, not this machine's."""
     last = unit.projection.last_block()
     return clock.now_unix_s() if last is None else last.timestamp_unix_s

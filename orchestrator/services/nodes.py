@@ -1,17 +1,20 @@
-"""Admission of nodes: the council's call, sent by the worker."""
+"""Nodes: the council admits them, and anyone may have them paid; the worker sends the calls."""
 
 from dataclasses import dataclass
 
-from orchestrator.domain.chain import AdmitNode
-from orchestrator.domain.errors import Conflict
+from orchestrator.domain.chain import AdmitNode, Claim, Withdraw
+from orchestrator.domain.errors import Conflict, UnknownNode
+from orchestrator.domain.membership import check_claim, check_withdrawal
 from orchestrator.domain.outbox import Intent
-from orchestrator.domain.ports import Clock, Records
+from orchestrator.domain.ports import Clock, Records, Unit
+from orchestrator.domain.state import NodeState
+from orchestrator.services.messages import chain_time_unix_s
 from orchestrator.services.outbox import enqueue
 
 
 @dataclass(frozen=True)
 class NodeService:
-    """Admissions and display names."""
+    """Admissions, display names, and payments that anyone may trigger."""
 
     records: Records
     clock: Clock
@@ -28,3 +31,36 @@ class NodeService:
                 raise Conflict(f"another node is named {name!r}")
             unit.names.set_name(node, name)
             return intent
+
+    def withdraw(self, node: str) -> Intent:
+        """Record the payment of what has matured of a node's stake, to its own account.
+
+        Raises:
+            UnknownNode: it was never admitted.
+            InOpenRounds, SlashesPending, NothingMature: the registry would not pay now.
+        """
+        with self.records.write() as unit:
+            state = _node(unit, node)
+            check_withdrawal(state, chain_time_unix_s(unit, self.clock))
+            # What was paid before numbers the payments.
+            key = f"withdraw:{node}:{state.withdrawn}"
+            return enqueue(unit, key, Withdraw(node), self.clock.now_unix_s())
+
+    def claim(self, node: str) -> Intent:
+        """Record the payment of a node's rewards, to its own account.
+
+        Raises:
+            UnknownNode: it was never admitted.
+            NothingToClaim: it has no rewards that were not paid.
+        """
+        with self.records.write() as unit:
+            state = _node(unit, node)
+            check_claim(state)
+            return enqueue(unit, f"claim:{node}:{state.claimed}", Claim(node), self.clock.now_unix_s())
+
+
+def _node(unit: Unit, node: str) -> NodeState:
+    state = unit.projection.node(node)
+    if state is None:
+        raise UnknownNode(f"node {node} was never admitted")
+    return state

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from contracts.settlement import Fault, Standing
 from orchestrator.domain.chain import CreateTask
-from orchestrator.domain.errors import NotFound
+from orchestrator.domain.errors import NotFound, UnknownNode
 from orchestrator.domain.outbox import Intent, IntentStatus, subject_of
 from orchestrator.domain.ports import (
     Clock,
@@ -14,9 +15,10 @@ from orchestrator.domain.ports import (
     TaskOrder,
     Unit,
 )
-from orchestrator.domain.state import NodeState, RoundState, TaskState, VoteState
+from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState, VoteState
 from orchestrator.domain.views import (
     AttestationView,
+    FaultName,
     HubView,
     IntentView,
     NodeView,
@@ -24,14 +26,28 @@ from orchestrator.domain.views import (
     ProposalView,
     RewardView,
     RoundView,
+    SlashView,
     StakeView,
+    StandingName,
     TaskStatus,
     TaskView,
+    UnbondingView,
     VoteView,
 )
 from orchestrator.services.tasks import fund_key, order_of
 
 _REFUSED_SHOWN = 50
+_FAULT_NAMES: dict[Fault, FaultName] = {
+    Fault.ABSENT: "absent",
+    Fault.UNREVEALED: "unrevealed",
+    Fault.INVALID: "invalid",
+}
+_STANDING_NAMES: dict[Standing, StandingName | None] = {
+    Standing.NONE: None,
+    Standing.UNSCORED: "unscored",
+    Standing.REFUSED: "refused",
+    Standing.ACCEPTED: "accepted",
+}
 
 
 @dataclass(frozen=True)
@@ -44,8 +60,23 @@ class QueryService:
     def nodes(self) -> tuple[NodeView, ...]:
         """All admitted nodes, by address."""
         with self.records.read() as unit:
-            names = unit.names.names()
-            return tuple(_node_view(node, names.get(node.node)) for node in unit.projection.nodes())
+            names, registry = unit.names.names(), unit.projection.registry()
+            if registry is None:
+                return ()
+            return tuple(_node_view(node, names.get(node.node), registry) for node in unit.projection.nodes())
+
+    def node(self, node: str) -> NodeView:
+        """One node. Raises UnknownNode."""
+        with self.records.read() as unit:
+            state, registry = unit.projection.node(node), unit.projection.registry()
+            if state is None or registry is None:
+                raise UnknownNode(f"node {node} was never admitted")
+            return _node_view(state, unit.names.names().get(node), registry)
+
+    def slashes(self) -> tuple[SlashView, ...]:
+        """All slashes, by number."""
+        with self.records.read() as unit:
+            return tuple(_slash_view(slash) for slash in unit.projection.slashes())
 
     def tasks(self) -> tuple[TaskView, ...]:
         """All tasks: those on chain by number, then those ordered."""
@@ -133,7 +164,8 @@ class QueryService:
     def _round_view(self, unit: Unit, state: RoundState) -> RoundView:
         last = unit.projection.last_block()
         now_unix_s = self.clock.now_unix_s() if last is None else last.timestamp_unix_s
-        return _round_view(state, unit.outbox.gas_of_round(state.task, state.round), now_unix_s)
+        slashes = [each for each in unit.projection.slashes_of_task(state.task) if each.round == state.round]
+        return _round_view(state, slashes, unit.outbox.gas_of_round(state.task, state.round), now_unix_s)
 
 
 def intent_view(intent: Intent) -> IntentView:
@@ -160,16 +192,43 @@ def _task_state(unit: Unit, task: int) -> TaskState:
     return state
 
 
-def _node_view(node: NodeState, name: str | None) -> NodeView:
+def _node_view(node: NodeState, name: str | None, registry: RegistryState) -> NodeView:
     return NodeView(
         node=node.node,
         name=name,
         signer=node.signer,
         group=node.group,
+        admitted=node.admitted,
         stake=node.stake,
+        eligible_stake=node.eligible_stake(registry.terms),
+        unbonding=tuple(UnbondingView(each.matures_unix_s, each.amount) for each in node.unbonding),
+        open_rounds=node.open_rounds,
+        pending_slashes=node.pending_slashes,
+        absences=node.absences,
         earned=node.earned,
-        claimable=node.earned - node.claimed,
+        claimable=node.claimable,
     )
+
+
+def _slash_view(slash: SlashState) -> SlashView:
+    return SlashView(
+        slash=slash.slash,
+        node=slash.node,
+        task=slash.task,
+        round=slash.round,
+        fault=_FAULT_NAMES[slash.fault],
+        amount=slash.amount,
+        executable_unix_s=slash.executable_unix_s,
+        status=slash.status,
+    )
+
+
+def _task_status(task: TaskState) -> TaskStatus:
+    if task.is_over:
+        return "cancelled" if task.is_cancelled else "finished"
+    if task.is_cancelled:
+        return "ending"
+    return "paused" if task.is_paused else "active"
 
 
 def _task_view(unit: Unit, task: TaskState) -> TaskView:
@@ -178,9 +237,12 @@ def _task_view(unit: Unit, task: TaskState) -> TaskView:
     return TaskView(
         task=task.task,
         name=None if order is None else order.name,
-        status="finished" if task.is_finished else "active",
+        status=_task_status(task),
         config=task.config,
         pool=task.pool,
+        open_reward=task.open_reward,
+        contributed=task.contributed,
+        refunded=task.refunded,
         parent_digest=task.parent_digest,
         rounds_requested=task.rounds_requested,
         rounds_closed=task.rounds_closed,
@@ -202,6 +264,9 @@ def _order_view(unit: Unit, order: TaskOrder) -> TaskView | None:
         status=status,
         config=config,
         pool=0,
+        open_reward=0,
+        contributed=0,
+        refunded=0,
         parent_digest=config.genesis_digest,
         rounds_requested=0,
         rounds_closed=0,
@@ -211,7 +276,9 @@ def _order_view(unit: Unit, order: TaskOrder) -> TaskView | None:
     )
 
 
-def _round_view(state: RoundState, gas: dict[str, int], now_unix_s: int) -> RoundView:
+def _round_view(
+    state: RoundState, slashes: list[SlashState], gas: dict[str, int], now_unix_s: int
+) -> RoundView:
     return RoundView(
         task=state.task,
         round=state.round,
@@ -229,8 +296,9 @@ def _round_view(state: RoundState, gas: dict[str, int], now_unix_s: int) -> Roun
                 proposal.node,
                 proposal.adapter_digest,
                 proposal.report_digest,
-                proposal.accepted,
+                _STANDING_NAMES[proposal.standing],
                 proposal.median_improvement_micronats,
+                proposal.proven_invalid,
             )
             for proposal in state.proposals
         ),
@@ -240,6 +308,7 @@ def _round_view(state: RoundState, gas: dict[str, int], now_unix_s: int) -> Roun
             for each in state.attestations
         ),
         rewards=tuple(RewardView(reward.node, reward.amount) for reward in state.rewards),
+        slashes=tuple(_slash_view(slash) for slash in slashes),
         phases=tuple(PhaseView(start.phase.label, start.started_unix_s) for start in state.phases),
         gas=gas,
         seconds=state.phase_seconds(now_unix_s),

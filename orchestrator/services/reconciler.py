@@ -35,7 +35,7 @@ class Reconciler:
             ChainError: the chain does not answer.
         """
         with self.records.read() as unit:
-            tasks = [task for task in unit.projection.tasks() if not task.is_finished]
+            tasks = [task for task in unit.projection.tasks() if not task.is_over]
         due = {task.task: self.reader.is_due(task.task) for task in tasks if task.has_open_round}
         now_unix_s = self.clock.now_unix_s()
         with self.records.read() as unit:
@@ -53,7 +53,7 @@ def _wanted(unit: Unit, due: dict[int, bool], now_unix_s: int, conducts: bool) -
     nodes = {node.node: node for node in unit.projection.nodes()}
     wanted: list[Action] = []
     for task in unit.projection.tasks():
-        if task.is_finished:
+        if task.is_over:
             continue
         situation = _situation(unit, task, nodes, due.get(task.task, False))
         for action in next_actions(situation, now_unix_s):
@@ -69,10 +69,13 @@ def _situation(unit: Unit, task: TaskState, nodes: dict[str, NodeState], is_due:
     order = order_of(unit, task)
     open_round = unit.projection.round(task.task, task.rounds_requested) if task.has_open_round else None
     funding = unit.outbox.by_key(fund_key(task.config.spec_digest))
+    registry = unit.projection.registry()
+    assert registry is not None, "what is on chain was indexed, and the registry with it"
+    approved = [nodes[node] for node in task.approved]
     return Situation(
         task=task,
         open_round=open_round,
-        eligible_nodes=sum(1 for node in task.approved if node in nodes and nodes[node].stake > 0),
+        eligible_nodes=sum(1 for node in approved if node.eligible_stake(registry.terms) > 0),
         is_due=is_due,
         pool_ordered=0 if order is None else order.pool,
         fund_key=fund_key(task.config.spec_digest),

@@ -7,7 +7,7 @@ from orchestrator.domain.chain import Block
 from orchestrator.domain.errors import NotFound
 from orchestrator.domain.outbox import Intent, subject_of
 from orchestrator.domain.ports import Clock, EvaluationRecord, FlowerRunRecord, Records, StreamEvent, Unit
-from orchestrator.domain.state import NodeState, RoundState, TaskState
+from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
 
 SHOWN_EVENTS = 40
 _READ_EVENTS = 400
@@ -25,7 +25,9 @@ class TaskFacts:
     task: TaskState
     name: str
     rounds: tuple[RoundState, ...]
+    registry: RegistryState
     nodes: tuple[NodeState, ...]
+    slashes: tuple[SlashState, ...]
     names: Mapping[str, str]
     evaluations: tuple[EvaluationRecord, ...]
     gas: Mapping[int, Mapping[str, int]]
@@ -56,8 +58,8 @@ class TaskFactsService:
 
 
 def _facts(unit: Unit, task: int, now_unix_s: int) -> TaskFacts:
-    state = unit.projection.task(task)
-    if state is None:
+    state, registry = unit.projection.task(task), unit.projection.registry()
+    if state is None or registry is None:
         raise NotFound(f"the chain has no task {task}")
     rounds = unit.projection.rounds(task)
     order = unit.orders.by_spec(state.config.spec_digest)
@@ -68,7 +70,9 @@ def _facts(unit: Unit, task: int, now_unix_s: int) -> TaskFacts:
         task=state,
         name=order.name if order else f"Task {task}",
         rounds=tuple(rounds),
+        registry=registry,
         nodes=tuple(unit.projection.nodes()),
+        slashes=tuple(unit.projection.slashes_of_task(task)),
         names=unit.names.names(),
         evaluations=tuple(unit.evaluations.of_task(task)),
         gas={each.round: unit.outbox.gas_of_round(task, each.round) for each in rounds},

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 from contracts.manifest import Manifest
 from contracts.task import MAX_SPEC_BYTES, TaskSpec
-from orchestrator.domain.chain import CreateTask, TaskConfig
+from contracts.task_config import TaskConfig
+from orchestrator.domain.chain import CreateTask
 from orchestrator.domain.errors import ArtifactMissing, Conflict, NotFound, WrongTerms
 from orchestrator.domain.outbox import Intent, IntentStatus
 from orchestrator.domain.ports import ArtifactStore, Clock, Records, TaskOrder, Unit
 from orchestrator.domain.projection import Announcement
 from orchestrator.domain.state import TaskState
-from orchestrator.domain.terms import check_terms
+from orchestrator.domain.terms import check_durations, check_terms
 from orchestrator.services.outbox import enqueue
 
 _SLACK_BYTES = 1 << 20
@@ -58,6 +59,9 @@ class TaskService:
         now_unix_s = self.clock.now_unix_s()
         order = TaskOrder(config.spec_digest, name, f"create_task:{config.spec_digest}", pool, now_unix_s)
         with self.records.write() as unit:
+            registry = unit.projection.registry()
+            if registry is not None:
+                check_durations(config, registry.terms)
             known = unit.orders.by_spec(config.spec_digest)
             if known is not None and (known.name, known.pool) != (name, pool):
                 raise Conflict("this spec was ordered before under another name or with another pool")

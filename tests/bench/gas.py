@@ -24,7 +24,13 @@ from web3.utils.address import get_create_address
 from tests.chain.anvil import Anvil, running_anvil
 
 EVM = Path(__file__).parents[2] / "contracts" / "evm"
-TARGETS = {"proposal": 130_000, "commit": 70_000, "reveal4": 110_000, "attestation": 90_000, "round8": 4_500_000}
+TARGETS = {
+    "proposal": 130_000,
+    "commit": 70_000,
+    "reveal4": 110_000,
+    "attestation": 90_000,
+    "round8": 4_500_000,
+}
 NODES = 8
 PROPOSERS = 4
 TOKEN = 10**18
@@ -66,9 +72,7 @@ class Chain:
         self.addresses[name] = receipt["contractAddress"]
         return self.addresses[name]
 
-    def send(
-        self, sender: int, contract: str, function: str, *arguments: object, label: str = ""
-    ) -> None:
+    def send(self, sender: int, contract: str, function: str, *arguments: object, label: str = "") -> None:
         """One transaction that must succeed."""
         receipt = self._transact(sender, self.addresses[contract], self._data(contract, function, arguments))
         if label:
@@ -96,7 +100,8 @@ class Chain:
         domain = (keccak(text=kind), keccak(text="Collegium"), keccak(text="1"))
         chain_id = int(self.anvil.ask("eth_chainId"), 16)
         where = encode(
-            ["bytes32", "bytes32", "bytes32", "uint256", "address"], [*domain, chain_id, self.addresses[contract]]
+            ["bytes32", "bytes32", "bytes32", "uint256", "address"],
+            [*domain, chain_id, self.addresses[contract]],
         )
         return keccak(b"\x19\x01" + keccak(where) + message)
 
@@ -228,7 +233,16 @@ def _round(chain: Chain, keys: Mapping[str, str]) -> None:
     context = _context(chain)
     for score, node in enumerate(voters):
         chain.say(
-            "Rounds", "attest", keys[node], node, TASK, 1, context, keccak(b"aggregate"), 1000 * score, label="attestation"
+            "Rounds",
+            "attest",
+            keys[node],
+            node,
+            TASK,
+            1,
+            context,
+            keccak(b"aggregate"),
+            1000 * score,
+            label="attestation",
         )
     _advance(chain, "finalisation")
     if chain.read("Rounds", "headerOf", TASK, 1)[0] != FINAL:

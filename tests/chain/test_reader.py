@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from contracts import events
 from contracts.phase import Phase
 from orchestrator.adapters.chain import open_reader
 from orchestrator.domain import chain
@@ -17,42 +18,42 @@ def all_events(world: World) -> list[chain.IndexedEvent]:
     return list(world.reader.events(world.deployment.block, world.reader.head().number))
 
 
-def of_type(events: list[chain.IndexedEvent], kind: type[Any]) -> list[Any]:
-    return [e.event for e in events if isinstance(e.event, kind)]
+def of_type(found: list[chain.IndexedEvent], kind: type[Any]) -> list[Any]:
+    return [e.event for e in found if isinstance(e.event, kind)]
 
 
 def test_all_events_of_a_task_are_typed_and_in_order(played: World) -> None:
-    events = all_events(played)
-    positions = [(e.block_number, e.log_index) for e in events]
+    found = all_events(played)
+    positions = [(e.block_number, e.log_index) for e in found]
     assert positions == sorted(positions)
-    assert len(set(zip(positions, [e.transaction_hash for e in events], strict=True))) == len(events)
-    counts = {kind: len(of_type(events, kind)) for kind in (chain.NodeAdmitted, chain.StakeChanged)}
-    assert counts == {chain.NodeAdmitted: 4, chain.StakeChanged: 4}
+    assert len(set(zip(positions, [e.transaction_hash for e in found], strict=True))) == len(found)
+    counts = {kind: len(of_type(found, kind)) for kind in (events.NodeAdmitted, events.StakeDeposited)}
+    assert counts == {events.NodeAdmitted: 4, events.StakeDeposited: 4}
 
     view = played.view(1, 1)
-    (requested, *_), (drawn, *_) = of_type(events, chain.RoundRequested), of_type(events, chain.Drawn)
+    (requested, *_), (drawn, *_) = of_type(found, events.RoundRequested), of_type(found, events.Drawn)
     assert (requested.eligible, requested.stakes) == (tuple(view.eligible), tuple(view.stakes))
     assert (drawn.proposers, drawn.voters) == (tuple(view.proposers), tuple(view.voters))
     assert drawn.seed == "0x" + view.seed.hex()
     assert played.reader.block(requested.seed_block).hash == drawn.seed
 
-    revealed = of_type(events, chain.Revealed)[0]
+    revealed = of_type(found, events.Revealed)[0]
     vote = next(v for v in view.votes if v.node == revealed.node)
     assert revealed.scores_micronats == tuple(vote.scores)
-    tallied = of_type(events, chain.Tallied)[0]
+    tallied = of_type(found, events.Tallied)[0]
     assert tallied.nodes == tuple(p.node for p in view.proposals)
     assert tallied.medians_micronats == tuple(p.medianMicronats for p in view.proposals)
-    assert [e.phase for e in of_type(events, chain.RoundClosed)] == [
+    assert [e.phase for e in of_type(found, events.RoundClosed)] == [
         Phase.FINAL,
         Phase.REJECTED,
         Phase.ABORTED,
     ]
-    rewarded = of_type(events, chain.Rewarded)[0]
+    rewarded = of_type(found, events.Rewarded)[0]
     assert sum(rewarded.amounts) + rewarded.returned == view.reward
 
 
 def test_the_task_config_comes_back_as_it_was_sent(played: World) -> None:
-    (created,) = of_type(all_events(played), chain.TaskCreated)
+    (created,) = of_type(all_events(played), events.TaskCreated)
     config = played.tasks.functions.configOf(1).call()
     spec_digest, genesis_digest, *rest = config
     assert astuple(created.config) == ("0x" + spec_digest.hex(), "0x" + genesis_digest.hex(), *rest)
@@ -104,12 +105,11 @@ def test_a_chain_that_changes_while_it_is_read_is_an_error(played: World) -> Non
             reader.events(played.deployment.block, played.reader.head().number)
 
 
-def test_is_due_and_nonces_follow_the_chain(make_world: Callable[..., World]) -> None:
-    world = make_world()
-    node = next(iter(world.nodes))
-    assert world.reader.nonce_of(node) == 0
+def test_is_due_and_stake_terms_follow_the_chain(make_world: Callable[..., World]) -> None:
+    terms = chain.StakeTerms(unbonding_s=9_000, appeal_s=7, most_absences=5)
+    world = make_world(terms=terms)
+    assert world.reader.stake_terms() == terms
     task = world.create_task()
-    assert world.reader.nonce_of(node) == 1
     assert not world.reader.is_due(task)
     number = world.open_round(task)
     assert not world.reader.is_due(task)

@@ -23,8 +23,9 @@ from contracts.manifest import FloatArray, Manifest, TensorSpec, adapter_digest
 from contracts.messages import Approval, Attestation, Proposal, Reveal
 from contracts.parent import next_parent, read_parent
 from contracts.phase import Phase
-from contracts.settlement import aggregation_weights
+from contracts.settlement import Standing, aggregation_weights
 from contracts.task import TaskSpec
+from contracts.task_config import TaskConfig
 from deploy.local.chain_setup import set_up_demo_accounts
 from orchestrator.adapters.chain import open_lanes, open_reader
 from orchestrator.adapters.chain.deploy import deploy
@@ -42,7 +43,7 @@ from orchestrator.domain.chain import (
     RelayReveal,
     RequestRound,
     SignedTransaction,
-    TaskConfig,
+    StakeTerms,
 )
 from tests.chain.anvil import RICH_KEYS, Anvil
 
@@ -69,6 +70,9 @@ DEFAULT_CONFIG = TaskConfig(
     min_scorers=2,
     attestation_quorum_bps=5_000,
     proposer_share_bps=6_000,
+    absent_bps=100,
+    unrevealed_bps=500,
+    invalid_bps=2_000,
     acceptance_threshold_micronats=-250_000,
     closeness_range_micronats=1_000_000,
     training_s=1_000,
@@ -187,6 +191,8 @@ class World:
         self.web3 = Web3(HTTPProvider(anvil.rpc_url))
         self.rounds = self._contract("Rounds", deployment.rounds)
         self.tasks = self._contract("Tasks", deployment.tasks)
+        self.registry = self._contract("Registry", deployment.registry)
+        self.lens = self._contract("Lens", deployment.lens)
 
     @classmethod
     def build(
@@ -197,10 +203,11 @@ class World:
         groups: Sequence[int] = (1, 2, 3, 4),
         stake: int = 1_000 * TOKEN,
         pool: int = 1_000_000 * TOKEN,
+        terms: StakeTerms | None = None,
     ) -> Self:
         """Deploy the contracts, admit a node for each entry of ``groups``, and stake for all of them."""
         council = str(Account.from_key(RICH_KEYS[0]).address)
-        deployment = deploy(anvil.rpc_url, RICH_KEYS[0], council)
+        deployment = deploy(anvil.rpc_url, RICH_KEYS[0], council, terms=terms)
         nodes = []
         for index, group in enumerate(groups):
             key = "0x" + keccak(text=f"scripted node {index}").hex()
@@ -280,14 +287,14 @@ class World:
             task=task,
             spec_digest=spec_digest,
             policy_digest=ZERO_DIGEST,
-            nonce=self.reader.nonce_of(node.address),
+            nonce=self.tasks.functions.nonces(node.address).call(),
             expiry_unix_s=NO_EXPIRY_UNIX_S,
         )
         self.send(RelayApproval(approval, approval.sign(self.deployment.tasks_domain, node.key)))
 
     def view(self, task: int, round_number: int) -> Any:
         """``roundOf`` as a named tuple."""
-        return self.rounds.functions.roundOf(task, round_number).call()
+        return self.lens.functions.roundOf(task, round_number).call()
 
     def phase(self, task: int, round_number: int) -> Phase:
         """The round's phase."""
@@ -296,7 +303,7 @@ class World:
     def open_round(self, task: int) -> int:
         """Request the task's next round and draw it."""
         self.send(RequestRound(task))
-        number = int(self.rounds.functions.taskOf(task).call().roundsRequested)
+        number = int(self.lens.functions.taskOf(task).call().roundsRequested)
         self.anvil.mine(2)
         self.send(Advance(task))
         return number
@@ -381,7 +388,7 @@ class World:
         contributions, medians_micronats = [], []
         view = self.view(task, number)
         for proposal in view.proposals:
-            if proposal.accepted:
+            if proposal.standing == Standing.ACCEPTED:
                 digest = "0x" + proposal.adapterDigest.hex()
                 tensors = MANIFEST.decode(self.artifact_path(digest).read_bytes(), digest=digest)
                 contributions.append(Contribution(proposal.node, digest, tensors))

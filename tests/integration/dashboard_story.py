@@ -15,36 +15,43 @@ from tempfile import TemporaryDirectory
 from fastapi import FastAPI
 from sqlalchemy import Engine, event
 
-from contracts.messages import Attestation, Domain, Proposal
+from contracts.deployment import Deployment
+from contracts.events import (
+    Approved,
+    Attested,
+    Committed,
+    Drawn,
+    Event,
+    FaultRecorded,
+    NodeAdmitted,
+    PhaseChanged,
+    Proposed,
+    Revealed,
+    Rewarded,
+    RoundClosed,
+    RoundRequested,
+    StakeDeposited,
+    Tallied,
+    TaskCreated,
+    TaskEnded,
+    TaskFunded,
+)
+from contracts.messages import Attestation, Proposal
 from contracts.phase import Phase
+from contracts.settlement import Fault, Standing
+from contracts.task_config import TaskConfig
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database.migrate import migrate
 from orchestrator.adapters.database.records import DatabaseRecords, open_engine
 from orchestrator.app import create_app
 from orchestrator.domain.chain import (
     Advance,
-    Approved,
-    Attested,
     Block,
     Call,
-    ChainEvent,
-    Committed,
-    Drawn,
     IndexedEvent,
-    NodeAdmitted,
-    PhaseChanged,
-    Proposed,
     RelayAttestation,
     RelayProposal,
-    Revealed,
-    Rewarded,
-    RoundClosed,
-    RoundRequested,
-    StakeChanged,
-    Tallied,
-    TaskConfig,
-    TaskCreated,
-    TaskFunded,
+    StakeTerms,
     TransactionLane,
 )
 from orchestrator.domain.outbox import IntentStatus
@@ -55,6 +62,8 @@ from orchestrator.services.indexer import Indexer
 TASK = 1
 TOKEN = 10**18
 START_UNIX_S = 1_795_000_000
+APPEAL_S = 3_600
+COUNCIL = "0x" + "C0" * 20
 SIGNATURE = "0x" + "11" * 65
 
 
@@ -86,6 +95,9 @@ CONFIG = TaskConfig(
     min_scorers=2,
     attestation_quorum_bps=5000,
     proposer_share_bps=5000,
+    absent_bps=100,
+    unrevealed_bps=500,
+    invalid_bps=2000,
     acceptance_threshold_micronats=-250_000,
     closeness_range_micronats=500_000,
     training_s=600,
@@ -111,7 +123,7 @@ class ScriptedChain:
     blocks: list[Block] = field(default_factory=list)
     indexed: list[IndexedEvent] = field(default_factory=list)
 
-    def add_block(self, timestamp_unix_s: int, events: Sequence[ChainEvent]) -> None:
+    def add_block(self, timestamp_unix_s: int, events: Sequence[Event]) -> None:
         """One more block with these events."""
         number = len(self.blocks)
         block = Block(number, digest(f"block {number}"), digest(f"block {number - 1}"), timestamp_unix_s)
@@ -137,9 +149,9 @@ class ScriptedChain:
         """Not asked for here."""
         raise NotImplementedError
 
-    def nonce_of(self, node: str) -> int:
-        """Not asked for here."""
-        raise NotImplementedError
+    def stake_terms(self) -> StakeTerms:
+        """What the registry fixes."""
+        return StakeTerms(unbonding_s=20_000, appeal_s=APPEAL_S, most_absences=2)
 
 
 class NoLanes:
@@ -182,7 +194,7 @@ class Story:
         """The story's time: it is its own ``Clock``."""
         return self.time_unix_s
 
-    def happen(self, *events: ChainEvent, after_s: int = 1) -> None:
+    def happen(self, *events: Event, after_s: int = 1) -> None:
         """A block with these events, that many seconds later, indexed."""
         self.time_unix_s += after_s
         self.chain.add_block(self.time_unix_s, events)
@@ -193,13 +205,13 @@ class Story:
         for group, (node, name) in enumerate(NAMES.items(), start=1):
             with self.records.write() as unit:
                 unit.names.set_name(node, name)
-            self.happen(NodeAdmitted(node, node, group), StakeChanged(node, 1000 * TOKEN))
+            self.happen(NodeAdmitted(node, node, group), StakeDeposited(node, 1000 * TOKEN, 1000 * TOKEN))
         with self.records.write() as unit:
             order = TaskOrder(CONFIG.spec_digest, "icd10cm-first-letter", "task", pool, self.time_unix_s)
             unit.orders.add(order)
-        self.happen(TaskCreated(TASK, CONFIG))
+        self.happen(TaskCreated(TASK, CONFIG.spec_digest, CONFIG))
         if pool:
-            self.happen(TaskFunded(TASK, pool, pool))
+            self.happen(TaskFunded(TASK, COUNCIL, pool, pool))
         for node in approved:
             self.approve(node)
 
@@ -222,7 +234,11 @@ class Story:
 
     def draw(self, number: int) -> None:
         """Proposers and voters are drawn, and training begins."""
-        self.happen(Drawn(TASK, number, digest("seed"), PROPOSERS, VOTERS), after_s=2)
+        groups = {node: group for group, node in enumerate(NAMES, start=1)}
+        of_proposers = tuple(groups[node] for node in PROPOSERS)
+        of_voters = tuple(groups[node] for node in VOTERS)
+        drawn = Drawn(TASK, number, digest("seed"), PROPOSERS, VOTERS, of_proposers, of_voters)
+        self.happen(drawn, after_s=2)
         self.enter(number, Phase.TRAINING, CONFIG.training_s, after_s=0)
 
     def propose(self, number: int, node: str, after_s: int = 29) -> None:
@@ -259,8 +275,9 @@ class Story:
         self, number: int, medians: Sequence[int] = MEDIANS, accepted: Sequence[bool] = (True, True, True)
     ) -> None:
         """The votes are counted and attesting begins."""
-        has_median = tuple(True for _ in PROPOSED)
-        self.happen(Tallied(TASK, number, PROPOSED, tuple(accepted), has_median, tuple(medians)))
+        standings = tuple(Standing.ACCEPTED if each else Standing.REFUSED for each in accepted)
+        proven_invalid = tuple(False for _ in PROPOSED)
+        self.happen(Tallied(TASK, number, PROPOSED, standings, tuple(medians), proven_invalid))
         self.enter(number, Phase.ATTESTING, CONFIG.attesting_s, after_s=0)
 
     def attest(self, number: int, voters: Sequence[str] = VOTERS) -> None:
@@ -277,7 +294,17 @@ class Story:
         self.happen(
             RoundClosed(TASK, number, phase, self.parent),
             Rewarded(TASK, number, tuple(NAMES), amounts, 300 * TOKEN - sum(amounts)),
+            *([TaskEnded(TASK, 0)] if number == CONFIG.rounds else []),
             after_s=0,
+        )
+
+    def record_fault(self, number: int, node: str, slash: int = 0) -> None:
+        """A node is found to have committed and not revealed."""
+        amount = 50 * TOKEN
+        until_unix_s = self.time_unix_s + APPEAL_S
+        fault = Fault.UNREVEALED
+        self.happen(
+            FaultRecorded(TASK, number, node, fault, slash, amount, until_unix_s, 950 * TOKEN), after_s=0
         )
 
     def play_round(self, number: int, poisoned: str | None = None) -> None:
@@ -343,4 +370,14 @@ class Story:
 def app_over(story: Story, folder: Path) -> FastAPI:
     """The hub's real application over the story's records."""
     artifacts = FolderArtifactStore(folder / "artifacts", 1 << 20)
-    return create_app(story.records, artifacts, Domain(chain_id=31337, verifying_contract=address(99)), story)
+    contract = address(99)
+    deployment = Deployment(
+        chain_id=31337,
+        registry=contract,
+        tasks=contract,
+        rounds=contract,
+        lens=contract,
+        token=contract,
+        block=0,
+    )
+    return create_app(story.records, artifacts, deployment, story)

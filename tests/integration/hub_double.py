@@ -24,6 +24,7 @@ from tests.chain.world import World
 
 TOKEN_TEXT = "conductor-token"
 _ADVANCE_EVERY_S = 0.2
+_STANDINGS = (None, "unscored", "refused", "accepted")
 
 
 class HubDouble:
@@ -102,7 +103,7 @@ class HubDouble:
                     self.world.store(body)
                     return 201, b""
                 case "GET", ["tasks", task]:
-                    view = self.world.rounds.functions.taskOf(int(task)).call()
+                    view = self.world.lens.functions.taskOf(int(task)).call()
                     return 200, json.dumps({"spec_digest": "0x" + view.config.specDigest.hex()}).encode()
                 case "GET", ["tasks", task, "rounds", number]:
                     return 200, json.dumps(self.round(int(task), int(number))).encode()
@@ -113,7 +114,6 @@ class HubDouble:
     def round(self, task: int, number: int) -> dict[str, Any]:
         """The round as the REST API shows it."""
         view = self.world.view(task, number)
-        counted = view.phase >= Phase.ATTESTING
         return {
             "task": task,
             "round": number,
@@ -127,7 +127,8 @@ class HubDouble:
                 {
                     "node": proposal.node,
                     "adapter_digest": "0x" + proposal.adapterDigest.hex(),
-                    "accepted": proposal.accepted if counted else None,
+                    "standing": _STANDINGS[proposal.standing],
+                    "median_improvement_micronats": proposal.medianMicronats,
                 }
                 for proposal in view.proposals
             ],
@@ -176,7 +177,7 @@ class HubDouble:
                     self._advance(task)
 
     def _advance(self, task: int) -> None:
-        number = self.world.rounds.functions.taskOf(task).call().roundsRequested
+        number = self.world.lens.functions.taskOf(task).call().roundsRequested
         phase = self.world.phase(task, number)
         if phase is Phase.REQUESTED:
             self.world.anvil.mine(2)

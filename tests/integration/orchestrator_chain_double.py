@@ -1,35 +1,50 @@
 """A chain in memory behind the domain's ports: blocks, nonces, a pool, reorganisations.
 
-Its contracts keep what the control plane can tell apart: who is admitted, tasks, pools, phases, who has sent
-what. They draw the first nodes by address, accept every proposal, and check no signature (the API does).
+Its contracts keep what the control plane can tell apart: who is admitted, nonces, stakes, slashes, tasks,
+pools, phases, who has sent what. They draw the first nodes by address, accept what nobody calls
+INVALID, take every fault for its part of the stake, and check no signature (the API does).
 Blocks are made by ``mine`` alone, so a test decides what happens between two steps.
 """
 
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from contracts import events
+from contracts.events import Event
+from contracts.messages import INVALID_SCORE
 from contracts.phase import Phase
+from contracts.settlement import (
+    Attendance,
+    Fault,
+    Member,
+    ProposalTally,
+    Standing,
+    conducts,
+)
+from contracts.task_config import TaskConfig
 from orchestrator.domain import chain
 from orchestrator.domain.chain import (
     Block,
     Call,
     CallRefused,
     ChainError,
-    ChainEvent,
     IndexedEvent,
     NonceUsed,
     Receipt,
     SignedTransaction,
+    StakeTerms,
 )
 from orchestrator.domain.outbox import call_kind, decode_call, encode_call
 
 FIRST_BLOCK_UNIX_S = 1_800_000_000
 BLOCK_S = 1
 SEED = "0x" + "5e" * 32
+TERMS = StakeTerms(unbonding_s=2_000, appeal_s=300, most_absences=2)
+FUNDER = "0x" + "C0" * 20
 GAS = 21_000
 
 _NEXT = {
@@ -48,6 +63,7 @@ class _Round:
     reward: int
     seed_block: int
     eligible: list[str]
+    phases: list[Phase] = field(default_factory=lambda: [Phase.REQUESTED])
     context: str = "0x" + "00" * 16
     deadline_unix_s: int = 0
     proposers: list[str] = field(default_factory=list)
@@ -62,11 +78,39 @@ class _Round:
 class _Task:
     """A task's state."""
 
-    config: chain.TaskConfig
+    config: TaskConfig
     parent_digest: str
     pool: int = 0
+    is_paused: bool = False
+    is_cancelled: bool = False
+    is_over: bool = False
     approved: list[str] = field(default_factory=list)
     rounds: list[_Round] = field(default_factory=list)
+
+
+@dataclass
+class NodeOnDouble:
+    """A node's state; ``unbonding`` holds (matures, amount)."""
+
+    signer: str
+    group: int
+    stake: int = 0
+    unbonding: list[tuple[int, int]] = field(default_factory=list)
+    open_rounds: int = 0
+    pending_slashes: int = 0
+    absences: int = 0
+    claimable: int = 0
+
+
+@dataclass
+class _Slash:
+    """A slash's state."""
+
+    node: str
+    task: int
+    amount: int
+    executable_unix_s: int
+    is_pending: bool = True
 
 
 @dataclass
@@ -74,9 +118,9 @@ class _State:
     """Everything that a block changes."""
 
     nonces: dict[str, int] = field(default_factory=dict)
-    nodes: dict[str, str] = field(default_factory=dict)
-    stakes: dict[str, int] = field(default_factory=dict)
-    approvals: dict[str, int] = field(default_factory=dict)
+    nodes: dict[str, NodeOnDouble] = field(default_factory=dict)
+    slashes: list[_Slash] = field(default_factory=list)
+    message_nonces: dict[tuple[str, str], int] = field(default_factory=dict)
     tasks: dict[int, _Task] = field(default_factory=dict)
 
 
@@ -134,10 +178,10 @@ class ChainDouble:
             return False
         return True
 
-    def nonce_of(self, node: str) -> int:
-        """The node's next unused approval nonce."""
+    def stake_terms(self) -> StakeTerms:
+        """What the registry fixes for ever."""
         self._require_up()
-        return self.state.approvals.get(node, 0)
+        return TERMS
 
     # --- what a test does
 
@@ -152,7 +196,7 @@ class ChainDouble:
         return len(self._pool)
 
     @property
-    def all_events(self) -> list[ChainEvent]:
+    def all_events(self) -> list[Event]:
         """Every event of the chain as it is."""
         return [indexed.event for mined in self._blocks for indexed in mined.events]
 
@@ -247,12 +291,12 @@ class ChainDouble:
                 ordered.append(transaction)
         return ordered
 
-    def _mine(self, seconds: int, extra: Callable[["_Contracts"], list[ChainEvent]] | None = None) -> None:
+    def _mine(self, seconds: int, extra: Callable[["_Contracts"], list[Event]] | None = None) -> None:
         number, parent = len(self._blocks), self._blocks[-1].block
         block_hash = _digest(f"{number} {self._fork} {parent.hash}")
         block = Block(number, block_hash, parent.hash, parent.timestamp_unix_s + seconds)
         contracts = _Contracts(copy.deepcopy(self.state), number, block.timestamp_unix_s, self.refuses_tasks)
-        events: list[tuple[ChainEvent, str]] = []
+        events: list[tuple[Event, str]] = []
         if extra is not None:
             events += [(event, _digest(f"extra {number}")) for event in extra(contracts)]
         receipts = []
@@ -308,8 +352,7 @@ class LanesDouble:
 
     def for_call(self, call: Call) -> LaneDouble:
         """The account that sends such a call."""
-        by_council = isinstance(call, chain.AdmitNode | chain.CreateTask | chain.FundTask)
-        return self.council if by_council else self.relayer
+        return self.council if isinstance(call, chain.CouncilCall) else self.relayer
 
 
 @dataclass
@@ -321,7 +364,7 @@ class _Contracts:
     now_unix_s: int
     refuses_tasks: bool
 
-    def try_execute(self, transaction: SignedTransaction) -> list[ChainEvent] | None:
+    def try_execute(self, transaction: SignedTransaction) -> list[Event] | None:
         """The events of a transaction, or None when it reverts."""
         fields = json.loads(transaction.raw)
         try:
@@ -329,60 +372,174 @@ class _Contracts:
         except CallRefused:
             return None
 
-    def execute(self, call: Call) -> list[ChainEvent]:
+    def execute(self, call: Call) -> list[Event]:
         """The events of a call. Raises CallRefused before anything is changed."""
         match call:
             case chain.AdmitNode(node, signer, group):
                 _require(node not in self.state.nodes, "NodeKnown")
-                self.state.nodes[node] = signer
-                return [chain.NodeAdmitted(node, signer, group)]
+                self.state.nodes[node] = NodeOnDouble(signer, group)
+                return [events.NodeAdmitted(node, signer, group)]
             case chain.CreateTask(config):
                 _require(not self.refuses_tasks, "InvalidConfig")
                 number = len(self.state.tasks) + 1
                 self.state.tasks[number] = _Task(config, config.genesis_digest)
-                return [chain.TaskCreated(number, config)]
+                return [events.TaskCreated(number, config.spec_digest, config)]
             case chain.FundTask(task, amount):
-                state = self._task(task)
+                state = self._running(task)
                 state.pool += amount
-                return [chain.TaskFunded(task, amount, state.pool)]
+                return [events.TaskFunded(task, FUNDER, amount, state.pool)]
+            case chain.PauseTask() | chain.UnpauseTask() | chain.CancelTask() | chain.Refund():
+                return self._of_council(call)
+            case chain.WaiveSlash(slash) | chain.ExecuteSlash(slash):
+                return self._slash(slash, waived=isinstance(call, chain.WaiveSlash))
             case chain.RelayApproval(message=approval):
-                nonce = self.state.approvals.get(approval.node, 0)
-                _require(approval.nonce == nonce, "WrongNonce")
-                self.state.approvals[approval.node] = nonce + 1
+                self._use_nonce("tasks", approval.node, approval.nonce)
                 self._task(approval.task).approved.append(approval.node)
-                return [chain.Approved(approval.task, approval.node, approval.policy_digest)]
+                return [events.Approved(approval.task, approval.node, approval.policy_digest)]
+            case chain.RelayRevocation(message=revocation):
+                self._use_nonce("tasks", revocation.node, revocation.nonce)
+                _require(revocation.node in self._task(revocation.task).approved, "NotApproved")
+                self._task(revocation.task).approved.remove(revocation.node)
+                return [events.Revoked(revocation.task, revocation.node)]
+            case chain.RelayReturn() | chain.RelayRotation() | chain.RelayExit() | chain.RelayMigration():
+                return self._of_registry(call)
+            case chain.Withdraw(node):
+                return [events.Withdrawn(node, self._take_mature(node))]
+            case chain.Claim(node):
+                state_of_node = self._node(node)
+                _require(state_of_node.claimable > 0, "NothingToClaim")
+                amount, state_of_node.claimable = state_of_node.claimable, 0
+                return [events.Claimed(node, amount)]
             case chain.RequestRound(task):
                 return self._request(task)
             case chain.Advance(task):
                 return self._advance(task)
-            case chain.Claim():
-                raise CallRefused("NothingToClaim")
             case _:
                 return self._message(call)
 
-    def stake(self, node: str, amount: int) -> list[ChainEvent]:
+    def stake(self, node: str, amount: int) -> list[Event]:
         """Give a node a stake."""
-        self.state.stakes[node] = amount
-        return [chain.StakeChanged(node, amount)]
+        state = self._node(node)
+        state.stake += amount
+        return [events.StakeDeposited(node, amount, state.stake)]
+
+    def _node(self, node: str) -> NodeOnDouble:
+        _require(node in self.state.nodes, "NodeUnknown")
+        return self.state.nodes[node]
+
+    def _use_nonce(self, contract: str, node: str, nonce: int) -> None:
+        self._node(node)
+        _require(nonce == self.state.message_nonces.get((contract, node), 0), "InvalidAccountNonce")
+        self.state.message_nonces[contract, node] = nonce + 1
+
+    def _of_registry(
+        self, call: chain.RelayReturn | chain.RelayRotation | chain.RelayExit | chain.RelayMigration
+    ) -> list[Event]:
+        message = call.message
+        self._use_nonce("registry", message.node, message.nonce)
+        node = self._node(message.node)
+        match call:
+            case chain.RelayReturn():
+                node.absences = 0
+                return [events.NodeReturned(message.node)]
+            case chain.RelayRotation(message=rotation):
+                node.signer = rotation.signer
+                return [events.SignerRotated(message.node, rotation.signer)]
+            case chain.RelayExit(message=leaving):
+                _require(leaving.amount <= node.stake, "InsufficientStake")
+                matures_unix_s = self.now_unix_s + TERMS.unbonding_s
+                node.stake -= leaving.amount
+                node.unbonding.append((matures_unix_s, leaving.amount))
+                return [events.ExitRequested(message.node, leaving.amount, matures_unix_s, node.stake)]
+            case chain.RelayMigration(message=migration):
+                amount = self._take_mature(message.node)
+                return [events.Migrated(message.node, migration.successor, amount)]
+
+    def _take_mature(self, address: str) -> int:
+        node = self._node(address)
+        _require(node.open_rounds == 0, "InOpenRounds")
+        _require(node.pending_slashes == 0, "SlashesPending")
+        amount = sum(amount for matures, amount in node.unbonding if matures <= self.now_unix_s)
+        _require(amount > 0, "NothingMature")
+        node.unbonding = [each for each in node.unbonding if each[0] > self.now_unix_s]
+        return amount
+
+    def _slash(self, number: int, *, waived: bool) -> list[Event]:
+        _require(number < len(self.state.slashes), "SlashUnknown")
+        slash = self.state.slashes[number]
+        _require(slash.is_pending, "SlashSettled")
+        node, task = self._node(slash.node), self._task(slash.task)
+        if waived:
+            _require(self.now_unix_s < slash.executable_unix_s, "AppealOver")
+            node.stake += slash.amount
+        else:
+            _require(self.now_unix_s >= slash.executable_unix_s, "AppealOpen")
+            task.pool += slash.amount
+        slash.is_pending = False
+        node.pending_slashes -= 1
+        if waived:
+            return [events.SlashWaived(number, slash.node, node.stake)]
+        return [
+            events.SlashExecuted(number, slash.node, slash.task, slash.amount),
+            events.TaskToppedUp(slash.task, FUNDER, slash.amount, task.pool),
+        ]
+
+    def _running(self, task: int) -> _Task:
+        _require(not self._task(task).is_over, "TaskOver")
+        return self._task(task)
+
+    def _of_council(
+        self, call: chain.PauseTask | chain.UnpauseTask | chain.CancelTask | chain.Refund
+    ) -> list[Event]:
+        if isinstance(call, chain.Refund):
+            task = self._task(call.task)
+            _require(task.is_over, "TaskNotOver")
+            _require(task.pool > 0, "NothingToRefund")
+            amount, task.pool = task.pool, 0
+            return [events.Refunded(call.task, call.funder, amount)]
+        task = self._running(call.task)
+        is_open = bool(task.rounds) and not task.rounds[-1].phase.closed
+        match call:
+            case chain.PauseTask():
+                _require(not task.is_paused, "TaskPaused")
+                task.is_paused = True
+                changed = events.TaskPauseChanged(call.task, True)
+                return [changed, *(self._close(call.task, Phase.ABORTED) if is_open else [])]
+            case chain.UnpauseTask():
+                _require(task.is_paused, "TaskNotPaused")
+                task.is_paused = False
+                return [events.TaskPauseChanged(call.task, False)]
+            case chain.CancelTask():
+                _require(not task.is_cancelled, "TaskOver")
+                task.is_cancelled = True
+                return [events.TaskCancelled(call.task), *([] if is_open else self._end(call.task))]
+
+    def _end(self, number: int) -> list[Event]:
+        task = self.state.tasks[number]
+        task.is_over = True
+        return [events.TaskEnded(number, task.pool)]
 
     def _task(self, task: int) -> _Task:
         _require(task in self.state.tasks, "TaskUnknown")
         return self.state.tasks[task]
 
-    def _request(self, number: int) -> list[ChainEvent]:
-        task = self._task(number)
+    def _request(self, number: int) -> list[Event]:
+        task = self._running(number)
+        _require(not task.is_paused, "TaskPaused")
+        _require(not task.is_cancelled, "TaskOver")
         _require(not task.rounds or task.rounds[-1].phase.closed, "RoundOpen")
         _require(len(task.rounds) < task.config.rounds, "NoRoundsLeft")
         eligible = sorted(
-            (node for node in task.approved if self.state.stakes.get(node)), key=lambda node: int(node, 16)
+            (node for node in task.approved if self._is_eligible(self.state.nodes[node])),
+            key=lambda node: int(node, 16),
         )
         _require(len(eligible) >= max(task.config.proposers, task.config.voters), "NotEnoughEligible")
         reward = task.pool // (task.config.rounds - len(task.rounds))
         task.pool -= reward
         task.rounds.append(_Round(Phase.REQUESTED, task.parent_digest, reward, self.number + 1, eligible))
-        stakes = tuple(self.state.stakes[node] for node in eligible)
+        stakes = tuple(self.state.nodes[node].stake for node in eligible)
         return [
-            chain.RoundRequested(
+            events.RoundRequested(
                 number,
                 len(task.rounds),
                 task.parent_digest,
@@ -393,7 +550,10 @@ class _Contracts:
             )
         ]
 
-    def _advance(self, number: int) -> list[ChainEvent]:
+    def _is_eligible(self, node: NodeOnDouble) -> bool:
+        return node.stake > 0 and node.absences < TERMS.most_absences
+
+    def _advance(self, number: int) -> list[Event]:
         task = self._task(number)
         _require(bool(task.rounds) and not task.rounds[-1].phase.closed, "NoOpenRound")
         state, index = task.rounds[-1], len(task.rounds)
@@ -401,19 +561,23 @@ class _Contracts:
         if state.phase is Phase.REQUESTED:
             state.proposers = state.eligible[: task.config.proposers]
             state.voters = state.eligible[: task.config.voters]
-            drawn = chain.Drawn(number, index, SEED, tuple(state.proposers), tuple(state.voters))
+            for node in {*state.proposers, *state.voters}:
+                self.state.nodes[node].open_rounds += 1
+            proposers, voters = tuple(state.proposers), tuple(state.voters)
+            groups = [tuple(self.state.nodes[node].group for node in drawn) for drawn in (proposers, voters)]
+            drawn = events.Drawn(number, index, SEED, proposers, voters, *groups)
             return [drawn, self._enter(number, Phase.TRAINING, task.config.training_s)]
         if state.phase is Phase.TRAINING and len(state.proposals) < task.config.min_proposals:
             return self._close(number, Phase.ABORTED)
         if state.phase is Phase.REVEALING:
-            nodes = sorted(state.proposals, key=lambda node: int(node, 16))
-            tallied = chain.Tallied(
+            tallies = self._tallies(number)
+            tallied = events.Tallied(
                 number,
                 index,
-                tuple(nodes),
-                (True,) * len(nodes),
-                (True,) * len(nodes),
-                (100_000,) * len(nodes),
+                tuple(tally.node for tally in tallies),
+                tuple(tally.standing for tally in tallies),
+                tuple(tally.median_micronats for tally in tallies),
+                tuple(tally.proven_invalid for tally in tallies),
             )
             return [tallied, self._enter(number, Phase.ATTESTING, task.config.attesting_s)]
         if state.phase is Phase.ATTESTING:
@@ -431,39 +595,93 @@ class _Contracts:
         }
         return expected[state.phase] or self.now_unix_s > state.deadline_unix_s
 
-    def _enter(self, number: int, phase: Phase, seconds: int) -> chain.PhaseChanged:
+    def _enter(self, number: int, phase: Phase, seconds: int) -> events.PhaseChanged:
         task = self.state.tasks[number]
         state, index = task.rounds[-1], len(task.rounds)
         state.phase = phase
+        state.phases.append(phase)
         if phase is not Phase.REVEALING:
             # The block is part of the draw's seed, so of every context.
             state.context = _digest(f"{number} {index} {phase} {self.number}")[:34]
         state.deadline_unix_s = self.now_unix_s + seconds
-        return chain.PhaseChanged(number, index, phase, state.context, state.deadline_unix_s)
+        return events.PhaseChanged(number, index, phase, state.context, state.deadline_unix_s)
 
-    def _close(self, number: int, phase: Phase) -> list[ChainEvent]:
+    def _close(self, number: int, phase: Phase) -> list[Event]:
         task = self.state.tasks[number]
         state, index = task.rounds[-1], len(task.rounds)
+        last_phase = Phase.REQUESTED if task.is_paused else state.phase
         state.phase = phase
         nodes: tuple[str, ...] = ()
         if phase is Phase.FINAL:
             task.parent_digest = next(iter(state.attestations.values()))[0]
             nodes = tuple(sorted(state.proposals, key=lambda node: int(node, 16)))
+        faults = self._judge(number, last_phase)
         amounts = tuple(state.reward // len(nodes) for _ in nodes)
+        for node, amount in zip(nodes, amounts, strict=True):
+            self.state.nodes[node].claimable += amount
         returned = state.reward - sum(amounts)
         task.pool += returned
+        is_last = index == task.config.rounds or task.is_cancelled
         return [
-            chain.PhaseChanged(number, index, phase, state.context, 0),
-            chain.RoundClosed(number, index, phase, task.parent_digest),
-            chain.Rewarded(number, index, nodes, amounts, returned),
+            events.PhaseChanged(number, index, phase, state.context, 0),
+            events.RoundClosed(number, index, phase, task.parent_digest),
+            *faults,
+            events.Rewarded(number, index, nodes, amounts, returned),
+            *(self._end(number) if is_last else []),
         ]
 
-    def _message(self, call: Any) -> list[ChainEvent]:
+    def _tallies(self, number: int) -> list[ProposalTally]:
+        """Everything is accepted that not every revealed vote calls INVALID."""
+        state = self.state.tasks[number].rounds[-1]
+        nodes = sorted(state.proposals, key=lambda node: int(node, 16))
+        tallies = []
+        for place, node in enumerate(nodes):
+            scores = {scores[place] for voter, scores in state.reveals.items() if voter != node}
+            is_invalid = scores == {INVALID_SCORE}
+            standing = Standing.UNSCORED if is_invalid else Standing.ACCEPTED
+            tallies.append(ProposalTally(node, standing, 0 if is_invalid else 100_000, is_invalid))
+        return tallies
+
+    def _judge(self, number: int, last_phase: Phase) -> list[Event]:
+        """Frees the seats, counts absences, records faults."""
+        task = self.state.tasks[number]
+        state, index = task.rounds[-1], len(task.rounds)
+        stakes = {node: self.state.nodes[node].stake for node in state.eligible}
+        found = conducts(
+            last_phase=last_phase,
+            proposers=[Member(node, 0, stakes[node]) for node in state.proposers],
+            voters=[Member(node, 0, stakes[node]) for node in state.voters],
+            proposed=state.proposals,
+            committed=state.commits,
+            revealed=state.reveals,
+            tallies=self._tallies(number) if last_phase >= Phase.REVEALING else (),
+            rules=task.config.rules,
+        )
+        faults: list[Event] = []
+        for conduct in found:
+            node = self.state.nodes[conduct.node]
+            node.open_rounds -= 1
+            if conduct.attendance is Attendance.ATTENDED:
+                node.absences = 0
+            elif conduct.attendance is Attendance.ABSENT:
+                node.absences += 1
+            if conduct.fault is not Fault.NONE:
+                amount = min(conduct.slash, node.stake)
+                node.stake -= amount
+                node.pending_slashes += 1
+                until_unix_s = self.now_unix_s + TERMS.appeal_s
+                slash = len(self.state.slashes)
+                self.state.slashes.append(_Slash(conduct.node, number, amount, until_unix_s))
+                key = (number, index, conduct.node, conduct.fault)
+                faults.append(events.FaultRecorded(*key, slash, amount, until_unix_s, node.stake))
+        return faults
+
+    def _message(self, call: chain.RoundMessageCall) -> list[Event]:
         message = call.message
         task = self._task(message.task)
         _require(message.round == len(task.rounds), "WrongPhase")
         state = task.rounds[-1]
-        phases = {
+        phases: dict[type[Any], tuple[Phase, Collection[str], list[str]]] = {
             chain.RelayProposal: (Phase.TRAINING, state.proposals, state.proposers),
             chain.RelayCommit: (Phase.COMMITTING, state.commits, state.voters),
             chain.RelayReveal: (Phase.REVEALING, state.reveals, state.voters),
@@ -479,16 +697,16 @@ class _Contracts:
         match call:
             case chain.RelayProposal():
                 state.proposals[message.node] = message.adapter_digest
-                return [chain.Proposed(*key, message.adapter_digest, message.report_digest)]
+                return [events.Proposed(*key, message.adapter_digest, message.report_digest)]
             case chain.RelayCommit():
                 state.commits[message.node] = message.commitment
-                return [chain.Committed(*key, message.commitment)]
+                return [events.Committed(*key, message.commitment)]
             case chain.RelayReveal():
                 state.reveals[message.node] = message.scores_micronats
-                return [chain.Revealed(*key, message.scores_micronats, message.salt)]
+                return [events.Revealed(*key, message.scores_micronats, message.salt)]
             case _:
                 state.attestations[message.node] = (message.aggregate_digest, message.score_micronats)
-                return [chain.Attested(*key, message.aggregate_digest, message.score_micronats)]
+                return [events.Attested(*key, message.aggregate_digest, message.score_micronats)]
 
 
 def _require(holds: bool, reason: str) -> None:

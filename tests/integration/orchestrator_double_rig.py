@@ -12,8 +12,8 @@ from typing import Any
 from fastapi.testclient import TestClient
 from sqlalchemy import event
 
+from contracts.deployment import Deployment
 from contracts.digests import sha256_digest
-from contracts.messages import Domain
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database import DatabaseRecords, open_records
 from orchestrator.adapters.database.migrate import migrate
@@ -38,7 +38,16 @@ from tests.integration.orchestrator_rig import (
     terms_of,
 )
 
-DOMAIN = Domain(chain_id=31337, verifying_contract="0x" + "11" * 20)
+DEPLOYMENT = Deployment(
+    chain_id=31337,
+    registry="0x" + "13" * 20,
+    tasks="0x" + "12" * 20,
+    rounds="0x" + "11" * 20,
+    lens="0x" + "14" * 20,
+    token="0x" + "15" * 20,
+    block=1,
+)
+DOMAIN = DEPLOYMENT.rounds_domain
 ARTIFACT_LIMIT_BYTES = 1 << 16
 TURNS = 60
 
@@ -114,7 +123,7 @@ class Rig:
         self.records = open_quick_records(self.database_url)
         self.artifacts = FolderArtifactStore(folder / "artifacts", ARTIFACT_LIMIT_BYTES)
         tokens = TokenService(self.records, self.clock)
-        self.app = create_app(self.records, self.artifacts, DOMAIN, self.clock)
+        self.app = create_app(self.records, self.artifacts, DEPLOYMENT, self.clock)
         self._open = ExitStack()
         self.clients = {
             role: self._client(tokens.issue(role, role)) for role in ("admin", "conductor", "reader")
@@ -226,7 +235,7 @@ class Rig:
         self.turn_until(lambda: self.chain.state.tasks)
         self.worker.run_once()
         for network in NETWORKS:
-            body = network.approval(DOMAIN, 1, task_spec().digest, self.clock.unix_s + 10_000)
+            body = network.approval(DEPLOYMENT, 1, task_spec().digest, self.clock.unix_s + 10_000)
             self.post("/v1/tasks/1/approvals", body)
         self.put(REPORT)
         return 1

@@ -8,11 +8,25 @@ import numpy as np
 from eth_account import Account
 from eth_utils.crypto import keccak
 
+from contracts.deployment import Deployment
 from contracts.digests import sha256_digest
 from contracts.manifest import FloatArray, Manifest
-from contracts.messages import Approval, Attestation, Commit, Domain, Proposal, Reveal
+from contracts.messages import (
+    Approval,
+    Attestation,
+    Commit,
+    Domain,
+    Exit,
+    Migration,
+    Proposal,
+    Return,
+    Reveal,
+    Revocation,
+    Rotation,
+)
 from contracts.task import TaskSpec
 
+SignedMessage = Approval | Revocation | Rotation | Exit | Migration | Return | Proposal | Commit | Attestation
 TOKEN = 10**18
 POOL = 300 * TOKEN
 STAKE = 10 * TOKEN
@@ -25,6 +39,9 @@ TERMS = {
     "min_scorers": 2,
     "attestation_quorum_bps": 5_000,
     "proposer_share_bps": 6_000,
+    "absent_bps": 100,
+    "unrevealed_bps": 500,
+    "invalid_bps": 2_000,
     "acceptance_threshold_micronats": -250_000,
     "closeness_range_micronats": 1_000_000,
     "training_s": 120,
@@ -111,17 +128,19 @@ class Network:
         """What its adapter of a round is filled with."""
         return self.value + 10.0 * round_number
 
-    def approval(self, domain: Domain, task: int, spec_digest: str, expiry_unix_s: int) -> dict[str, Any]:
+    def approval(
+        self, deployment: Deployment, task: int, spec_digest: str, expiry_unix_s: int, nonce: int = 0
+    ) -> dict[str, Any]:
         """A signed approval, as the API takes it."""
         message = Approval(
             node=self.address,
             task=task,
             spec_digest=spec_digest,
             policy_digest=sha256_digest(b"policy"),
-            nonce=0,
+            nonce=nonce,
             expiry_unix_s=expiry_unix_s,
         )
-        return self._signed(message, domain)
+        return self.signed(message, deployment.tasks_domain)
 
     def proposal(self, domain: Domain, state: dict[str, Any], **changes: Any) -> dict[str, Any]:
         """A signed proposal for a round resource, as the API takes it."""
@@ -131,7 +150,7 @@ class Network:
             "adapter_digest": sha256_digest(self.adapter(state["round"])),
             "report_digest": sha256_digest(REPORT),
         }
-        return self._signed(Proposal(**(fields | changes)), domain)
+        return self.signed(Proposal(**(fields | changes)), domain)
 
     def reveal_message(self, state: dict[str, Any], **changes: Any) -> Reveal:
         """Scores: a hundred thousand micronats for each proposal."""
@@ -144,7 +163,7 @@ class Network:
 
     def commit(self, domain: Domain, state: dict[str, Any]) -> dict[str, Any]:
         """A signed commitment to those scores."""
-        return self._signed(self.reveal_message(state).commit(), domain)
+        return self.signed(self.reveal_message(state).commit(), domain)
 
     def reveal(self, state: dict[str, Any], **changes: Any) -> dict[str, Any]:
         """Those scores, revealed."""
@@ -153,7 +172,7 @@ class Network:
     def attestation(self, domain: Domain, state: dict[str, Any], digest: str) -> dict[str, Any]:
         """A signed attestation of an aggregate that is a little better than the parent."""
         message = Attestation(**self._header(state), aggregate_digest=digest, score_micronats=50_000)
-        return self._signed(message, domain)
+        return self.signed(message, domain)
 
     def _header(self, state: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -163,7 +182,8 @@ class Network:
             "context": state["context"],
         }
 
-    def _signed(self, message: Approval | Proposal | Commit | Attestation, domain: Domain) -> dict[str, Any]:
+    def signed(self, message: SignedMessage, domain: Domain) -> dict[str, Any]:
+        """A message of this network, as the API takes it."""
         return {"message": message.model_dump(mode="json"), "signature": message.sign(domain, self.key)}
 
 

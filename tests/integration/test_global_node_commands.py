@@ -95,7 +95,7 @@ def test_tasks_and_nodes_are_read(world: World) -> None:
     for node in world.nodes.values():
         facts = chain.node(node.address)
         assert (facts.signer, facts.group, facts.admitted) == (node.address, node.group, True)
-        assert chain.approval_nonce(node.address) == 1
+        assert chain.tasks_nonce(node.address) == 1
 
 
 def test_a_chain_that_is_not_there_is_said_so(world: World) -> None:
@@ -181,7 +181,7 @@ def test_an_approval_gets_to_the_chain(
 
         world.send(AdmitNode(node, node, 9))
         assert approve(config, task, url, token_file) == (0, "")
-    assert node in world.rounds.functions.taskOf(task).call().approved
+    assert node in world.lens.functions.taskOf(task).call().approved
 
 
 def test_a_spec_that_is_not_the_one_on_chain_is_not_approved(
@@ -190,7 +190,7 @@ def test_a_spec_that_is_not_the_one_on_chain_is_not_approved(
     node = init(tmp_path / "node", world, deployment_file)["address"]
     world.send(AdmitNode(node, node, 9))
     task = world.create_task()
-    spec_digest = "0x" + world.rounds.functions.taskOf(task).call().config.specDigest.hex()
+    spec_digest = "0x" + world.lens.functions.taskOf(task).call().config.specDigest.hex()
     world.artifact_path(spec_digest).write_bytes(b'{"schema": "another"}')
 
     with HubDouble(world).serving() as url:
@@ -198,7 +198,7 @@ def test_a_spec_that_is_not_the_one_on_chain_is_not_approved(
 
     assert code == 3
     assert "other bytes" in said
-    assert node not in world.rounds.functions.taskOf(task).call().approved
+    assert node not in world.lens.functions.taskOf(task).call().approved
 
 
 def test_a_wrong_token_is_refused(

@@ -17,7 +17,6 @@ from eth_account import Account
 
 from contracts.deployment import Deployment
 from contracts.digests import sha256_digest
-from contracts.messages import Domain
 from deploy.local.chain_setup import set_up_demo_accounts
 from deploy.local.ports import free_ports
 from tests.chain.anvil import Anvil, running_anvil
@@ -45,7 +44,7 @@ class Hub:
     folder: Path
     environment: dict[str, str]
     session: httpx.Client
-    domain: Domain
+    deployment: Deployment
     chain: Anvil
     worker: subprocess.Popen[bytes]
 
@@ -152,7 +151,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         session = httpx.Client(
             base_url=environment["COLLEGIUM_URL"], headers={"Authorization": f"Bearer {token}"}, timeout=30
         )
-        hub = Hub(tmp_path, environment, session, deployment.domain, chain, worker)
+        hub = Hub(tmp_path, environment, session, deployment, chain, worker)
         try:
             eventually(lambda: _is_ready(session))
             for group, network in enumerate(NETWORKS, start=1):
@@ -196,13 +195,13 @@ def play_round(hub: Hub, task: int, number: int, *, kill: bool = False) -> Any:
     proposers: list[Network] = [BY_ADDRESS[node] for node in state["proposers"]]
     for network in proposers:
         hub.put(network.adapter(number))
-        hub.post(f"{path}/proposals", network.proposal(hub.domain, state))
+        hub.post(f"{path}/proposals", network.proposal(hub.deployment.rounds_domain, state))
         if kill:
             hub.kill_worker()
     state = hub.round_in(task, number, "committing")
     voters: list[Network] = [BY_ADDRESS[node] for node in state["voters"]]
     for network in voters:
-        hub.post(f"{path}/commits", network.commit(hub.domain, state))
+        hub.post(f"{path}/commits", network.commit(hub.deployment.rounds_domain, state))
     hub.round_in(task, number, "revealing")
     for network in voters:
         hub.post(f"{path}/reveals", network.reveal(state))
@@ -214,7 +213,7 @@ def play_round(hub: Hub, task: int, number: int, *, kill: bool = False) -> Any:
     ]
     digest = hub.put(adapter(sum(values) / len(values)))
     for network in voters:
-        hub.post(f"{path}/attestations", network.attestation(hub.domain, state, digest))
+        hub.post(f"{path}/attestations", network.attestation(hub.deployment.rounds_domain, state, digest))
     closed = hub.round_in(task, number, "final", "rejected", "aborted")
     assert closed["aggregate_digest"] == digest
     return closed
@@ -233,7 +232,7 @@ def test_a_task_of_two_rounds(hub: Hub, tmp_path: Path) -> None:
     task = created["task"]
     hub.put(REPORT)
     for network in NETWORKS:
-        body = network.approval(hub.domain, task, spec.digest, int(time.time()) + 600)
+        body = network.approval(hub.deployment, task, spec.digest, int(time.time()) + 600)
         hub.post(f"/v1/tasks/{task}/approvals", body)
     first = play_round(hub, task, 1)
     hub.chain.ask("anvil_reorg", 3, [])

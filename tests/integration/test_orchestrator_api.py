@@ -66,14 +66,23 @@ def test_every_endpoint_but_health_needs_a_token(rig: Rig) -> None:
     assert {rig.anonymous.get(path).status_code for path in open_paths} <= {200, 503}
 
 
+COUNCIL_PATHS = (
+    "/v1/tasks/1/pause",
+    "/v1/tasks/1/cancellation",
+    "/v1/tasks/1/refunds",
+    "/v1/slashes/0/waiver",
+    "/v1/slashes/0/execution",
+)
+
+
 def test_roles(rig: Rig) -> None:
     message_paths = [
         f"/v1/tasks/1/rounds/1/{kind}" for kind in ("proposals", "commits", "reveals", "attestations")
     ]
-    for path in [*message_paths, "/v1/nodes", "/v1/tasks"]:
+    for path in [*message_paths, "/v1/nodes", "/v1/tasks", *COUNCIL_PATHS]:
         response = rig.reader.post(path, json={})
         assert (response.status_code, response.json()["code"]) == (403, "not_allowed"), path
-    for path in ("/v1/nodes", "/v1/tasks", "/v1/tasks/1/rounds/0/evaluations"):
+    for path in ("/v1/nodes", "/v1/tasks", "/v1/tasks/1/rounds/0/evaluations", *COUNCIL_PATHS):
         assert rig.conductor.post(path, json={}).json()["code"] == "not_allowed", path
     assert rig.reader.put(f"/v1/artifacts/{sha256_digest(b'x')}", content=b"x").status_code == 403
     for client in (rig.reader, rig.conductor, rig.admin):

@@ -13,7 +13,7 @@ import safetensors.numpy
 
 from contracts.digests import ZERO_DIGEST, sha256_digest
 from contracts.messages import INVALID_SCORE
-from tests.integration.orchestrator_double_rig import ARTIFACT_LIMIT_BYTES, DOMAIN, Rig
+from tests.integration.orchestrator_double_rig import ARTIFACT_LIMIT_BYTES, DEPLOYMENT, DOMAIN, Rig
 from tests.integration.orchestrator_rig import BY_ADDRESS, NETWORKS, Network, adapter, tensors
 
 PROPOSALS = "/v1/tasks/1/rounds/1/proposals"
@@ -309,14 +309,16 @@ def test_reveal_with_a_score_too_few_for_its_own_commitment(tmp_path: Path) -> N
 def test_approval_of_another_spec_expired_or_by_another_key(training: Stage) -> None:
     path, now_unix_s = "/v1/tasks/1/approvals", training.rig.clock.unix_s
     spec_digest = training.rig.get("/v1/tasks/1")["spec_digest"]
-    other = training.sender.approval(DOMAIN, 1, sha256_digest(b"other"), now_unix_s + 99)
-    training.refused(path, other, 422, "unacceptable")
-    expired = training.sender.approval(DOMAIN, 1, spec_digest, now_unix_s - 1)
-    assert "expired" in training.refused(path, expired, 422, "unacceptable")
-    forged = training.sender.approval(DOMAIN, 1, spec_digest, now_unix_s + 99)
+    other = training.sender.approval(DEPLOYMENT, 1, sha256_digest(b"other"), now_unix_s + 99, nonce=1)
+    training.refused(path, other, 422, "wrong_spec")
+    expired = training.sender.approval(DEPLOYMENT, 1, spec_digest, now_unix_s - 1, nonce=1)
+    training.refused(path, expired, 422, "expired")
+    used = training.sender.approval(DEPLOYMENT, 1, spec_digest, now_unix_s + 99, nonce=0)
+    assert "next one is 1" in training.refused(path, used, 409, "wrong_nonce")
+    forged = training.sender.approval(DEPLOYMENT, 1, spec_digest, now_unix_s + 99, nonce=1)
     forged["message"]["node"] = next(n.address for n in NETWORKS if n != training.sender)
     training.refused(path, forged, 422, "bad_signature")
-    stranger = Network("stranger", 5.0).approval(DOMAIN, 1, spec_digest, now_unix_s + 99)
-    training.refused(path, stranger, 404, "not_found")
-    elsewhere = training.sender.approval(DOMAIN, 2, spec_digest, now_unix_s + 99)
+    stranger = Network("stranger", 5.0).approval(DEPLOYMENT, 1, spec_digest, now_unix_s + 99)
+    training.refused(path, stranger, 404, "unknown_node")
+    elsewhere = training.sender.approval(DEPLOYMENT, 2, spec_digest, now_unix_s + 99)
     training.refused(path, elsewhere, 409, "wrong_round")

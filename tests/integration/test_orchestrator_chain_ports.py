@@ -7,29 +7,49 @@ from pathlib import Path
 import pytest
 from eth_account import Account
 
-from contracts.messages import Approval, Domain
+from contracts.deployment import Deployment
+from contracts.events import (
+    Approved,
+    NodeAdmitted,
+    NodeReturned,
+    SignerRotated,
+    TaskCancelled,
+    TaskCreated,
+    TaskEnded,
+    TaskPauseChanged,
+)
+from contracts.messages import Approval, Exit, Return, Rotation
+from contracts.task_config import TaskConfig
 from orchestrator.adapters.chain import open_lanes, open_reader
 from orchestrator.adapters.chain.deploy import deploy
 from orchestrator.domain.chain import (
     AdmitNode,
     Advance,
-    Approved,
+    Call,
     CallRefused,
+    CancelTask,
     ChainError,
     ChainReader,
+    Claim,
     CreateTask,
+    ExecuteSlash,
     FundTask,
-    NodeAdmitted,
     NonceUsed,
+    PauseTask,
+    Refund,
     RelayApproval,
+    RelayExit,
+    RelayReturn,
+    RelayRotation,
     RequestRound,
-    TaskConfig,
-    TaskCreated,
+    UnpauseTask,
+    WaiveSlash,
+    Withdraw,
 )
 from orchestrator.domain.ports import Lanes
 from tests.chain.anvil import RICH_KEYS, Anvil, running_anvil
 from tests.integration.orchestrator_chain_double import ChainDouble, LanesDouble
-from tests.integration.orchestrator_double_rig import DOMAIN
+from tests.integration.orchestrator_double_rig import DEPLOYMENT
 from tests.integration.orchestrator_rig import NETWORKS, task_spec, terms_of
 
 CONFIG = TaskConfig(**terms_of(task_spec()))
@@ -45,7 +65,7 @@ class Chain:
     mine: Callable[[], None]
     reorganise: Callable[[int], None]
     first_block: int
-    domain: Domain
+    deployment: Deployment
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +90,7 @@ def real_chain(anvil: Anvil, folder: Path) -> Chain:
         mine=anvil.mine,
         reorganise=lambda depth: anvil.ask("anvil_reorg", depth, []),
         first_block=deployment.block,
-        domain=deployment.domain,
+        deployment=deployment,
     )
 
 
@@ -83,7 +103,7 @@ def chain(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Chain]:
         return
     double = ChainDouble()
     double.mine()
-    yield Chain(double, LanesDouble.of(double), double.mine, double.reorganise, 1, DOMAIN)
+    yield Chain(double, LanesDouble.of(double), double.mine, double.reorganise, 1, DEPLOYMENT)
 
 
 def admission(index: int) -> AdmitNode:
@@ -133,7 +153,10 @@ def test_signing_sees_what_waits_in_the_pool(chain: Chain) -> None:
     lane.broadcast(lane.sign(CreateTask(CONFIG), nonce + 1))
     chain.mine()
     events = [each.event for each in chain.reader.events(chain.first_block, chain.reader.head().number)]
-    assert events == [NodeAdmitted(NETWORKS[0].address, NETWORKS[0].address, 1), TaskCreated(1, CONFIG)]
+    assert events == [
+        NodeAdmitted(NETWORKS[0].address, NETWORKS[0].address, 1),
+        TaskCreated(1, CONFIG.spec_digest, CONFIG),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -179,17 +202,79 @@ def test_the_relayer_sends_what_nodes_signed(chain: Chain) -> None:
         task=1,
         spec_digest=CONFIG.spec_digest,
         policy_digest=CONFIG.spec_digest,
-        nonce=chain.reader.nonce_of(node),
+        nonce=0,
         expiry_unix_s=chain.reader.head().timestamp_unix_s + SECONDS_TILL_EXPIRY,
     )
-    call = RelayApproval(approval, approval.sign(chain.domain, NETWORKS[0].key))
+    call = RelayApproval(approval, approval.sign(chain.deployment.tasks_domain, NETWORKS[0].key))
     relayer = chain.lanes.for_call(call)
     assert relayer.sender != council.sender
     relayer.broadcast(relayer.sign(call, relayer.next_nonce()))
     chain.mine()
-    assert chain.reader.nonce_of(node) == 1
+    with pytest.raises(CallRefused, match="InvalidAccountNonce"):
+        relayer.sign(call, relayer.next_nonce())
     last = chain.reader.events(chain.first_block, chain.reader.head().number)[-1]
     assert last.event == Approved(1, node, CONFIG.spec_digest)
+
+
+def test_what_a_node_says_of_its_stake_and_key_is_relayed(chain: Chain) -> None:
+    council, node = chain.lanes.for_call(admission(0)), NETWORKS[0].address
+    council.broadcast(council.sign(admission(0), council.next_nonce()))
+    chain.mine()
+    expiry_unix_s = chain.reader.head().timestamp_unix_s + SECONDS_TILL_EXPIRY
+    domain, key = chain.deployment.registry_domain, NETWORKS[0].key
+    header = {"node": node, "expiry_unix_s": expiry_unix_s}
+    leaving = Exit(**header, amount=5, nonce=0)
+    back = Return(**header, nonce=0)
+    rotation = Rotation(**header, signer=NETWORKS[1].address, nonce=1)
+    relayer = chain.lanes.for_call(RelayReturn(back, ""))
+    with pytest.raises(CallRefused, match="InsufficientStake"):
+        relayer.sign(RelayExit(leaving, leaving.sign(domain, key)), relayer.next_nonce())
+    for call in (
+        RelayReturn(back, back.sign(domain, key)),
+        RelayRotation(rotation, rotation.sign(domain, key)),
+    ):
+        relayer.broadcast(relayer.sign(call, relayer.next_nonce()))
+        chain.mine()
+    found = [each.event for each in chain.reader.events(chain.first_block, chain.reader.head().number)]
+    assert found[1:] == [NodeReturned(node), SignerRotated(node, NETWORKS[1].address)]
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (Withdraw(NETWORKS[0].address), "NothingMature"),
+        (Claim(NETWORKS[0].address), "NothingToClaim"),
+        (WaiveSlash(0), "SlashUnknown"),
+        (ExecuteSlash(0), "SlashUnknown"),
+        (UnpauseTask(1), "TaskNotPaused"),
+        (Refund(1, NETWORKS[0].address), "TaskNotOver"),
+    ],
+)
+def test_what_cannot_be_done_now_is_refused_by_name(chain: Chain, call: Call, reason: str) -> None:
+    council = chain.lanes.for_call(admission(0))
+    for setting in (admission(0), CreateTask(CONFIG)):
+        council.broadcast(council.sign(setting, council.next_nonce()))
+        chain.mine()
+    lane = chain.lanes.for_call(call)
+    with pytest.raises(CallRefused) as refused:
+        lane.sign(call, lane.next_nonce())
+    assert refused.value.reason == reason
+
+
+def test_a_task_is_paused_goes_on_and_ends(chain: Chain) -> None:
+    council = chain.lanes.for_call(CreateTask(CONFIG))
+    for call in (CreateTask(CONFIG), PauseTask(1), UnpauseTask(1), CancelTask(1)):
+        council.broadcast(council.sign(call, council.next_nonce()))
+        chain.mine()
+    found = [each.event for each in chain.reader.events(chain.first_block, chain.reader.head().number)]
+    assert found[1:] == [
+        TaskPauseChanged(1, True),
+        TaskPauseChanged(1, False),
+        TaskCancelled(1),
+        TaskEnded(1, 0),
+    ]
+    with pytest.raises(CallRefused, match="TaskOver"):
+        council.sign(PauseTask(1), council.next_nonce())
 
 
 def test_blocks_link_and_unknown_ones_are_errors(chain: Chain) -> None:

@@ -2,24 +2,40 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy import Connection
 
+from contracts.settlement import Fault
+from contracts.task_config import TaskConfig
 from orchestrator.adapters.database import DatabaseRecords, open_records
 from orchestrator.adapters.database.migrate import is_migrated, migrate
 from orchestrator.adapters.database.models import Base
 from orchestrator.adapters.database.records import open_engine
-from orchestrator.domain.chain import Advance, RequestRound
+from orchestrator.domain.chain import Advance, Block, RequestRound, StakeTerms
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import RecordsUnavailable
 from orchestrator.domain.projection import Announcement
-from orchestrator.domain.state import NodeState
+from orchestrator.domain.state import (
+    NodeState,
+    RegistryState,
+    SlashState,
+    SlashStatus,
+    TaskState,
+    UnbondingState,
+)
 from tests.integration.orchestrator_double_rig import new_database
+from tests.integration.orchestrator_rig import task_spec, terms_of
 
 NODE = "0x" + "ab" * 20
+OTHER = "0x" + "cd" * 20
+DIGEST = "0x" + "ef" * 32
 MOST_BASE_UNITS = (1 << 256) - 1
 
 
@@ -83,11 +99,76 @@ def test_a_key_is_taken_once(records: DatabaseRecords) -> None:
 
 
 def test_amounts_of_256_bits_survive(records: DatabaseRecords) -> None:
-    state = NodeState(NODE, NODE, (1 << 63) - 1, MOST_BASE_UNITS, MOST_BASE_UNITS - 1, 0)
+    state = NodeState(
+        NODE,
+        NODE,
+        (1 << 63) - 1,
+        stake=MOST_BASE_UNITS,
+        unbonding=(UnbondingState(7, MOST_BASE_UNITS - 1), UnbondingState(8, 1)),
+        earned=MOST_BASE_UNITS - 2,
+        withdrawn=MOST_BASE_UNITS - 3,
+    )
     with records.write() as unit:
         unit.projection.save_node(state)
     with records.read() as unit:
         assert unit.projection.node(NODE) == state
+    shorter = replace(state, unbonding=(UnbondingState(8, 1),))
+    with records.write() as unit:
+        unit.projection.save_node(shorter)
+    with records.read() as unit:
+        assert unit.projection.node(NODE) == shorter
+
+
+def test_the_registry_and_slashes_survive(records: DatabaseRecords) -> None:
+    registry = RegistryState(StakeTerms(), successor=NODE)
+    slash = SlashState(0, NODE, 1, 2, Fault.INVALID, MOST_BASE_UNITS, 9, SlashStatus.WAIVED)
+    with records.write() as unit:
+        assert unit.projection.registry() is None
+        unit.projection.save_registry(registry)
+        unit.projection.save_slash(slash)
+    with records.read() as unit:
+        assert unit.projection.registry() == registry
+        assert unit.projection.slashes() == unit.projection.slashes_of_task(1) == [slash]
+        assert unit.projection.slashes_of_task(2) == []
+
+
+def test_an_approval_that_was_taken_back_is_gone(records: DatabaseRecords) -> None:
+    config = TaskConfig(**terms_of(task_spec()))
+    task = TaskState(1, config, config.genesis_digest, approved=(NODE, OTHER))
+    with records.write() as unit:
+        unit.projection.save_task(task)
+        unit.projection.save_task(replace(task, approved=(OTHER,)))
+    with records.read() as unit:
+        found = unit.projection.task(1)
+    assert found == replace(task, approved=(OTHER,))
+
+
+def alembic_on(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", "orchestrator:migrations")
+    config.attributes["connection"] = connection
+    return config
+
+
+def test_a_migration_can_be_undone_and_done_again_and_the_projection_is_built_anew(tmp_path: Path) -> None:
+    url = new_database(tmp_path)
+    records = open_records(url)
+    with records.write() as unit:
+        unit.projection.set_last_block(Block(5, DIGEST, DIGEST, 1))
+        unit.projection.save_node(NodeState(NODE, NODE, 1, unbonding=(UnbondingState(7, 1),)))
+        unit.names.set_name(NODE, "aurora")
+    records.close()
+    engine = open_engine(url)
+    with engine.begin() as connection:
+        command.downgrade(alembic_on(connection), "0001")
+    with engine.begin() as connection:
+        command.upgrade(alembic_on(connection), "head")
+    engine.dispose()
+    records = open_records(url)
+    with records.read() as unit:
+        assert (unit.projection.last_block(), unit.projection.nodes()) == (None, [])
+        assert unit.names.names() == {NODE: "aurora"}
+    records.close()
 
 
 def test_many_writers_wait_for_one_another(records: DatabaseRecords) -> None:

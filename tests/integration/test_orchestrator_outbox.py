@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from contracts.events import TaskCreated, TaskFunded
+from contracts.task_config import TaskConfig
 from orchestrator.adapters.database import DatabaseRecords
 from orchestrator.domain.chain import (
     AdmitNode,
@@ -16,15 +18,12 @@ from orchestrator.domain.chain import (
     FundTask,
     Receipt,
     SignedTransaction,
-    TaskConfig,
-    TaskCreated,
-    TaskFunded,
 )
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.outbox import Intent, IntentStatus
 from orchestrator.domain.ports import Records, Unit
 from orchestrator.services.outbox import OutboxProcessor, enqueue
-from tests.integration.orchestrator_chain_double import ChainDouble, LaneDouble, LanesDouble
+from tests.integration.orchestrator_chain_double import ChainDouble, LaneDouble, LanesDouble, NodeOnDouble
 from tests.integration.orchestrator_double_rig import ClockDouble, new_database, open_quick_records
 from tests.integration.orchestrator_rig import NETWORKS, task_spec, terms_of
 
@@ -246,7 +245,7 @@ def test_a_call_that_reverts_in_its_block_is_refused_and_its_gas_counted(setting
     processor = setting.processor()
     processor.run_once()
     # Somebody else is first, in the same block.
-    setting.chain._blocks[-1].state.nodes[node] = node
+    setting.chain._blocks[-1].state.nodes[node] = NodeOnDouble(node, 1)
     setting.settle(processor)
     (intent,) = setting.intents()
     assert (intent.status, intent.error) == (IntentStatus.REFUSED, "reverted in its block")

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.domain.chain import ChainError, Proposed, RoundRequested, TaskCreated
+from contracts.events import Proposed, RoundRequested, TaskCreated
+from contracts.messages import Exit
+from orchestrator.domain.chain import ChainError
 from orchestrator.domain.outbox import IntentStatus
 from orchestrator.services.indexer import RESTORED_AFTER_S, Indexer
-from tests.integration.orchestrator_double_rig import DOMAIN, Rig
+from tests.integration.orchestrator_double_rig import DEPLOYMENT, DOMAIN, Rig
 from tests.integration.orchestrator_rig import BY_ADDRESS
 
 
@@ -25,7 +27,14 @@ def projection(rig: Rig) -> object:
     with rig.records.read() as unit:
         tasks = unit.projection.tasks()
         rounds = [unit.projection.rounds(task.task) for task in tasks]
-        return unit.projection.last_block(), unit.projection.nodes(), tasks, rounds
+        return (
+            unit.projection.last_block(),
+            unit.projection.registry(),
+            unit.projection.nodes(),
+            unit.projection.slashes(),
+            tasks,
+            rounds,
+        )
 
 
 def projection_from_scratch(rig: Rig, folder: Path) -> object:
@@ -41,6 +50,30 @@ def projection_from_scratch(rig: Rig, folder: Path) -> object:
 def test_an_index_from_scratch_is_the_same(rig: Rig, tmp_path: Path) -> None:
     rig.start_task()
     rig.play_round(1)
+    assert projection(rig) == projection_from_scratch(rig, tmp_path / "fresh")
+
+
+def test_an_index_from_scratch_after_faults_pauses_and_exits_is_the_same(rig: Rig, tmp_path: Path) -> None:
+    rig.start_task(rounds=4)
+    rig.propose_all()
+    rig.commit_all()
+    revealing = rig.round_in("revealing")
+    for node in revealing["voters"][1:]:
+        rig.post("/v1/tasks/1/rounds/1/reveals", BY_ADDRESS[node].reveal(revealing))
+    rig.turn()
+    rig.chain.mine(seconds=100)
+    rig.attest_all()
+    rig.round_in("final")
+    rig.round_in("training", 2)
+    rig.post("/v1/tasks/1/pause", {})
+    rig.round_in("aborted", 2)
+    leaver = BY_ADDRESS[revealing["voters"][2]]
+    leaving = Exit(node=leaver.address, amount=7, nonce=0, expiry_unix_s=1 << 40)
+    body = leaver.signed(leaving, DEPLOYMENT.registry_domain)
+    rig.post(f"/v1/nodes/{leaver.address}/exits", body)
+    rig.turn_until(lambda: rig.get(f"/v1/nodes/{leaver.address}")["unbonding"])
+    rig.post("/v1/slashes/0/waiver", {})
+    rig.turn_until(lambda: rig.get("/v1/slashes")["items"][0]["status"] == "waived")
     assert projection(rig) == projection_from_scratch(rig, tmp_path / "fresh")
 
 

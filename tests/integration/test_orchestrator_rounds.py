@@ -28,7 +28,7 @@ def test_a_task_runs_through_all_its_rounds(rig: Rig) -> None:
     earned = sum(int(node["earned"]) for node in rig.get("/v1/nodes")["items"])
     assert earned + int(finished["pool"]) == POOL
     assert [vote["revealed"] for vote in second["votes"]] == [True] * 4
-    assert all(proposal["accepted"] for proposal in second["proposals"])
+    assert all(proposal["standing"] == "accepted" for proposal in second["proposals"])
     assert set(first["seconds"]) == {"requested", "training", "committing", "revealing", "attesting"}
     assert first["gas"] == {
         "advance": 5 * 21_000,

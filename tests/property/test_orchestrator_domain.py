@@ -7,12 +7,27 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from contracts.messages import Approval, Attestation, Commit, Proposal, Reveal
+from contracts import events
+from contracts.events import Event
+from contracts.messages import (
+    Approval,
+    Attestation,
+    Commit,
+    Exit,
+    Migration,
+    Proposal,
+    Return,
+    Reveal,
+    Revocation,
+    Rotation,
+)
 from contracts.phase import Phase
+from contracts.settlement import Fault, Standing
+from contracts.task_config import TaskConfig
 from orchestrator.domain import chain
-from orchestrator.domain.chain import Call, ChainEvent, IndexedEvent, TaskConfig
+from orchestrator.domain.chain import Call, IndexedEvent, StakeTerms
 from orchestrator.domain.outbox import call_kind, decode_call, encode_call, message_key, subject_of
 from orchestrator.domain.projection import ImpossibleEvent, Ledger, step
 from orchestrator.domain.reconciler import (
@@ -23,12 +38,22 @@ from orchestrator.domain.reconciler import (
     next_actions,
     retry_delay_s,
 )
-from orchestrator.domain.state import PhaseStart, RoundState, TaskState
+from orchestrator.domain.state import (
+    PhaseStart,
+    RegistryState,
+    RoundState,
+    SlashState,
+    SlashStatus,
+    TaskState,
+)
 
 NODES = tuple("0x" + f"{number:040d}" for number in range(1, 6))
+FUNDER = "0x" + "f" * 40
 DIGEST = "0x" + "ab" * 32
 CONTEXT = "0x" + "cd" * 16
 BLOCK_S = 3
+TERMS = StakeTerms(unbonding_s=100, appeal_s=20, most_absences=2)
+REGISTRY = RegistryState(TERMS)
 CONFIG = TaskConfig(
     spec_digest=DIGEST,
     genesis_digest="0x" + "9e" * 32,
@@ -40,6 +65,9 @@ CONFIG = TaskConfig(
     min_scorers=1,
     attestation_quorum_bps=5_000,
     proposer_share_bps=5_000,
+    absent_bps=100,
+    unrevealed_bps=500,
+    invalid_bps=2_000,
     acceptance_threshold_micronats=0,
     closeness_range_micronats=1,
     training_s=10,
@@ -59,13 +87,14 @@ class History(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = Ledger()
+        self.ledger = Ledger(REGISTRY)
+        self.deposited = 0
         self.log: list[tuple[IndexedEvent, int]] = []
         self.snapshots: list[Ledger] = []
 
     # --- what happens
 
-    def happen(self, event: ChainEvent) -> None:
+    def happen(self, event: Event) -> None:
         """Append an event to the log, and to the ledger."""
         number = len(self.log)
         indexed = IndexedEvent(event, number // 2, DIGEST, DIGEST, number % 2)
@@ -73,7 +102,7 @@ class History(RuleBasedStateMachine):
         self.log.append((indexed, now_unix_s))
         self.snapshots.append(self.ledger)
         self.ledger, announcements = step(self.ledger, indexed, now_unix_s)
-        assert len(announcements) <= 1
+        assert len(announcements) <= 1 or isinstance(event, events.RoundClosed)
 
     @property
     def task(self) -> TaskState | None:
@@ -88,54 +117,108 @@ class History(RuleBasedStateMachine):
     def open_in(self, phase: Phase) -> bool:
         return self.open_round is not None and self.open_round.phase is phase
 
+    @initialize(pool=st.integers(min_value=1, max_value=10**24))
+    def begin(self, pool: int) -> None:
+        for node in NODES:
+            self.happen(events.NodeAdmitted(node, node, 1))
+        self.happen(events.TaskCreated(1, DIGEST, CONFIG))
+        self.happen(events.TaskFunded(1, FUNDER, pool, pool))
+
     @rule(node=nodes)
-    def admit(self, node: str) -> None:
-        if node not in self.ledger.nodes:
-            self.happen(chain.NodeAdmitted(node, node, 1))
+    def dismiss_or_admit(self, node: str) -> None:
+        admitted = self.ledger.nodes[node].admitted
+        self.happen(events.NodeLeft(node) if admitted else events.NodeAdmitted(node, NODES[0], 2))
 
-    @rule(node=nodes, stake=st.integers(min_value=0, max_value=10**20))
-    def stake(self, node: str, stake: int) -> None:
-        if node in self.ledger.nodes:
-            self.happen(chain.StakeChanged(node, stake))
+    @rule(node=nodes, amount=st.integers(min_value=1, max_value=10**20))
+    def deposit(self, node: str, amount: int) -> None:
+        self.deposited += amount
+        self.happen(events.StakeDeposited(node, amount, self.ledger.nodes[node].stake + amount))
 
-    @precondition(lambda self: self.task is None)
-    @rule(pool=st.integers(min_value=1, max_value=10**24))
-    def create(self, pool: int) -> None:
-        self.happen(chain.TaskCreated(1, CONFIG))
-        self.happen(chain.TaskFunded(1, pool, pool))
+    @rule(node=nodes, data=st.data())
+    def leave(self, node: str, data: st.DataObject) -> None:
+        stake = self.ledger.nodes[node].stake
+        if stake:
+            amount = data.draw(st.integers(min_value=1, max_value=stake))
+            self.happen(
+                events.ExitRequested(node, amount, self.now_unix_s + TERMS.unbonding_s, stake - amount)
+            )
 
-    @precondition(lambda self: self.task is not None)
+    @rule(node=nodes, migrates=st.booleans())
+    def take_out(self, node: str, migrates: bool) -> None:
+        state = self.ledger.nodes[node]
+        amount = state.mature(self.now_unix_s)
+        if amount and not state.open_rounds and not state.pending_slashes:
+            self.happen(events.Migrated(node, FUNDER, amount) if migrates else events.Withdrawn(node, amount))
+
     @rule(node=nodes)
-    def approve(self, node: str) -> None:
-        self.happen(chain.Approved(1, node, DIGEST))
+    def come_back(self, node: str) -> None:
+        self.happen(events.NodeReturned(node))
 
-    @precondition(lambda self: self.task and not self.task.has_open_round and not self.task.is_finished)
+    @precondition(
+        lambda self: any(each.status is SlashStatus.PENDING for each in self.ledger.slashes.values())
+    )
+    @rule(data=st.data(), waived=st.booleans())
+    def settle_slash(self, data: st.DataObject, waived: bool) -> None:
+        slash = data.draw(st.sampled_from(self.pending))
+        if waived:
+            stake = self.ledger.nodes[slash.node].stake + slash.amount
+            self.happen(events.SlashWaived(slash.slash, slash.node, stake))
+        else:
+            assert self.task is not None
+            pool = self.task.pool + slash.amount
+            self.happen(events.SlashExecuted(slash.slash, slash.node, 1, slash.amount))
+            self.happen(events.TaskToppedUp(1, FUNDER, slash.amount, pool))
+
+    @rule(node=nodes)
+    def approve_or_revoke(self, node: str) -> None:
+        assert self.task is not None
+        approves = node in self.task.approved
+        self.happen(events.Revoked(1, node) if approves else events.Approved(1, node, DIGEST))
+
+    @precondition(lambda self: not self.task.is_over)
+    @rule()
+    def pause_or_unpause(self) -> None:
+        assert self.task is not None
+        is_paused = not self.task.is_paused
+        self.happen(events.TaskPauseChanged(1, is_paused))
+        if is_paused and self.task.has_open_round:
+            self.end(Phase.ABORTED, DIGEST, paid={}, faults={})
+
+    @precondition(lambda self: not self.task.is_over and not self.task.is_cancelled)
+    @rule()
+    def cancel(self) -> None:
+        assert self.task is not None
+        self.happen(events.TaskCancelled(1))
+        if not self.task.has_open_round:
+            self.happen(events.TaskEnded(1, self.task.pool))
+
+    @precondition(lambda self: self.task.may_open_rounds and not self.task.has_open_round)
     @rule()
     def request(self) -> None:
         assert self.task is not None
         reward = self.task.pool // (CONFIG.rounds - self.task.rounds_requested)
         number = self.task.rounds_requested + 1
         stakes = (5,) * len(NODES)
-        self.happen(chain.RoundRequested(1, number, self.task.parent_digest, 9, reward, NODES, stakes))
+        self.happen(events.RoundRequested(1, number, self.task.parent_digest, 9, reward, NODES, stakes))
 
     @precondition(lambda self: self.open_in(Phase.REQUESTED))
     @rule(order=st.permutations(NODES))
     def draw(self, order: list[str]) -> None:
         number = self.number
-        self.happen(chain.Drawn(1, number, DIGEST, tuple(order[:2]), tuple(order[2:])))
-        self.happen(chain.PhaseChanged(1, number, Phase.TRAINING, CONTEXT, 1_000))
+        self.happen(events.Drawn(1, number, DIGEST, tuple(order[:2]), tuple(order[1:4]), (1, 1), (1,) * 3))
+        self.happen(events.PhaseChanged(1, number, Phase.TRAINING, CONTEXT, 1_000))
 
     @precondition(lambda self: self.open_in(Phase.TRAINING))
     @rule(node=nodes, digest=digests)
     def propose(self, node: str, digest: str) -> None:
         if all(proposal.node != node for proposal in self.present.proposals):
-            self.happen(chain.Proposed(1, self.number, node, digest, DIGEST))
+            self.happen(events.Proposed(1, self.number, node, digest, DIGEST))
 
     @precondition(lambda self: self.open_in(Phase.COMMITTING))
     @rule(node=nodes, digest=digests)
     def commit(self, node: str, digest: str) -> None:
         if self.present.vote_of(node) is None:
-            self.happen(chain.Committed(1, self.number, node, digest))
+            self.happen(events.Committed(1, self.number, node, digest))
 
     @precondition(lambda self: self.open_in(Phase.REVEALING))
     @rule(node=nodes, data=st.data())
@@ -144,13 +227,13 @@ class History(RuleBasedStateMachine):
         if vote is not None and vote.scores_micronats is None:
             count = len(self.present.proposals)
             given = tuple(data.draw(st.lists(scores, min_size=count, max_size=count)))
-            self.happen(chain.Revealed(1, self.number, node, given, DIGEST))
+            self.happen(events.Revealed(1, self.number, node, given, DIGEST))
 
     @precondition(lambda self: self.open_in(Phase.ATTESTING))
     @rule(node=nodes, digest=digests, score=scores)
     def attest(self, node: str, digest: str, score: int) -> None:
         if all(attestation.node != node for attestation in self.present.attestations):
-            self.happen(chain.Attested(1, self.number, node, digest, score))
+            self.happen(events.Attested(1, self.number, node, digest, score))
 
     @precondition(lambda self: self.open_round and Phase.TRAINING <= self.open_round.phase < Phase.ATTESTING)
     @rule(medians=st.data())
@@ -158,26 +241,57 @@ class History(RuleBasedStateMachine):
         if self.present.phase is Phase.REVEALING:
             proposers = tuple(proposal.node for proposal in self.present.proposals)
             size = len(proposers)
-            flags = tuple(medians.draw(st.lists(st.booleans(), min_size=size, max_size=size)))
+            verdicts = st.sampled_from([Standing.UNSCORED, Standing.REFUSED, Standing.ACCEPTED])
+            standings = tuple(medians.draw(st.lists(verdicts, min_size=size, max_size=size)))
             values = tuple(medians.draw(st.lists(scores, min_size=size, max_size=size)))
-            self.happen(chain.Tallied(1, self.number, proposers, flags, flags, values))
+            self.happen(events.Tallied(1, self.number, proposers, standings, values, (False,) * size))
         following = Phase(self.present.phase + 1)
-        self.happen(chain.PhaseChanged(1, self.number, following, CONTEXT, 1_000))
+        self.happen(events.PhaseChanged(1, self.number, following, CONTEXT, 1_000))
 
     @precondition(lambda self: self.open_round is not None)
     @rule(
-        outcome=st.sampled_from([Phase.FINAL, Phase.REJECTED, Phase.ABORTED]), digest=digests, data=st.data()
+        outcome=st.sampled_from([Phase.FINAL, Phase.REJECTED, Phase.ABORTED]),
+        digest=digests,
+        paid=st.dictionaries(nodes, st.integers(min_value=1, max_value=10**24)),
+        faults=st.dictionaries(nodes, st.integers(min_value=0, max_value=10**20)),
     )
-    def close(self, outcome: Phase, digest: str, data: st.DataObject) -> None:
+    def close(self, outcome: Phase, digest: str, paid: dict[str, int], faults: dict[str, int]) -> None:
+        self.end(outcome, digest, paid, faults)
+
+    def end(self, outcome: Phase, digest: str, paid: dict[str, int], faults: dict[str, int]) -> None:
+        """The round closes: some drawn nodes are at fault, and its reward is paid as far as it reaches."""
         assert self.task is not None
-        number, reward = self.number, self.present.reward
+        state, number, reward = self.present, self.number, self.present.reward
         parent = digest if outcome is Phase.FINAL else self.task.parent_digest
-        self.happen(chain.PhaseChanged(1, number, outcome, CONTEXT, 0))
-        self.happen(chain.RoundClosed(1, number, outcome, parent))
-        paid = tuple(node for node in NODES if node in self.ledger.nodes)
-        share = data.draw(st.integers(min_value=0, max_value=reward // max(len(paid), 1)))
-        amounts = (share,) * len(paid)
-        self.happen(chain.Rewarded(1, number, paid, amounts, reward - sum(amounts)))
+        self.happen(events.PhaseChanged(1, number, outcome, CONTEXT, 0))
+        self.happen(events.RoundClosed(1, number, outcome, parent))
+        for node in state.drawn:
+            if node in faults:
+                self.record_fault(node, number, faults[node])
+        amounts = {node: min(paid[node], reward // len(paid)) for node in sorted(paid)}
+        amounts = {node: amount for node, amount in amounts.items() if amount}
+        returned = reward - sum(amounts.values())
+        self.happen(events.Rewarded(1, number, tuple(amounts), tuple(amounts.values()), returned))
+        if number == CONFIG.rounds or self.task.is_cancelled:
+            self.happen(events.TaskEnded(1, self.task.pool))
+
+    def record_fault(self, node: str, number: int, wanted: int) -> None:
+        """The amount is taken from the stake and then from what is leaving, as far as they reach."""
+        state = self.ledger.nodes[node]
+        amount = min(wanted, state.stake + state.unbonding_total)
+        stake = state.stake - min(amount, state.stake)
+        until_unix_s = self.now_unix_s + TERMS.appeal_s
+        slash = len(self.ledger.slashes)
+        self.happen(events.FaultRecorded(1, number, node, Fault.ABSENT, slash, amount, until_unix_s, stake))
+
+    @property
+    def pending(self) -> list[SlashState]:
+        return [each for each in self.ledger.slashes.values() if each.status is SlashStatus.PENDING]
+
+    @property
+    def now_unix_s(self) -> int:
+        """The time of the next event's block."""
+        return len(self.log) // 2 * BLOCK_S
 
     @property
     def present(self) -> RoundState:
@@ -223,17 +337,41 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def no_token_appears_or_is_lost(self) -> None:
-        if self.task is not None and not self.task.has_open_round and self.settled:
-            funded = next(
-                each.event.amount for each, _ in self.log if isinstance(each.event, chain.TaskFunded)
-            )
+        if self.task is not None and self.settled:
             earned = sum(node.earned for node in self.ledger.nodes.values())
-            assert self.task.pool + earned == funded
+            slashed = sum(
+                each.event.amount for each, _ in self.log if isinstance(each.event, events.TaskToppedUp)
+            )
+            assert self.task.pool + self.task.open_reward + earned == self.task.contributed + slashed
+            assert (self.task.open_reward > 0) <= self.task.has_open_round
+
+    @invariant()
+    def no_stake_appears_or_is_lost(self) -> None:
+        kept = sum(node.stake + node.unbonding_total + node.withdrawn for node in self.ledger.nodes.values())
+        slashed = sum(
+            each.amount for each in self.ledger.slashes.values() if each.status is not SlashStatus.WAIVED
+        )
+        assert kept + slashed == self.deposited
+
+    @invariant()
+    def nodes_count_what_holds_them(self) -> None:
+        for node in self.ledger.nodes.values():
+            seats = [
+                state
+                for state in self.ledger.rounds.values()
+                if node.node in state.drawn and not state.phase.closed
+            ]
+            pending = [slash for slash in self.pending if slash.node == node.node]
+            if self.settled:
+                assert (node.open_rounds, node.pending_slashes) == (len(seats), len(pending))
+            assert all(each.amount > 0 for each in node.unbonding)
+            times = [each.matures_unix_s for each in node.unbonding]
+            assert times == sorted(times)
 
     @property
     def settled(self) -> bool:
-        closed = sum(isinstance(each.event, chain.RoundClosed) for each, _ in self.log)
-        rewarded = sum(isinstance(each.event, chain.Rewarded) for each, _ in self.log)
+        closed = sum(isinstance(each.event, events.RoundClosed) for each, _ in self.log)
+        rewarded = sum(isinstance(each.event, events.Rewarded) for each, _ in self.log)
         return closed == rewarded
 
     @invariant()
@@ -246,7 +384,7 @@ class History(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Reading the whole log again from the beginning gives the same ledger."""
-        ledger = Ledger()
+        ledger = Ledger(REGISTRY)
         for indexed, now_unix_s in self.log:
             ledger, _ = step(ledger, indexed, now_unix_s)
         assert ledger == self.ledger
@@ -258,8 +396,8 @@ TestHistory = History.TestCase
 @given(phase=st.sampled_from(list(Phase)), seen=st.sampled_from(list(Phase)[1:]))
 def test_a_late_phase_event_never_moves_a_round_back(phase: Phase, seen: Phase) -> None:
     state = replace(open_round(), phase=seen, phases=(PhaseStart(seen, 0),))
-    ledger = Ledger(tasks={1: task()}, rounds={(1, 1): state})
-    event = chain.PhaseChanged(1, 1, phase, CONTEXT, 5)
+    ledger = Ledger(REGISTRY, tasks={1: task()}, rounds={(1, 1): state})
+    event = events.PhaseChanged(1, 1, phase, CONTEXT, 5)
     after, announcements = step(ledger, IndexedEvent(event, 1, DIGEST, DIGEST, 0), 10)
     assert after.rounds[1, 1].phase == max(phase, seen)
     assert len(announcements) == (phase > seen)
@@ -267,13 +405,14 @@ def test_a_late_phase_event_never_moves_a_round_back(phase: Phase, seen: Phase) 
 
 def test_events_of_unknown_things_are_impossible() -> None:
     for event in (
-        chain.StakeChanged(NODES[0], 1),
-        chain.TaskFunded(1, 1, 1),
-        chain.Proposed(1, 1, NODES[0], DIGEST, DIGEST),
-        chain.RoundClosed(1, 1, Phase.FINAL, DIGEST),
+        events.StakeDeposited(NODES[0], 1, 1),
+        events.SlashWaived(0, NODES[0], 1),
+        events.TaskFunded(1, FUNDER, 1, 1),
+        events.Proposed(1, 1, NODES[0], DIGEST, DIGEST),
+        events.RoundClosed(1, 1, Phase.FINAL, DIGEST),
     ):
         with pytest.raises(ImpossibleEvent):
-            step(Ledger(), IndexedEvent(event, 1, DIGEST, DIGEST, 0), 10)
+            step(Ledger(REGISTRY), IndexedEvent(event, 1, DIGEST, DIGEST, 0), 10)
 
 
 # --- the reconciler
@@ -317,6 +456,10 @@ def situations(draw: st.DrawFn) -> Situation:
             rounds_requested=requested,
             rounds_closed=requested - has_open,
             pool=draw(st.integers(min_value=0, max_value=2)),
+            contributed=draw(st.integers(min_value=0, max_value=2)),
+            pause_changes=draw(st.integers(min_value=0, max_value=2)),
+            is_cancelled=draw(st.booleans()),
+            is_over=draw(st.booleans()),
         ),
         open_round=open_round(round=requested, phase=phase, deadline_unix_s=deadline_unix_s)
         if has_open
@@ -345,8 +488,10 @@ def test_decisions(situation: Situation, now_unix_s: int) -> None:
         assert situation.open_round is None
         assert situation.task.rounds_requested < CONFIG.rounds
         assert situation.eligible_nodes >= CONFIG.voters
+        assert situation.task.may_open_rounds
         assert situation.pool_ordered == 0 or situation.is_funded
-    assert (chain.FundTask in calls) == (situation.pool_ordered > 0 and not situation.is_funded)
+    wants_money = situation.pool_ordered > 0 and not situation.is_funded and not situation.task.is_over
+    assert (chain.FundTask in calls) == wants_money
     if starts:
         assert situation.open_round is not None
         assert situation.run is None or situation.run.ended
@@ -372,6 +517,11 @@ round_fields = {
     "task": task_numbers,
     "round": st.integers(min_value=1, max_value=(1 << 32) - 1),
     "context": st.just(CONTEXT),
+}
+of_nonce = {
+    "node": st.just(NODES[0]),
+    "nonce": st.integers(min_value=0, max_value=(1 << 64) - 1),
+    "expiry_unix_s": st.integers(min_value=0, max_value=(1 << 64) - 1),
 }
 signatures = st.binary(min_size=65, max_size=65).map(lambda data: "0x" + data.hex())
 messages = st.one_of(
@@ -399,17 +549,18 @@ messages = st.one_of(
     ),
     st.builds(
         chain.RelayApproval,
-        st.builds(
-            Approval,
-            node=st.just(NODES[0]),
-            task=task_numbers,
-            spec_digest=digests,
-            policy_digest=digests,
-            nonce=st.integers(min_value=0, max_value=(1 << 64) - 1),
-            expiry_unix_s=st.integers(min_value=0, max_value=(1 << 64) - 1),
-        ),
+        st.builds(Approval, **of_nonce, task=task_numbers, spec_digest=digests, policy_digest=digests),
         signatures,
     ),
+    st.builds(chain.RelayRevocation, st.builds(Revocation, **of_nonce, task=task_numbers), signatures),
+    st.builds(chain.RelayReturn, st.builds(Return, **of_nonce), signatures),
+    st.builds(chain.RelayRotation, st.builds(Rotation, **of_nonce, signer=nodes), signatures),
+    st.builds(
+        chain.RelayExit,
+        st.builds(Exit, **of_nonce, amount=st.integers(min_value=1, max_value=(1 << 256) - 1)),
+        signatures,
+    ),
+    st.builds(chain.RelayMigration, st.builds(Migration, **of_nonce, successor=nodes), signatures),
 )
 amounts = st.integers(min_value=0, max_value=(1 << 256) - 1)
 calls = messages | st.one_of(
@@ -419,6 +570,18 @@ calls = messages | st.one_of(
     st.builds(chain.RequestRound, task_numbers),
     st.builds(chain.Advance, task_numbers),
     st.builds(chain.Claim, nodes),
+    st.builds(chain.Withdraw, nodes),
+    st.builds(chain.Refund, task_numbers, nodes),
+    *(
+        st.builds(call, task_numbers)
+        for call in (
+            chain.PauseTask,
+            chain.UnpauseTask,
+            chain.CancelTask,
+            chain.WaiveSlash,
+            chain.ExecuteSlash,
+        )
+    ),
 )
 
 
@@ -433,7 +596,9 @@ def test_a_call_survives_the_outbox(call: Call) -> None:
 def test_message_keys_differ_where_the_chain_takes_both(first: Any, second: Any) -> None:
     def slot(call: Any) -> tuple[object, ...]:
         message = call.message
-        place = message.nonce if isinstance(message, Approval) else (message.round, message.context)
-        return (call_kind(call), message.task, message.node, place)
+        if isinstance(call, chain.NodeMessageCall):
+            contract = "tasks" if isinstance(call, chain.TasksMessageCall) else "registry"
+            return (contract, message.node, message.nonce)
+        return (call_kind(call), message.task, message.node, message.round, message.context)
 
     assert (message_key(first) == message_key(second)) == (slot(first) == slot(second))

@@ -19,6 +19,7 @@ from contracts.digests import ZERO_DIGEST, sha256_digest
 from contracts.manifest import FloatArray, Manifest, TensorSpec, adapter_digest
 from contracts.messages import Attestation, Commit, Domain, Proposal, Reveal
 from contracts.phase import Phase
+from contracts.settlement import Standing
 from contracts.task import TaskSpec
 from tier_global.chain_view import NodeOnChain, ProposalOnChain, RoundOnChain, TaskOnChain
 from tier_global.conductor import Conductor
@@ -113,7 +114,8 @@ class SimRound:
     """The chain: one round with the rules that matter here. ``frozen`` keeps it in its phase."""
 
     clock: SimClock
-    nodes: Mapping[str, str]
+    nodes: dict[str, str]
+    """Signing key by node."""
     proposers: tuple[str, ...]
     voters: tuple[str, ...]
     phase: Phase = Phase.REQUESTED
@@ -177,7 +179,7 @@ class SimRound:
                 ProposalOnChain(
                     node,
                     self.proposals[node].adapter_digest,
-                    self.phase >= Phase.ATTESTING and node in self.accepted(),
+                    self._standing(node),
                     self.medians_micronats.get(node, 0) if self.phase >= Phase.ATTESTING else 0,
                 )
                 for node in sorted(self.proposals, key=lambda node: int(node, 16))
@@ -186,14 +188,37 @@ class SimRound:
         )
 
     def task(self, task: int) -> TaskOnChain:
-        return TaskOnChain(spec_digest=self.spec.digest, approved=frozenset(self.nodes))
+        return TaskOnChain(spec_digest=self.spec.digest, approved=frozenset(self.nodes), is_over=False)
 
     def node(self, address: str) -> NodeOnChain:
         group = self.groups.get(address, list(self.nodes).index(address) + 100)
-        return NodeOnChain(signer=self.nodes[address], group=group, admitted=True)
+        return NodeOnChain(
+            signer=self.nodes[address],
+            group=group,
+            admitted=True,
+            stake=1,
+            unbonding=0,
+            absences=0,
+            can_be_drawn=True,
+        )
 
-    def approval_nonce(self, address: str) -> int:
+    def tasks_nonce(self, address: str) -> int:
         return 0
+
+    def registry_nonce(self, address: str) -> int:
+        return 0
+
+    def _standing(self, node: str) -> Standing:
+        if self.phase < Phase.ATTESTING:
+            return Standing.NONE
+        return Standing.ACCEPTED if node in self.accepted() else Standing.REFUSED
+
+
+_STANDINGS: dict[Standing, Literal["refused", "accepted"] | None] = {
+    Standing.NONE: None,
+    Standing.REFUSED: "refused",
+    Standing.ACCEPTED: "accepted",
+}
 
 
 class SimHub:
@@ -207,7 +232,6 @@ class SimHub:
         chain = self.chain
         chain.advance()
         facts = chain.round(task, round_number)
-        counted = chain.phase >= Phase.ATTESTING
         return RoundResource(
             task=task,
             round=round_number,
@@ -221,8 +245,10 @@ class SimHub:
                 ProposalResource(
                     node=proposal.node,
                     adapter_digest=proposal.adapter_digest,
-                    accepted=proposal.accepted if counted else None,
-                    median_improvement_micronats=proposal.median_micronats if counted else None,
+                    standing=_STANDINGS[proposal.standing],
+                    median_improvement_micronats=(
+                        proposal.median_micronats if proposal.standing is not Standing.NONE else None
+                    ),
                 )
                 for proposal in facts.proposals
             ),

@@ -5,27 +5,53 @@ from itertools import pairwise
 
 from contracts.messages import INVALID_SCORE, UNAVAILABLE_SCORE
 from contracts.phase import Phase
+from contracts.settlement import Fault, Standing
+from contracts.task_config import TaskConfig
 from orchestrator.dashboard.rounds import RoundSetting, outcome, round_card, score_tone
 from orchestrator.dashboard.view import RoundCard
-from orchestrator.domain.chain import TaskConfig
 from orchestrator.domain.state import (
     AttestationState,
     PhaseStart,
     ProposalState,
     RoundState,
+    SlashState,
+    SlashStatus,
     VoteState,
 )
 
 A, B, C, D = ("0x" + digit * 40 for digit in "1234")
-CONFIG = TaskConfig("0x01", "0x02", 3, 3, 4, 1, 2, 2, 5000, 5000, -250_000, 500_000, 600, 300, 60, 60, 10**22)
+CONFIG = TaskConfig(
+    spec_digest="0x01",
+    genesis_digest="0x02",
+    rounds=3,
+    proposers=3,
+    voters=4,
+    min_proposals=1,
+    min_reveals=2,
+    min_scorers=2,
+    attestation_quorum_bps=5000,
+    proposer_share_bps=5000,
+    absent_bps=100,
+    unrevealed_bps=500,
+    invalid_bps=2000,
+    acceptance_threshold_micronats=-250_000,
+    closeness_range_micronats=500_000,
+    training_s=600,
+    committing_s=300,
+    revealing_s=60,
+    attesting_s=60,
+    stake_cap=10**22,
+)
+SLASHES = (
+    SlashState(0, B, 1, 2, Fault.UNREVEALED, 50 * 10**18, 9_000),
+    SlashState(1, A, 1, 1, Fault.ABSENT, 10 * 10**18, 9_000, SlashStatus.WAIVED),
+)
 NOW_UNIX_S = 2000
 
 
 def _card(state: RoundState) -> RoundCard:
     names = {A: "Aare", B: "Birs", C: "Cassarate"}
-    return round_card(
-        state, RoundSetting(CONFIG, names, {A: 1, B: 2, C: 3, D: 1}, {"advance": 5, "fund": 0}, NOW_UNIX_S)
-    )
+    return round_card(state, RoundSetting(CONFIG, names, {"advance": 5, "fund": 0}, SLASHES, NOW_UNIX_S))
 
 
 def _state(phase: Phase, *starts: tuple[Phase, int]) -> RoundState:
@@ -40,6 +66,8 @@ def _state(phase: Phase, *starts: tuple[Phase, int]) -> RoundState:
         phases=tuple(PhaseStart(*start) for start in starts),
         proposers=(C, A),
         voters=(D, B, A),
+        proposer_groups=(3, 1),
+        voter_groups=(1, 2, 1),
     )
 
 
@@ -68,7 +96,13 @@ def test_a_round_in_training_shows_who_is_still_training() -> None:
 
 
 def test_nothing_is_made_up_before_the_draw() -> None:
-    state = replace(_state(Phase.REQUESTED, (Phase.REQUESTED, 1990)), proposers=(), voters=())
+    state = replace(
+        _state(Phase.REQUESTED, (Phase.REQUESTED, 1990)),
+        proposers=(),
+        voters=(),
+        proposer_groups=(),
+        voter_groups=(),
+    )
     card = _card(state)
     assert card.proposals == card.votes == card.rewards == ()
     assert (card.aggregate_digest, card.aggregate_why) == (None, "made when the vote is over")
@@ -136,18 +170,20 @@ def test_states_of_votes() -> None:
 
 
 def test_a_refusal_says_why() -> None:
-    def why(median_micronats: int | None) -> str:
-        proposals = (ProposalState(A, "0xa", "0xr", False, median_micronats),)
+    def why(median_micronats: int | None, proven_invalid: bool = False) -> str:
+        standing = Standing.UNSCORED if median_micronats is None else Standing.REFUSED
+        proposals = (ProposalState(A, "0xa", "0xr", standing, median_micronats, proven_invalid),)
         return _card(replace(REVEALING, proposals=proposals)).proposals[0].why
 
     assert why(None) == "fewer than 2 voters scored it"
+    assert "break the manifest" in why(None, proven_invalid=True)
     assert why(-2_210_000) == "the median is not above the task's threshold of −0.250 nats"
     assert why(100_000) == "a third or more of the voters' stake could not get or read it"
 
 
 def test_outcomes_of_closed_rounds() -> None:
-    refused = (ProposalState(A, "0xa", "0xr", False, None),)
-    passed = (*refused, ProposalState(C, "0xc", "0xr", True, 5))
+    refused = (ProposalState(A, "0xa", "0xr", Standing.UNSCORED, None),)
+    passed = (*refused, ProposalState(C, "0xc", "0xr", Standing.ACCEPTED, 5))
     assert outcome(replace(REVEALING, phase=Phase.FINAL, proposals=passed)) == "1 of 2 proposals accepted"
     assert "no proposal was accepted" in outcome(replace(REVEALING, phase=Phase.REJECTED, proposals=refused))
     assert "not attested" in outcome(replace(REVEALING, phase=Phase.REJECTED, proposals=passed))
@@ -163,6 +199,12 @@ def test_an_aborted_round_does_not_claim_phases_it_never_reached() -> None:
     assert card.seconds_total == 603
     assert card.aggregate_why == "none; the parent stays"
     assert {row.why for row in card.proposals} == {"nothing came before the deadline"}
+
+
+def test_faults_of_the_round_are_shown_in_words() -> None:
+    (fault,) = _card(REVEALING).faults
+    assert (fault.slash, fault.party.name, fault.status) == (0, "Birs", "pending")
+    assert fault.fault == "committed and did not reveal"
 
 
 def test_gas_without_use_is_left_out() -> None:

@@ -83,6 +83,13 @@ def test_an_event_is_a_sentence() -> None:
     assert event_row(_event("round.closed", phase="aborted"), None).tone == "bad"
 
 
+def test_a_fault_is_told_in_words() -> None:
+    event = _event("fault.recorded", fault="unrevealed", slash=0, amount=str(5 * 10**18))
+    row = event_row(event, "Aare")
+    assert row.text == "Round 2: Aare committed and did not reveal; 5.00 tokens are set aside"
+    assert row.tone == "warn"
+
+
 def test_an_unknown_event_is_shown_plainly_and_refreshes_everything() -> None:
     row = event_row(_event("oven.door_{opened}", heat=3), None)
     assert row.text == "Oven door opened"

@@ -149,7 +149,7 @@ def test_a_node_that_was_not_drawn_does_not_train(sim: Sim) -> None:
 
 
 def test_a_task_that_the_node_has_not_approved_is_refused(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = TaskOnChain(spec_digest=sha256_digest(SPEC_BYTES), approved=frozenset())
+    facts = TaskOnChain(spec_digest=sha256_digest(SPEC_BYTES), approved=frozenset(), is_over=False)
     monkeypatch.setattr(sim.chain, "task", lambda task: facts)
 
     assert refused(ask(sim, train_request())) == "not_approved"

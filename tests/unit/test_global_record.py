@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from contracts.messages import Reveal
-from tests.unit.global_sim import DOMAIN, SimClock, SimNode
+from tests.unit.global_sim import SimClock, SimNode
 from tier_global.record import NodeRecord, StoredVote
 
 CONTEXT = "0x" + "11" * 16
@@ -25,7 +25,6 @@ def make_vote(node: SimNode, salt: int, context: str = CONTEXT, loss_nats: float
     commit = reveal.commit()
     return StoredVote(
         commit=commit,
-        signature=commit.sign(DOMAIN, node.key.reveal()),
         reveal=reveal,
         losses_nats={f"0x{salt:064x}": loss_nats},
         seconds={"evaluate": 1.5},

@@ -4,22 +4,49 @@ from dataclasses import astuple
 
 from web3.contract.contract import ContractFunction
 
-from contracts.messages import Approval, Attestation, Commit, Proposal, Reveal
+from contracts.messages import (
+    Approval,
+    Attestation,
+    Commit,
+    Exit,
+    Migration,
+    Proposal,
+    Return,
+    Reveal,
+    Revocation,
+    Rotation,
+)
+from contracts.task_config import TaskConfig
 from orchestrator.adapters.chain.connection import Connection
 from orchestrator.domain.chain import (
     AdmitNode,
     Advance,
     Call,
+    CancelTask,
     Claim,
     CreateTask,
+    ExecuteSlash,
     FundTask,
+    PauseTask,
+    Refund,
     RelayApproval,
     RelayAttestation,
     RelayCommit,
+    RelayExit,
+    RelayMigration,
     RelayProposal,
+    RelayReturn,
     RelayReveal,
+    RelayRevocation,
+    RelayRotation,
     RequestRound,
-    TaskConfig,
+    UnpauseTask,
+    WaiveSlash,
+    Withdraw,
+)
+
+_SignedMessage = (
+    Approval | Revocation | Rotation | Exit | Migration | Return | Proposal | Commit | Attestation
 )
 
 
@@ -33,18 +60,42 @@ def contract_function(connection: Connection, call: Call) -> ContractFunction:
     match call:
         case AdmitNode(node, signer, group):
             return registry.admit(node, signer, group)
+        case WaiveSlash(slash):
+            return registry.waive(slash)
         case CreateTask(config):
             return tasks.createTask(_config_tuple(config))
         case FundTask(task, amount):
             return tasks.fund(task, amount)
+        case PauseTask(task):
+            return tasks.pause(task)
+        case UnpauseTask(task):
+            return tasks.unpause(task)
+        case CancelTask(task):
+            return tasks.cancel(task)
         case Claim(node):
             return tasks.claim(node)
+        case Withdraw(node):
+            return registry.withdraw(node)
+        case ExecuteSlash(slash):
+            return registry.execute(slash)
+        case Refund(task, funder):
+            return tasks.refund(task, funder)
         case RequestRound(task):
             return rounds.requestRound(task)
         case Advance(task):
             return rounds.advance(task)
         case RelayApproval(message, signature):
-            return rounds.approve(_message_tuple(message), _bytes(signature))
+            return tasks.approve(_message_tuple(message), _bytes(signature))
+        case RelayRevocation(message, signature):
+            return tasks.revoke(_message_tuple(message), _bytes(signature))
+        case RelayReturn(message, signature):
+            return registry.comeBack(_message_tuple(message), _bytes(signature))
+        case RelayRotation(message, signature):
+            return registry.rotate(_message_tuple(message), _bytes(signature))
+        case RelayExit(message, signature):
+            return registry.exit(_message_tuple(message), _bytes(signature))
+        case RelayMigration(message, signature):
+            return registry.migrate(_message_tuple(message), _bytes(signature))
         case RelayProposal(message, signature):
             return rounds.propose(_message_tuple(message), _bytes(signature))
         case RelayCommit(message, signature):
@@ -55,7 +106,7 @@ def contract_function(connection: Connection, call: Call) -> ContractFunction:
             return rounds.attest(_message_tuple(message), _bytes(signature))
 
 
-def _message_tuple(message: Approval | Proposal | Commit | Attestation) -> tuple[object, ...]:
+def _message_tuple(message: _SignedMessage) -> tuple[object, ...]:
     values: list[object] = []
     for name, solidity_type, _ in message.FIELDS:
         value = getattr(message, name)

@@ -19,7 +19,7 @@ from orchestrator.domain.chain import CallRefused, ChainError
 
 _SELECTOR_CHARACTERS = 10
 """0x and four bytes."""
-_CONTRACT_NAMES: tuple[abi.ContractName, ...] = ("Registry", "Tasks", "Rounds", "TestToken")
+_CONTRACT_NAMES: tuple[abi.ContractName, ...] = ("Registry", "Tasks", "Rounds", "Settlement", "TestToken")
 
 
 def open_web3(rpc_url: str, *, timeout_s: float) -> Web3:

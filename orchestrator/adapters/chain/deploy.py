@@ -1,10 +1,8 @@
 """Deploys the contracts of a consortium: a test token, unless one is named; registry; tasks; rounds; lens.
 
 Registry and Tasks name Rounds, and Rounds them, so they get the address that Rounds will have: the one that
-follows from the deployer's nonce. The deployer must send nothing else meanwhile; Rounds checks the wiring itself.
+follows from the deployer's nonce. The deployer must send nothing else meanwhile; Rounds checks the wiring.
 """
-
-from dataclasses import dataclass
 
 from eth_typing import ChecksumAddress
 from web3 import Web3
@@ -15,21 +13,9 @@ from contracts import abi
 from contracts.accounts import Account
 from contracts.deployment import Deployment
 from orchestrator.adapters.chain.connection import open_web3, translated_errors
-from orchestrator.domain.chain import ChainError
+from orchestrator.domain.chain import ChainError, StakeTerms
 
 _REQUEST_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True)
-class StakeTerms:
-    """What the registry fixes for ever about stakes."""
-
-    unbonding_s: int = 14 * 24 * 3600
-    """How long a stake that leaves may still be slashed."""
-    appeal_s: int = 3 * 24 * 3600
-    """How long the council may waive a slash."""
-    most_absences: int = 3
-    """So many absences in a row keep a node out of draws until it says that it is back."""
 
 
 def deploy(

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.domain.chain import AdmitNode, Call, CreateTask, FundTask, TransactionLane
+from orchestrator.domain.chain import Call, CouncilCall, TransactionLane
 
 LaneName = Literal["council", "relayer"]
 
 
 def lane_name(call: Call) -> LaneName:
     """The lane that sends ``call``."""
-    return "council" if isinstance(call, AdmitNode | CreateTask | FundTask) else "relayer"
+    return "council" if isinstance(call, CouncilCall) else "relayer"
 
 
 @dataclass(frozen=True)

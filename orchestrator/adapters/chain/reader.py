@@ -6,16 +6,16 @@ the hash of a block it does not have, it must refuse.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, cast
 
-from web3 import Web3
 from web3.exceptions import BlockNotFound
-from web3.types import LogReceipt, RPCEndpoint
+from web3.types import RPCEndpoint
 
+from contracts.events import EventDecoder
 from orchestrator.adapters.chain.connection import Connection, translated_errors
-from orchestrator.adapters.chain.events import EventDecoder
-from orchestrator.domain.chain import Block, ChainError, IndexedEvent
+from orchestrator.domain.chain import Block, ChainError, IndexedEvent, StakeTerms
 
 _BATCH_BLOCKS = 100
 """Blocks asked for in one HTTP request."""
@@ -26,7 +26,7 @@ class Web3ChainReader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._decoder = EventDecoder(connection)
+        self._decoder = EventDecoder(connection.deployment)
         deployment = connection.deployment
         self._addresses = [deployment.registry, deployment.tasks, deployment.rounds]
 
@@ -56,11 +56,20 @@ class Web3ChainReader:
         with translated_errors():
             return bool(self._connection.rounds.functions.isDue(task).call(block_identifier="pending"))
 
-    def nonce_of(self, node: str) -> int:
-        """The node's next unused approval nonce."""
+    def stake_terms(self) -> StakeTerms:
+        """What the registry fixes for ever."""
+        return self._stake_terms
+
+    @cached_property
+    def _stake_terms(self) -> StakeTerms:
         self._connection.require_chain()
+        registry = self._connection.registry.functions
         with translated_errors():
-            return int(self._connection.rounds.functions.nonceOf(Web3.to_checksum_address(node)).call())
+            return StakeTerms(
+                unbonding_s=registry.unbondingSeconds().call(),
+                appeal_s=registry.appealSeconds().call(),
+                most_absences=registry.mostAbsences().call(),
+            )
 
     def _block(self, identifier: Any) -> Block:
         self._connection.require_chain()
@@ -92,10 +101,24 @@ class Web3ChainReader:
         )
         for answer in answers:
             for log in answer["result"]:
+                # A log that cannot be read is an unusable answer, like any other ValueError.
                 with translated_errors():
-                    event = self._decoder.decode(_log_receipt(log))
+                    event = self._indexed(log)
                 if event is not None:
                     yield event
+
+    def _indexed(self, log: dict[str, Any]) -> IndexedEvent | None:
+        topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
+        event = self._decoder.decode(log["address"], topics, bytes.fromhex(log["data"][2:]))
+        if event is None:
+            return None
+        return IndexedEvent(
+            event=event,
+            block_number=int(log["blockNumber"], 16),
+            block_hash=log["blockHash"],
+            transaction_hash=log["transactionHash"],
+            log_index=int(log["logIndex"], 16),
+        )
 
     def _headers(self, first: int, last: int) -> list[dict[str, Any]]:
         answers = self._connection.batch(
@@ -107,20 +130,3 @@ class Web3ChainReader:
                 raise ChainError(f"the RPC endpoint does not know block {number}")
             headers.append(cast(dict[str, Any], answer["result"]))
         return headers
-
-
-def _log_receipt(log: dict[str, Any]) -> LogReceipt:
-    """A raw JSON-RPC log with the types that web3's own methods give."""
-    return cast(
-        LogReceipt,
-        {
-            **log,
-            "blockNumber": int(log["blockNumber"], 16),
-            "logIndex": int(log["logIndex"], 16),
-            "transactionIndex": int(log["transactionIndex"], 16),
-            "blockHash": bytes.fromhex(log["blockHash"][2:]),
-            "transactionHash": bytes.fromhex(log["transactionHash"][2:]),
-            "topics": [bytes.fromhex(topic[2:]) for topic in log["topics"]],
-            "data": bytes.fromhex(log["data"][2:]),
-        },
-    )

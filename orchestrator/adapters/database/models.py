@@ -77,6 +77,18 @@ class ChainEventRow(Base):
     payload: Mapped[dict[str, Any]]
 
 
+class RegistryRow(Base):
+    """The registry; one row."""
+
+    __tablename__ = "registry"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    unbonding_s: Mapped[int]
+    appeal_s: Mapped[int]
+    most_absences: Mapped[int]
+    successor: Mapped[str | None] = mapped_column(Address)
+
+
 class NodeRow(Base):
     """A node."""
 
@@ -85,9 +97,43 @@ class NodeRow(Base):
     node: Mapped[str] = mapped_column(Address, primary_key=True)
     signer: Mapped[str] = mapped_column(Address)
     group: Mapped[int] = mapped_column("group_number")
+    admitted: Mapped[bool]
     stake: Mapped[int] = mapped_column(BaseUnits)
+    open_rounds: Mapped[int]
+    pending_slashes: Mapped[int]
+    absences: Mapped[int]
     earned: Mapped[int] = mapped_column(BaseUnits)
     claimed: Mapped[int] = mapped_column(BaseUnits)
+    withdrawn: Mapped[int] = mapped_column(BaseUnits)
+    tasks_nonce: Mapped[int]
+    registry_nonce: Mapped[int]
+
+
+class UnbondingRow(Base):
+    """An amount on its way out of a node's stake; ``position`` counts from the first to mature."""
+
+    __tablename__ = "unbonding"
+
+    node: Mapped[str] = mapped_column(Address, ForeignKey("nodes.node", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    matures_unix_s: Mapped[int]
+    amount: Mapped[int] = mapped_column(BaseUnits)
+
+
+class SlashRow(Base):
+    """A fault, and the amount that was set aside for it."""
+
+    __tablename__ = "slashes"
+    __table_args__ = (Index("ix_slashes_task", "task"),)
+
+    slash: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    node: Mapped[str] = mapped_column(Address)
+    task: Mapped[int]
+    round: Mapped[int]
+    fault: Mapped[int]
+    amount: Mapped[int] = mapped_column(BaseUnits)
+    executable_unix_s: Mapped[int]
+    status: Mapped[str] = mapped_column(String(10))
 
 
 class TaskRow(Base):
@@ -101,8 +147,14 @@ class TaskRow(Base):
     config: Mapped[dict[str, Any]]
     parent_digest: Mapped[str] = mapped_column(DigestText)
     pool: Mapped[int] = mapped_column(BaseUnits)
+    open_reward: Mapped[int] = mapped_column(BaseUnits)
+    contributed: Mapped[int] = mapped_column(BaseUnits)
+    refunded: Mapped[int] = mapped_column(BaseUnits)
     rounds_requested: Mapped[int]
     rounds_closed: Mapped[int]
+    pause_changes: Mapped[int]
+    is_cancelled: Mapped[bool]
+    is_over: Mapped[bool]
 
 
 class ApprovalRow(Base):
@@ -143,7 +195,7 @@ def _round_key() -> ForeignKeyConstraint:
 
 
 class RoundMemberRow(_OfRound, Base):
-    """A node's place in a round's list: eligible (with its frozen stake), proposer or voter."""
+    """A node's place in a round's list: eligible with its frozen stake, proposer or voter with its group."""
 
     __tablename__ = "round_members"
     __table_args__ = (_round_key(),)
@@ -152,6 +204,7 @@ class RoundMemberRow(_OfRound, Base):
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     node: Mapped[str] = mapped_column(Address)
     stake: Mapped[int | None] = mapped_column(BaseUnits)
+    group: Mapped[int | None] = mapped_column("group_number")
 
 
 class RoundPhaseRow(_OfRound, Base):
@@ -177,8 +230,9 @@ class ProposalRow(_OfRound, Base):
     node: Mapped[str] = mapped_column(Address, primary_key=True)
     adapter_digest: Mapped[str] = mapped_column(DigestText)
     report_digest: Mapped[str] = mapped_column(DigestText)
-    accepted: Mapped[bool | None]
+    standing: Mapped[int]
     median_improvement_micronats: Mapped[int | None]
+    proven_invalid: Mapped[bool]
 
 
 class VoteRow(_OfRound, Base):
@@ -339,7 +393,10 @@ PROJECTION_TABLES = (
     RoundRow,
     ApprovalRow,
     TaskRow,
+    SlashRow,
+    UnbondingRow,
     NodeRow,
+    RegistryRow,
     ChainEventRow,
     ChainCursorRow,
 )

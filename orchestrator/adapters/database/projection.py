@@ -7,7 +7,10 @@ from pydantic import TypeAdapter
 from sqlalchemy import Select, delete, or_, select
 from sqlalchemy.orm import Session
 
+from contracts.events import Event
 from contracts.phase import Phase
+from contracts.settlement import Fault, Standing
+from contracts.task_config import TaskConfig
 from orchestrator.adapters.database.models import (
     PROJECTION_TABLES,
     ApprovalRow,
@@ -17,29 +20,37 @@ from orchestrator.adapters.database.models import (
     ChainEventRow,
     NodeRow,
     ProposalRow,
+    RegistryRow,
     RewardRow,
     RoundMemberRow,
     RoundPhaseRow,
     RoundRow,
+    SlashRow,
     TaskRow,
+    UnbondingRow,
     VoteRow,
 )
-from orchestrator.domain.chain import Block, ChainEvent, IndexedEvent, TaskConfig
+from orchestrator.domain.chain import Block, IndexedEvent, StakeTerms
 from orchestrator.domain.state import (
     AttestationState,
     NodeState,
     PhaseStart,
     ProposalState,
+    RegistryState,
     RewardState,
     RoundState,
+    SlashState,
+    SlashStatus,
     StakedNode,
     TaskState,
+    UnbondingState,
     VoteState,
 )
 
 _CURSOR = 1
+_REGISTRY = 1
 _CONFIG = TypeAdapter(TaskConfig)
-_EVENT_ADAPTERS: dict[type[ChainEvent], TypeAdapter[Any]] = {}
+_EVENT_ADAPTERS: dict[type[Event], TypeAdapter[Any]] = {}
 
 Part = TypeVar("Part", RoundMemberRow, RoundPhaseRow, ProposalRow, VoteRow, AttestationRow, RewardRow)
 
@@ -87,15 +98,34 @@ class SqlProjectionRepository:
             for indexed in events
         )
 
+    def registry(self) -> RegistryState | None:
+        """The registry; None before the first block was indexed."""
+        row = self._session.get(RegistryRow, _REGISTRY)
+        if row is None:
+            return None
+        return RegistryState(StakeTerms(row.unbonding_s, row.appeal_s, row.most_absences), row.successor)
+
+    def save_registry(self, state: RegistryState) -> None:
+        """Replace the registry."""
+        self._session.merge(
+            RegistryRow(
+                id=_REGISTRY,
+                unbonding_s=state.terms.unbonding_s,
+                appeal_s=state.terms.appeal_s,
+                most_absences=state.terms.most_absences,
+                successor=state.successor,
+            )
+        )
+
     def node(self, node: str) -> NodeState | None:
         """A node by its address."""
         row = self._session.get(NodeRow, node)
-        return None if row is None else _node_state(row)
+        return None if row is None else self._node_state(row)
 
     def nodes(self) -> list[NodeState]:
         """All nodes, by address."""
         rows = self._session.scalars(select(NodeRow))
-        return sorted((_node_state(row) for row in rows), key=lambda state: int(state.node, 16))
+        return sorted((self._node_state(row) for row in rows), key=lambda state: int(state.node, 16))
 
     def save_node(self, state: NodeState) -> None:
         """Insert or replace a node."""
@@ -104,9 +134,53 @@ class SqlProjectionRepository:
                 node=state.node,
                 signer=state.signer,
                 group=state.group,
+                admitted=state.admitted,
                 stake=state.stake,
+                open_rounds=state.open_rounds,
+                pending_slashes=state.pending_slashes,
+                absences=state.absences,
                 earned=state.earned,
                 claimed=state.claimed,
+                withdrawn=state.withdrawn,
+                tasks_nonce=state.tasks_nonce,
+                registry_nonce=state.registry_nonce,
+            )
+        )
+        self._session.flush()
+        self._session.execute(delete(UnbondingRow).where(UnbondingRow.node == state.node))
+        self._session.add_all(
+            UnbondingRow(
+                node=state.node, position=position, matures_unix_s=each.matures_unix_s, amount=each.amount
+            )
+            for position, each in enumerate(state.unbonding)
+        )
+
+    def slash(self, slash: int) -> SlashState | None:
+        """A slash by its number."""
+        row = self._session.get(SlashRow, slash)
+        return None if row is None else _slash_state(row)
+
+    def slashes(self) -> list[SlashState]:
+        """All slashes, by number."""
+        return [_slash_state(row) for row in self._session.scalars(select(SlashRow).order_by(SlashRow.slash))]
+
+    def slashes_of_task(self, task: int) -> list[SlashState]:
+        """The slashes for faults in a task's rounds, by number."""
+        query = select(SlashRow).where(SlashRow.task == task).order_by(SlashRow.slash)
+        return [_slash_state(row) for row in self._session.scalars(query)]
+
+    def save_slash(self, state: SlashState) -> None:
+        """Insert or replace a slash."""
+        self._session.merge(
+            SlashRow(
+                slash=state.slash,
+                node=state.node,
+                task=state.task,
+                round=state.round,
+                fault=int(state.fault),
+                amount=state.amount,
+                executable_unix_s=state.executable_unix_s,
+                status=state.status.value,
             )
         )
 
@@ -135,13 +209,22 @@ class SqlProjectionRepository:
                 config=_CONFIG.dump_python(state.config, mode="json"),
                 parent_digest=state.parent_digest,
                 pool=state.pool,
+                open_reward=state.open_reward,
+                contributed=state.contributed,
+                refunded=state.refunded,
                 rounds_requested=state.rounds_requested,
                 rounds_closed=state.rounds_closed,
+                pause_changes=state.pause_changes,
+                is_cancelled=state.is_cancelled,
+                is_over=state.is_over,
             )
         )
         self._session.flush()
         for node in state.approved:
             self._session.merge(ApprovalRow(task=state.task, node=node))
+        self._session.execute(
+            delete(ApprovalRow).where(ApprovalRow.task == state.task, ApprovalRow.node.not_in(state.approved))
+        )
 
     def round(self, task: int, round_number: int) -> RoundState | None:
         """A round by task and number."""
@@ -158,7 +241,7 @@ class SqlProjectionRepository:
         query = (
             select(ProposalRow.adapter_digest)
             .join(RoundRow, (RoundRow.task == ProposalRow.task) & (RoundRow.round == ProposalRow.round))
-            .where(ProposalRow.task == task, ProposalRow.accepted.is_(True))
+            .where(ProposalRow.task == task, ProposalRow.standing == int(Standing.ACCEPTED))
             .where(RoundRow.phase == int(Phase.FINAL))
         )
         return frozenset(self._session.scalars(query))
@@ -209,6 +292,27 @@ class SqlProjectionRepository:
     def _finds(self, query: Select[int]) -> bool:
         return self._session.scalar(query.limit(1)) is not None
 
+    def _node_state(self, row: NodeRow) -> NodeState:
+        unbonding = self._session.scalars(
+            select(UnbondingRow).where(UnbondingRow.node == row.node).order_by(UnbondingRow.position)
+        )
+        return NodeState(
+            node=row.node,
+            signer=row.signer,
+            group=row.group,
+            admitted=row.admitted,
+            stake=row.stake,
+            unbonding=tuple(UnbondingState(each.matures_unix_s, each.amount) for each in unbonding),
+            open_rounds=row.open_rounds,
+            pending_slashes=row.pending_slashes,
+            absences=row.absences,
+            earned=row.earned,
+            claimed=row.claimed,
+            withdrawn=row.withdrawn,
+            tasks_nonce=row.tasks_nonce,
+            registry_nonce=row.registry_nonce,
+        )
+
     def _task_state(self, row: TaskRow) -> TaskState:
         approvals = self._session.scalars(select(ApprovalRow.node).where(ApprovalRow.task == row.task))
         return TaskState(
@@ -216,8 +320,14 @@ class SqlProjectionRepository:
             config=_CONFIG.validate_python(row.config),
             parent_digest=row.parent_digest,
             pool=row.pool,
+            open_reward=row.open_reward,
+            contributed=row.contributed,
+            refunded=row.refunded,
             rounds_requested=row.rounds_requested,
             rounds_closed=row.rounds_closed,
+            pause_changes=row.pause_changes,
+            is_cancelled=row.is_cancelled,
+            is_over=row.is_over,
             approved=tuple(sorted(approvals, key=_address_order)),
         )
 
@@ -242,13 +352,16 @@ class SqlProjectionRepository:
             aggregate_digest=row.aggregate_digest,
             proposers=tuple(m.node for m in members if m.role == "proposer"),
             voters=tuple(m.node for m in members if m.role == "voter"),
+            proposer_groups=tuple(m.group or 0 for m in members if m.role == "proposer"),
+            voter_groups=tuple(m.group or 0 for m in members if m.role == "voter"),
             proposals=tuple(
                 ProposalState(
                     part.node,
                     part.adapter_digest,
                     part.report_digest,
-                    part.accepted,
+                    Standing(part.standing),
                     part.median_improvement_micronats,
+                    part.proven_invalid,
                 )
                 for part in self._of_round(ProposalRow, row)
             ),
@@ -280,10 +393,13 @@ def _parts(state: RoundState) -> list[Base]:
         RoundMemberRow(**key, role="eligible", position=position, node=each.node, stake=each.stake)
         for position, each in enumerate(state.eligible)
     ]
-    for role, nodes in (("proposer", state.proposers), ("voter", state.voters)):
+    for role, nodes, groups in (
+        ("proposer", state.proposers, state.proposer_groups),
+        ("voter", state.voters, state.voter_groups),
+    ):
         members += [
-            RoundMemberRow(**key, role=role, position=position, node=node, stake=None)
-            for position, node in enumerate(nodes)
+            RoundMemberRow(**key, role=role, position=position, node=node, group=group)
+            for position, (node, group) in enumerate(zip(nodes, groups, strict=True))
         ]
     return [
         *members,
@@ -297,8 +413,9 @@ def _parts(state: RoundState) -> list[Base]:
                 node=proposal.node,
                 adapter_digest=proposal.adapter_digest,
                 report_digest=proposal.report_digest,
-                accepted=proposal.accepted,
+                standing=int(proposal.standing),
                 median_improvement_micronats=proposal.median_improvement_micronats,
+                proven_invalid=proposal.proven_invalid,
             )
             for proposal in state.proposals
         ),
@@ -324,11 +441,20 @@ def _parts(state: RoundState) -> list[Base]:
     ]
 
 
-def _node_state(row: NodeRow) -> NodeState:
-    return NodeState(row.node, row.signer, row.group, row.stake, row.earned, row.claimed)
+def _slash_state(row: SlashRow) -> SlashState:
+    return SlashState(
+        slash=row.slash,
+        node=row.node,
+        task=row.task,
+        round=row.round,
+        fault=Fault(row.fault),
+        amount=row.amount,
+        executable_unix_s=row.executable_unix_s,
+        status=SlashStatus(row.status),
+    )
 
 
-def _event_adapter(event: ChainEvent) -> TypeAdapter[Any]:
+def _event_adapter(event: Event) -> TypeAdapter[Any]:
     kind = type(event)
     if kind not in _EVENT_ADAPTERS:
         _EVENT_ADAPTERS[kind] = TypeAdapter(kind)

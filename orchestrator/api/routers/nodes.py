@@ -1,11 +1,29 @@
-"""Nodes: who takes part."""
+"""Nodes: who takes part, what they say of themselves, and what anyone may have paid to them."""
 
 from http import HTTPStatus
 
 from fastapi import APIRouter
 
 from orchestrator.api.access import Admin, Reader, ServicesOfApp, TokenFirst
-from orchestrator.api.schemas import IntentAnswer, NodeAnswer, NodeList, NodeRequest
+from orchestrator.api.routers.paths import NodeInPath
+from orchestrator.api.schemas import (
+    ExitRequest,
+    IntentAnswer,
+    MigrationRequest,
+    NodeAnswer,
+    NodeList,
+    NodeRequest,
+    ReturnRequest,
+    RotationRequest,
+)
+from orchestrator.domain.chain import (
+    RegistryMessageCall,
+    RelayExit,
+    RelayMigration,
+    RelayReturn,
+    RelayRotation,
+)
+from orchestrator.services.bundle import Services
 from orchestrator.services.queries import intent_view
 
 router = APIRouter(prefix="/v1/nodes", tags=["nodes"], route_class=TokenFirst)
@@ -13,7 +31,7 @@ router = APIRouter(prefix="/v1/nodes", tags=["nodes"], route_class=TokenFirst)
 
 @router.get("", operation_id="list_nodes")
 def list_nodes(services: ServicesOfApp, _: Reader) -> NodeList:
-    """All admitted nodes, by address."""
+    """All nodes ever admitted, by address."""
     return NodeList(items=tuple(NodeAnswer.model_validate(node) for node in services.queries.nodes()))
 
 
@@ -22,3 +40,56 @@ def admit_node(request: NodeRequest, services: ServicesOfApp, _: Admin) -> Inten
     """Admit a node on chain; the worker sends the call."""
     intent = services.nodes.admit(request.node, request.signer, request.group, request.name)
     return IntentAnswer.model_validate(intent_view(intent))
+
+
+@router.get("/{node}", operation_id="get_node")
+def get_node(node: NodeInPath, services: ServicesOfApp, _: Reader) -> NodeAnswer:
+    """One node."""
+    return NodeAnswer.model_validate(services.queries.node(node))
+
+
+# What a node signs is proof enough, whoever hands it in.
+
+
+@router.post("/{node}/returns", operation_id="return_node", status_code=HTTPStatus.ACCEPTED)
+def return_node(node: NodeInPath, request: ReturnRequest, services: ServicesOfApp, _: Reader) -> IntentAnswer:
+    """Relay a node's word that it is back after too many absences."""
+    return _relay(services, node, RelayReturn(request.message, request.signature))
+
+
+@router.post("/{node}/rotations", operation_id="rotate_signer", status_code=HTTPStatus.ACCEPTED)
+def rotate_signer(
+    node: NodeInPath, request: RotationRequest, services: ServicesOfApp, _: Reader
+) -> IntentAnswer:
+    """Relay the replacement of a node's signing key."""
+    return _relay(services, node, RelayRotation(request.message, request.signature))
+
+
+@router.post("/{node}/exits", operation_id="exit_stake", status_code=HTTPStatus.ACCEPTED)
+def exit_stake(node: NodeInPath, request: ExitRequest, services: ServicesOfApp, _: Reader) -> IntentAnswer:
+    """Relay a node's order to send an amount of its stake on its way out."""
+    return _relay(services, node, RelayExit(request.message, request.signature))
+
+
+@router.post("/{node}/migrations", operation_id="migrate_stake", status_code=HTTPStatus.ACCEPTED)
+def migrate_stake(
+    node: NodeInPath, request: MigrationRequest, services: ServicesOfApp, _: Reader
+) -> IntentAnswer:
+    """Relay a node's order to move what has matured to the successor registry."""
+    return _relay(services, node, RelayMigration(request.message, request.signature))
+
+
+@router.post("/{node}/withdrawals", operation_id="withdraw_stake", status_code=HTTPStatus.ACCEPTED)
+def withdraw_stake(node: NodeInPath, services: ServicesOfApp, _: Reader) -> IntentAnswer:
+    """Have what has matured of a node's stake paid to its own account."""
+    return IntentAnswer.model_validate(intent_view(services.nodes.withdraw(node)))
+
+
+@router.post("/{node}/claims", operation_id="claim_rewards", status_code=HTTPStatus.ACCEPTED)
+def claim_rewards(node: NodeInPath, services: ServicesOfApp, _: Reader) -> IntentAnswer:
+    """Have a node's rewards paid to its own account."""
+    return IntentAnswer.model_validate(intent_view(services.nodes.claim(node)))
+
+
+def _relay(services: Services, node: str, call: RegistryMessageCall) -> IntentAnswer:
+    return IntentAnswer.model_validate(intent_view(services.messages.relay_of_node(node, call)))

@@ -18,8 +18,13 @@ from orchestrator.api.schemas import (
     RoundAnswer,
     RoundList,
 )
-from orchestrator.domain.admission import RoundCall
-from orchestrator.domain.chain import RelayAttestation, RelayCommit, RelayProposal, RelayReveal
+from orchestrator.domain.chain import (
+    RelayAttestation,
+    RelayCommit,
+    RelayProposal,
+    RelayReveal,
+    RoundMessageCall,
+)
 from orchestrator.services.bundle import Services
 from orchestrator.services.queries import intent_view
 
@@ -108,5 +113,5 @@ def record_evaluation(
     return EvaluationAnswer.model_validate(record)
 
 
-def _relay(services: Services, task: int, round_number: int, call: RoundCall) -> IntentAnswer:
+def _relay(services: Services, task: int, round_number: int, call: RoundMessageCall) -> IntentAnswer:
     return IntentAnswer.model_validate(intent_view(services.messages.relay(task, round_number, call)))

@@ -1,4 +1,4 @@
-"""Tasks: what is fine-tuned, on what terms, and which nodes approve."""
+"""Tasks: what is fine-tuned, on what terms, which nodes approve, and whether it goes on."""
 
 from http import HTTPStatus
 
@@ -11,12 +11,14 @@ from orchestrator.api.schemas import (
     EvaluationAnswer,
     EvaluationList,
     IntentAnswer,
+    RefundRequest,
+    RevocationRequest,
     TaskAnswer,
     TaskList,
     TaskOrderAnswer,
     TaskOrderRequest,
 )
-from orchestrator.domain.chain import RelayApproval
+from orchestrator.domain.chain import RelayApproval, RelayRevocation
 from orchestrator.services.queries import intent_view
 
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=TokenFirst)
@@ -52,6 +54,39 @@ def list_task_evaluations(task: TaskInPath, services: ServicesOfApp, _: Reader) 
 def approve_task(
     task: TaskInPath, request: ApprovalRequest, services: ServicesOfApp, _: Reader
 ) -> IntentAnswer:
-    """Relay a node's approval. Its signature proves it, so that any token may hand it in."""
-    intent = services.messages.approve(task, RelayApproval(request.message, request.signature))
+    """Relay a node's approval; what it signs is proof enough, whoever hands it in."""
+    intent = services.messages.relay_of_task(task, RelayApproval(request.message, request.signature))
     return IntentAnswer.model_validate(intent_view(intent))
+
+
+@router.post("/{task}/revocations", operation_id="revoke_task", status_code=HTTPStatus.ACCEPTED)
+def revoke_task(
+    task: TaskInPath, request: RevocationRequest, services: ServicesOfApp, _: Reader
+) -> IntentAnswer:
+    """Relay a node's revocation of its approval, from the next round on."""
+    intent = services.messages.relay_of_task(task, RelayRevocation(request.message, request.signature))
+    return IntentAnswer.model_validate(intent_view(intent))
+
+
+@router.post("/{task}/pause", operation_id="pause_task", status_code=HTTPStatus.ACCEPTED)
+def pause_task(task: TaskInPath, services: ServicesOfApp, _: Admin) -> IntentAnswer:
+    """Abort the open round, without faults, and open no other until the pause is lifted."""
+    return IntentAnswer.model_validate(intent_view(services.council.pause(task)))
+
+
+@router.delete("/{task}/pause", operation_id="unpause_task", status_code=HTTPStatus.ACCEPTED)
+def unpause_task(task: TaskInPath, services: ServicesOfApp, _: Admin) -> IntentAnswer:
+    """Let rounds be requested again."""
+    return IntentAnswer.model_validate(intent_view(services.council.unpause(task)))
+
+
+@router.post("/{task}/cancellation", operation_id="cancel_task", status_code=HTTPStatus.ACCEPTED)
+def cancel_task(task: TaskInPath, services: ServicesOfApp, _: Admin) -> IntentAnswer:
+    """End the task, after its open round if there is one; what is left of the pool can then be refunded."""
+    return IntentAnswer.model_validate(intent_view(services.council.cancel(task)))
+
+
+@router.post("/{task}/refunds", operation_id="refund_task", status_code=HTTPStatus.ACCEPTED)
+def refund_task(task: TaskInPath, request: RefundRequest, services: ServicesOfApp, _: Admin) -> IntentAnswer:
+    """Pay a funder its part of what an ended task left in its pool."""
+    return IntentAnswer.model_validate(intent_view(services.council.refund(task, request.funder)))
