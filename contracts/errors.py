@@ -76,6 +76,10 @@ class DigestMismatch(InvalidAdapter):
     code = "digest_mismatch"
 
 
+class BrokenArithmetic(RuntimeError):
+    """This process computes otherwise than IEEE 754 says, so that its bytes would be nobody else's."""
+
+
 class WrongParent(ContractViolation):
     """A proposal starts from another adapter than the round does."""
 

@@ -2,8 +2,9 @@
 
 The canonical file is a safetensors file with the tensors ordered by name, no metadata and a compact
 JSON header padded with spaces to 8 bytes, so that equal adapters have equal bytes and one SHA-256
-digest. The safetensors library orders tensors by dtype first, hence the header is written here and
-only read with the library (format: https://github.com/huggingface/safetensors#format).
+digest. The safetensors library orders tensors by dtype first, hence the header is written here (format:
+https://github.com/huggingface/safetensors#format). A file whose head is, byte for byte, the one that the
+manifest asks for needs no parser; any other is read with the library, to say what is wrong with it.
 
 Nothing here touches a disk: callers pass bytes.
 """
@@ -11,7 +12,7 @@ Nothing here touches a disk: callers pass bytes.
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NoReturn, Self, cast
 
 import numpy as np
 import safetensors.numpy
@@ -31,9 +32,13 @@ from contracts.errors import (
     WrongShape,
 )
 
+Buffer = bytes | memoryview
 FloatArray = NDArray[np.float32] | NDArray[np.float16]
 Tensors = Mapping[str, FloatArray]
 """Tensor name → float32 or float16 array."""
+
+MOMENTUM_PREFIX = "outer_momentum."
+"""Begins the names of an outer optimiser's tensors, which a parent carries and an adapter never does."""
 
 DtypeName = Literal["F32", "F16"]
 
@@ -91,10 +96,26 @@ class Manifest(BaseModel):
             )
         )
 
+    def with_momentum(self) -> "Manifest":
+        """The tensors of a parent with an outer optimiser: these, and a float32 one beside each.
+
+        Raises:
+            ValueError: a name gets too long, or there are too many tensors.
+        """
+        momentum = (
+            TensorSpec(name=MOMENTUM_PREFIX + tensor.name, dtype="F32", shape=tensor.shape)
+            for tensor in self.tensors
+        )
+        return Manifest(tensors=tuple(sorted((*self.tensors, *momentum), key=lambda tensor: tensor.name)))
+
     @property
     def file_bytes(self) -> int:
         """Exact size of an adapter's canonical file."""
-        return _LENGTH_BYTES + len(self._header()) + sum(t.size_bytes for t in self.tensors)
+        return len(self._head()) + self._values_bytes
+
+    @property
+    def _values_bytes(self) -> int:
+        return sum(tensor.size_bytes for tensor in self.tensors)
 
     def check(self, tensors: Tensors) -> None:
         """Refuse tensors that are not exactly what the manifest says, or not finite.
@@ -123,13 +144,13 @@ class Manifest(BaseModel):
             InvalidAdapter: as ``check``.
         """
         self.check(tensors)
-        header = self._header()
-        parts = [len(header).to_bytes(_LENGTH_BYTES, "little"), header]
-        parts += [np.ascontiguousarray(tensors[spec.name]).tobytes() for spec in self.tensors]
-        return b"".join(parts)
+        flat = (np.ascontiguousarray(tensors[spec.name]).reshape(-1) for spec in self.tensors)
+        return b"".join([self._head(), *(values.view(np.uint8).data for values in flat)])
 
-    def decode(self, data: bytes, *, digest: str | None = None) -> dict[str, FloatArray]:
+    def decode(self, data: Buffer, *, digest: str | None = None) -> dict[str, FloatArray]:
         """The tensors in a canonical file by name, checked against the manifest and, if given, the digest.
+
+        They are read-only views of ``data``, which may be a memory map: nothing is copied.
 
         Raises:
             DigestMismatch: the bytes have another SHA-256.
@@ -139,18 +160,29 @@ class Manifest(BaseModel):
         """
         if digest is not None and sha256_digest(data) != digest:
             raise DigestMismatch(f"the adapter's bytes do not have the digest {digest}")
+        head = self._head()
+        if len(data) != len(head) + self._values_bytes or data[: len(head)] != head:
+            self._refuse(data)
+        tensors = {}
+        start = len(head)
+        for spec in self.tensors:
+            tensors[spec.name] = _view(data, start, spec)
+            start += spec.size_bytes
+        self.check(tensors)
+        return tensors
+
+    def _refuse(self, data: Buffer) -> NoReturn:
+        """Say what is wrong with a file that does not have the canonical head and length."""
         try:
-            tensors = safetensors.numpy.load(data)
+            tensors = safetensors.numpy.load(bytes(data))
         except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
             raise NotSafetensors(f"the adapter is not a safetensors file: {error}") from error
         self.check(tensors)
+        raise NotCanonical("the adapter's tensors are right but its file is not in canonical form")
+
+    def _head(self) -> bytes:
         header = self._header()
-        if data[:_LENGTH_BYTES] != len(header).to_bytes(_LENGTH_BYTES, "little") or (
-            data[_LENGTH_BYTES : _LENGTH_BYTES + len(header)] != header
-        ):
-            raise NotCanonical("the adapter's tensors are right but its file is not in canonical form")
-        # The library's own dict is in no order, not even the same one twice.
-        return {spec.name: tensors[spec.name] for spec in self.tensors}
+        return len(header).to_bytes(_LENGTH_BYTES, "little") + header
 
     def _header(self) -> bytes:
         entries: dict[str, object] = {}
@@ -170,6 +202,15 @@ class Manifest(BaseModel):
 def adapter_digest(data: bytes) -> str:
     """Digest of an adapter: SHA-256 of its canonical file."""
     return sha256_digest(data)
+
+
+def _view(data: Buffer, start: int, spec: TensorSpec) -> FloatArray:
+    """A tensor as a read-only view; copied only where it lies at an address its dtype cannot have."""
+    dtype = _NUMPY_DTYPE[spec.dtype]
+    flat = np.frombuffer(data, dtype=dtype, count=math.prod(spec.shape), offset=start)
+    values: NDArray[np.generic] = flat if flat.flags.aligned else flat.copy()
+    values.flags.writeable = False
+    return cast(FloatArray, values.reshape(spec.shape))
 
 
 def _dtype_name(name: str, array: FloatArray) -> DtypeName:

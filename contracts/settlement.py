@@ -15,6 +15,7 @@ from enum import IntEnum
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
+from contracts.aggregation.spec import AggregationRule, weights_of
 from contracts.messages import INVALID_SCORE, UNAVAILABLE_SCORE
 from contracts.phase import Phase
 
@@ -316,6 +317,17 @@ def _tally_one(
         median_micronats=median,
         proven_invalid=invalid_stake > 0 and 3 * invalid_stake >= 2 * judging_stake,
     )
+
+
+def aggregation_weights(medians_micronats: Sequence[int], rule: AggregationRule) -> tuple[int, ...]:
+    """What each accepted proposal weighs in the aggregate, from the medians of all of them, in their order.
+
+    Equal, or in proportion to the positive median where the rule says so; none positive: equal.
+    """
+    positive = tuple(max(0, median) for median in medians_micronats)
+    if weights_of(rule) == "equal" or not any(positive):
+        return tuple(1 for _ in medians_micronats)
+    return positive
 
 
 def attestation_result(

@@ -8,13 +8,19 @@ from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from contracts.aggregation.spec import AggregationRule, NoOuterOptimiser, OuterOptimiser
 from contracts.digests import Digest, sha256_digest
 from contracts.errors import InvalidTaskSpec
-from contracts.manifest import Manifest
-
-AggregationRule = Literal["mean"]
+from contracts.manifest import MOMENTUM_PREFIX, Manifest
 
 MAX_SPEC_BYTES = 1 << 20
 
@@ -88,12 +94,28 @@ class TaskSpec(_Part):
     data: DataSpec
     training: TrainingSpec
     aggregation: AggregationRule
+    outer_optimiser: OuterOptimiser = NoOuterOptimiser()
 
     @model_validator(mode="after")
     def _labels_are_unique(self) -> Self:
         if len(set(self.data.labels)) != len(self.data.labels):
             raise ValueError("each label appears once")
         return self
+
+    @model_validator(mode="after")
+    def _a_parent_has_a_manifest(self) -> Self:
+        reserved = [t.name for t in self.manifest.tensors if t.name.startswith(MOMENTUM_PREFIX)]
+        if reserved:
+            raise ValueError(f"tensor names that begin with {MOMENTUM_PREFIX} are the outer optimiser's")
+        _ = self.parent_manifest
+        return self
+
+    @property
+    def parent_manifest(self) -> Manifest:
+        """The tensors of every parent but the first: the adapter's, and the outer optimiser's if any."""
+        if isinstance(self.outer_optimiser, NoOuterOptimiser):
+            return self.manifest
+        return self.manifest.with_momentum()
 
     @classmethod
     def parse(cls, data: bytes) -> Self:

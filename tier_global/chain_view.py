@@ -25,11 +25,12 @@ _TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class ProposalOnChain:
-    """One proposal of a round."""
+    """One proposal of a round; its median is 0 until the tally, and where too few scored it."""
 
     node: str
     adapter_digest: str
     accepted: bool
+    median_micronats: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class JsonRpcChainView:
                     node=to_checksum_address(proposal["node"]),
                     adapter_digest=_hex(proposal["adapterDigest"]),
                     accepted=proposal["accepted"],
+                    median_micronats=proposal["medianMicronats"],
                 )
                 for proposal in view["proposals"]
             ),

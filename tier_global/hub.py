@@ -37,6 +37,7 @@ class ProposalResource(_Resource):
     node: Address
     adapter_digest: Digest
     accepted: bool | None = None
+    median_improvement_micronats: int | None = None
 
 
 class VoteResource(_Resource):

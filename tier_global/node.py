@@ -22,6 +22,7 @@ from contracts.digests import sha256_digest
 from contracts.errors import ContractViolation, InvalidAdapter
 from contracts.manifest import adapter_digest
 from contracts.messages import Attestation, Domain, Proposal, Reveal
+from contracts.parent import Parent, read_parent
 from contracts.task import TaskSpec
 from tier_global.chain_view import ChainView, RoundOnChain
 from tier_global.clock import Clock
@@ -48,10 +49,18 @@ from tier_global.node_checks import NodeChecks
 from tier_global.phases import Stage
 from tier_global.record import NodeRecord, StoredAttestation, StoredProposal, StoredVote
 from tier_global.round_folder import RoundFolder
-from tier_global.scoring import Candidate, Entry, combine, improvement_micronats, plan, read_entry, scores
+from tier_global.scoring import (
+    PARENT,
+    Candidate,
+    Entry,
+    accepted_parent,
+    improvement_micronats,
+    plan,
+    read_entry,
+    scores,
+)
 
 _SPEC_FILE = "task.json"
-_PARENT = "parent"
 
 log = logging.getLogger("collegium.node")
 
@@ -137,7 +146,7 @@ class Node:
             self._checks.require_drawn(facts.proposers, "proposer")
             spec = self._checks.approved_spec(request.task, request.spec)
             parent = self._checks.parent(facts, request.adapters)
-            spec.manifest.decode(parent)
+            read_parent(spec, facts.parent_digest, parent)
             deadline_unix_s = self._checks.work_deadline_unix_s(facts)
             with folder.sole_worker(Stage.TRAIN, deadline_unix_s, self._clock):
                 # Another process may have finished the work while this one waited for it.
@@ -194,7 +203,7 @@ class Node:
             self._checks.require_drawn(facts.voters, "voter")
             spec = self._checks.approved_spec(request.task, request.spec)
             parent = self._checks.parent(facts, request.adapters)
-            spec.manifest.decode(parent)
+            read_parent(spec, facts.parent_digest, parent)
             folder = RoundFolder(self._state_folder, request.task, request.round)
             deadline_unix_s = self._checks.work_deadline_unix_s(facts)
             with folder.sole_worker(Stage.COMMIT, deadline_unix_s, self._clock):
@@ -223,7 +232,7 @@ class Node:
         started_unix_s = self._clock.now_unix_s()
         kin = self._checks.kin([proposal.node for proposal in facts.proposals])
         entries = _entries(spec, facts, folder)
-        votes = plan(spec, _parent_candidate(facts, folder), entries, kin)
+        votes = plan(spec, _parent(spec, facts, folder), entries, kin)
         losses_nats = self._evaluate(Stage.COMMIT, folder, facts, votes.candidates, deadline_unix_s)
         reveal = Reveal(
             node=self._identity.address,
@@ -270,7 +279,7 @@ class Node:
             for candidate in candidates
             if candidate.name in paths
         }
-        return {facts.parent_digest: losses_nats[_PARENT], **by_digest}
+        return {facts.parent_digest: losses_nats[PARENT], **by_digest}
 
     def _reveal(self, request: RevealRequest) -> RevealReply:
         facts = self._checks.await_phase(request, Stage.REVEAL)
@@ -318,7 +327,6 @@ class Node:
     ) -> StoredAttestation:
         started_unix_s = self._clock.now_unix_s()
         aggregate = _accepted_aggregate(spec, facts, folder)
-        _parent_candidate(facts, folder)
         losses_nats: Mapping[str, float] = self._record.losses_nats(request.task, request.round)
         if not {facts.parent_digest, aggregate.digest} <= losses_nats.keys():
             losses_nats = self._evaluate(Stage.ATTEST, folder, facts, [aggregate], deadline_unix_s)
@@ -380,21 +388,24 @@ def _entries(spec: TaskSpec, facts: RoundOnChain, folder: RoundFolder) -> list[E
     ]
 
 
-def _parent_candidate(facts: RoundOnChain, folder: RoundFolder) -> Candidate:
+def _parent(spec: TaskSpec, facts: RoundOnChain, folder: RoundFolder) -> Parent:
     data = folder.adapter(facts.parent_digest)
     if data is None:
         raise NodeRefusal("adapters_missing", "this node does not hold the parent of this round")
-    return Candidate(_PARENT, facts.parent_digest, data)
+    return read_parent(spec, facts.parent_digest, data)
 
 
 def _accepted_aggregate(spec: TaskSpec, facts: RoundOnChain, folder: RoundFolder) -> Candidate:
-    """The aggregate of the proposals that the chain accepted."""
-    accepted = {proposal.node for proposal in facts.proposals if proposal.accepted}
+    """What the round makes of the proposals that the chain accepted."""
+    medians_micronats = {
+        proposal.node: proposal.median_micronats for proposal in facts.proposals if proposal.accepted
+    }
     usable = [
         entry.contribution
         for entry in _entries(spec, facts, folder)
-        if entry.node in accepted and entry.contribution is not None
+        if entry.node in medians_micronats and entry.contribution is not None
     ]
-    if not usable or len(usable) != len(accepted):
+    if not usable or len(usable) != len(medians_micronats):
         raise NodeRefusal("adapters_missing", "this node does not hold every accepted adapter of this round")
-    return combine("accepted", spec, usable)
+    made = accepted_parent(spec, _parent(spec, facts, folder), usable, list(medians_micronats.values()))
+    return Candidate("accepted", made.digest, made.data)

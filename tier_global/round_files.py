@@ -4,10 +4,11 @@ import logging
 
 from contracts.aggregation import Contribution
 from contracts.errors import ContractViolation
+from contracts.parent import read_parent
 from contracts.task import TaskSpec
 from tier_global.errors import HubRefused
 from tier_global.hub import Hub, RoundResource
-from tier_global.scoring import combine
+from tier_global.scoring import accepted_parent
 
 log = logging.getLogger("collegium.conductor")
 
@@ -64,7 +65,10 @@ class RoundFiles:
                 )
                 for proposal in accepted
             ]
-            digest = self._hub.store_artifact(combine("accepted", spec, contributions).data)
+            medians_micronats = [proposal.median_improvement_micronats or 0 for proposal in accepted]
+            parent = read_parent(spec, view.parent_digest, self._artifact(view.parent_digest))
+            made = accepted_parent(spec, parent, contributions, medians_micronats)
+            digest = self._hub.store_artifact(made.data)
             log.info("attest: the aggregate of %d adapters is %s", len(accepted), digest)
         except (ContractViolation, HubRefused) as refusal:
             log.error("attest: the aggregate cannot be made or stored: %s", refusal)

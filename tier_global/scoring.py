@@ -8,17 +8,22 @@ that was evaluated.
 import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from contracts.aggregation import Contribution, aggregate
 from contracts.errors import DigestMismatch, InvalidAdapter
 from contracts.manifest import Manifest, adapter_digest
 from contracts.messages import INVALID_SCORE, SCORE_LIMIT_MICRONATS, UNAVAILABLE_SCORE
+from contracts.parent import Parent, next_parent
+from contracts.settlement import aggregation_weights
 from contracts.task import TaskSpec
 
 MICRONATS_PER_NAT = 1_000_000
 NAN_PENALTY_NATS = SCORE_LIMIT_MICRONATS / MICRONATS_PER_NAT
+
+PARENT = "parent"
+"""The parent's name in an evaluation."""
 
 LossByDigest = Mapping[str, float]
 """Adapter digest → mean loss in nats per target token; NaN where the model gave none."""
@@ -36,7 +41,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Candidate:
-    """An adapter to evaluate: its name in the evaluation, its digest and its canonical file."""
+    """An artifact whose adapter to evaluate: its name in the evaluation, its digest and its bytes."""
 
     name: str
     digest: str
@@ -65,30 +70,46 @@ def read_entry(manifest: Manifest, node: str, digest: str, data: bytes | None) -
     return Entry(node, digest, Contribution(node=node, digest=digest, tensors=tensors), None)
 
 
-def combine(name: str, spec: TaskSpec, contributions: Sequence[Contribution]) -> Candidate:
-    """The aggregate of ``contributions`` by the task's rule, as a canonical file.
+def combine(name: str, spec: TaskSpec, contributions: Sequence[Contribution], parent: Parent) -> Candidate:
+    """The aggregate of ``contributions`` by the task's rule alone, as a canonical file.
+
+    Scores compare such aggregates; an outer optimiser would add the same momentum to each of them.
 
     Raises:
         InvalidAdapter: the aggregate is not finite.
     """
-    data = spec.manifest.encode(aggregate(spec.aggregation, contributions))
+    data = spec.manifest.encode(aggregate(spec.aggregation, contributions, parent=parent.adapter))
     return Candidate(name, adapter_digest(data), data)
 
 
-def plan(spec: TaskSpec, parent: Candidate, entries: Sequence[Entry], kin: AbstractSet[str]) -> Plan:
+def accepted_parent(
+    spec: TaskSpec, parent: Parent, accepted: Sequence[Contribution], medians_micronats: Sequence[int]
+) -> Parent:
+    """The next parent: the accepted contributions with the weights that their medians give them.
+
+    Raises:
+        InvalidAdapter: the aggregate is not finite.
+    """
+    weights = aggregation_weights(medians_micronats, spec.aggregation)
+    weighted = [replace(each, weight=weight) for each, weight in zip(accepted, weights, strict=True)]
+    return next_parent(spec, parent, weighted)
+
+
+def plan(spec: TaskSpec, parent: Parent, entries: Sequence[Entry], kin: AbstractSet[str]) -> Plan:
     """What to evaluate to score ``entries``; proposals of ``kin`` (own and same group) are not scored.
 
     The parent is always among the candidates: an attestation compares with it.
     """
     usable = [entry.contribution for entry in entries if entry.contribution is not None]
-    candidates = {parent.digest: parent}
+    origin = Candidate(PARENT, parent.digest, parent.data)
+    candidates = {parent.digest: origin}
 
     def digest_of(name: str, contributions: Sequence[Contribution]) -> str:
-        candidate = combine(name, spec, contributions) if contributions else parent
+        candidate = combine(name, spec, contributions, parent) if contributions else origin
         return candidates.setdefault(candidate.digest, candidate).digest
 
     if not usable:
-        return Plan(None, tuple(None for _ in entries), (parent,))
+        return Plan(None, tuple(None for _ in entries), (origin,))
     all_digest = digest_of("all", usable)
     without = tuple(
         None

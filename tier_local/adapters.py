@@ -49,7 +49,7 @@ class AttachedAdapter:
 
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(torch.from_numpy(tensors[name]))
+                parameter.copy_(torch.tensor(tensors[name]))
 
     def extract(self) -> dict[str, FloatArray]:
         """The adapter's values as new arrays."""

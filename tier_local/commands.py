@@ -9,6 +9,7 @@ from pathlib import Path
 from contracts.digests import ZERO_DIGEST, sha256_digest
 from contracts.errors import ContractViolation
 from contracts.manifest import Manifest, Tensors, TensorSpec
+from contracts.parent import adapter_of
 from contracts.task import BaseModelSpec, TaskSpec
 from tier_local.data import read_records
 from tier_local.errors import BadInput, JobFailed
@@ -144,7 +145,7 @@ def test(
     started = time.monotonic()
     spec = _read_spec(spec_file)
     adapters: dict[str, Tensors] = {
-        name: spec.manifest.decode(_read_adapter(spec, file, name)) for name, file in adapter_files.items()
+        name: adapter_of(spec, _read_adapter(spec, file, name)) for name, file in adapter_files.items()
     }
     records = read_records(records_file, spec.data)
     make_output_folder(out_folder)
@@ -182,7 +183,8 @@ def export(spec_file: Path, adapter_file: Path, model_cache: Path, out_folder: P
         BadInput: the adapter does not fit the task, or the base model is another one.
     """
     spec = _read_spec(spec_file)
-    adapter = _read_adapter(spec, adapter_file, "adapter")
+    data = _read_adapter(spec, adapter_file, "adapter")
+    adapter = spec.manifest.encode(adapter_of(spec, data))
     base = _base_of(spec, model_cache)
     make_output_folder(out_folder)
     # Late, as in genesis.
@@ -227,9 +229,10 @@ def _read_spec(path: Path) -> TaskSpec:
 
 
 def _read_adapter(spec: TaskSpec, path: Path, name: str) -> bytes:
+    """An artifact with an adapter in it; a parent's may hold an outer optimiser's momentum beside."""
     data = read_input(path, f"the adapter {name}")
     try:
-        spec.manifest.decode(data)
+        adapter_of(spec, data)
     except ContractViolation as error:
         raise BadInput(f"adapter {name} ({path}): {error}") from error
     return data

@@ -16,6 +16,7 @@ from nvflare.app_common.workflows.model_controller import ModelController
 from contracts.aggregation.mean import mean
 from contracts.errors import ContractViolation
 from contracts.manifest import FloatArray, Manifest
+from contracts.parent import adapter_of
 from contracts.task import TaskSpec
 from tier_local.errors import InnerRoundError, JobFailed
 from tier_local.exchange import (
@@ -56,9 +57,7 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
 
     def _ask_and_fold(self, job: JobFile) -> Outcome:
         spec = TaskSpec.parse(job.spec_file.read_bytes())
-        adapters = {
-            name: spec.manifest.decode(path.read_bytes()) for name, path in sorted(job.adapters.items())
-        }
+        adapters = {name: adapter_of(spec, path.read_bytes()) for name, path in sorted(job.adapters.items())}
         answers = self.send_model_and_wait(
             task_name=_NVFLARE_TASK[job.kind],
             data=FLModel(params=pack_adapters(adapters), params_type=ParamsType.FULL),
@@ -80,7 +79,7 @@ def fold_adapters(manifest: Manifest, adapters: Sequence[Mapping[str, Any]]) -> 
     """The plain mean of the sites' adapters, in the order given, each one checked first."""
     for tensors in adapters:
         manifest.check(dict(tensors))
-    return {tensor.name: mean([tensors[tensor.name] for tensors in adapters]) for tensor in manifest.tensors}
+    return mean(adapters)
 
 
 def _fold_training(job: JobFile, spec: TaskSpec, answers: Sequence[FLModel]) -> Outcome:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from contracts.aggregation import Contribution, aggregate
+from contracts.aggregation import Contribution
 from contracts.digests import sha256_digest
 from contracts.errors import InvalidAdapter, InvalidTaskSpec, NotFinite
-from contracts.manifest import adapter_digest
+from contracts.parent import Parent, next_parent, read_parent
+from contracts.settlement import ProposalTally, aggregation_weights
 from contracts.task import MAX_SPEC_BYTES, TaskSpec
 from contracts.verify.artifact_source import ArtifactSource
 from contracts.verify.comparison import Comparison, disagreement
@@ -38,7 +39,7 @@ class ArtifactChecks:
             Disagreement: the chain and the spec name different ones, or the artifact is wrong.
         """
         self._compare.same("the genesis digest", expected=self.spec.genesis_digest, found=digest)
-        self._adapter("the genesis adapter", digest, None, None)
+        self._parent("the genesis adapter", digest, None)
 
     def proposal(self, round_number: int, node: str, digest: str, *, accepted: bool) -> Contribution | None:
         """Check a proposed adapter; an accepted one is returned for the aggregate.
@@ -69,19 +70,26 @@ class ArtifactChecks:
             return
         self._same_digest("the report", digest, data, round_number, node)
 
-    def aggregate_digest(self, round_number: int, contributions: Sequence[Contribution]) -> str:
-        """The digest of the aggregate of the accepted adapters, by the task's rule.
+    def weights(self, accepted: Sequence[ProposalTally]) -> dict[str, int]:
+        """What each accepted proposal weighs in the aggregate, by node."""
+        weights = aggregation_weights([tally.median_micronats for tally in accepted], self.spec.aggregation)
+        return {tally.node: weight for tally, weight in zip(accepted, weights, strict=True)}
+
+    def aggregate_digest(
+        self, round_number: int, parent_digest: str, contributions: Sequence[Contribution]
+    ) -> str:
+        """The digest of what the task's rule and outer optimiser make of the accepted adapters.
 
         Raises:
-            Disagreement: the rule gives no usable aggregate.
+            Disagreement: the parent is not usable, or the rule gives no usable aggregate.
         """
+        parent = self._parent("the parent's artifact", parent_digest, round_number)
         try:
-            tensors = aggregate(self.spec.aggregation, contributions)
+            return next_parent(self.spec, parent, contributions).digest
         except NotFinite as error:
             raise disagreement(
                 "the aggregate", expected="finite", found=str(error), round_number=round_number
             ) from error
-        return adapter_digest(self.spec.manifest.encode(tensors))
 
     def aggregate_artifact(self, round_number: int, digest: str) -> None:
         """Check the stored aggregate: it is the next parent.
@@ -89,9 +97,9 @@ class ArtifactChecks:
         Raises:
             Disagreement: it is missing, has another digest, or breaks the manifest.
         """
-        self._adapter("the aggregate's artifact", digest, round_number, None)
+        self._parent("the aggregate's artifact", digest, round_number)
 
-    def _adapter(self, what: str, digest: str, round_number: int | None, node: str | None) -> Contribution:
+    def _adapter(self, what: str, digest: str, round_number: int, node: str) -> Contribution:
         data = self._required(what, digest, self.spec.manifest.file_bytes, round_number, node)
         try:
             tensors = self.spec.manifest.decode(data)
@@ -103,7 +111,19 @@ class ArtifactChecks:
                 round_number=round_number,
                 node=node,
             ) from error
-        return Contribution(node=node or "", digest=digest, tensors=tensors)
+        return Contribution(node=node, digest=digest, tensors=tensors)
+
+    def _parent(self, what: str, digest: str, round_number: int | None) -> Parent:
+        data = self._required(what, digest, self.spec.parent_manifest.file_bytes, round_number)
+        try:
+            return read_parent(self.spec, digest, data)
+        except InvalidAdapter as error:
+            raise disagreement(
+                what,
+                expected="a parent by the task's manifest",
+                found=f"broken: {error}",
+                round_number=round_number,
+            ) from error
 
     def _required(
         self,

@@ -1,7 +1,7 @@
 """Recomputes one round from what nodes said in it, and compares step by step in the round's order."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contracts import settlement
 from contracts.aggregation import Contribution
@@ -256,17 +256,18 @@ class RoundChecks:
 
     def _adapters(self, tallies: tuple[ProposalTally, ...]) -> list[Contribution]:
         """Check all proposed adapters; the accepted ones are returned."""
-        accepted_nodes = {tally.node for tally in tallies if tally.accepted}
+        accepted_tallies = [tally for tally in tallies if tally.accepted]
+        weights = self._artifacts.weights(accepted_tallies)
         accepted: list[Contribution] = []
         for logged in self._log.proposed:
             contribution = self._artifacts.proposal(
                 self._round.number,
                 logged.node,
                 logged.adapter_digest,
-                accepted=logged.node in accepted_nodes,
+                accepted=logged.node in weights,
             )
             if contribution is not None:
-                accepted.append(contribution)
+                accepted.append(replace(contribution, weight=weights[logged.node]))
         return accepted
 
     def _attestation(self, accepted: list[Contribution]) -> settlement.AttestationResult:
@@ -283,7 +284,9 @@ class RoundChecks:
             self._log.attested, self._members(self._view.voters), self._task.rules
         )
         if result.digest is not None:
-            recomputed = self._artifacts.aggregate_digest(self._round.number, accepted)
+            recomputed = self._artifacts.aggregate_digest(
+                self._round.number, self._view.parent_digest, accepted
+            )
             self._same("the aggregate that the quorum attested", recomputed, result.digest)
         return result
 

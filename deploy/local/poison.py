@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from contracts.manifest import FloatArray, adapter_digest
+from contracts.parent import adapter_of
 from contracts.task import TaskSpec
 from deploy.local.layout import write_json
 
@@ -35,8 +36,9 @@ def main() -> int:
 
 
 def _flip_and_scale(arguments: argparse.Namespace) -> None:
-    manifest = TaskSpec.parse(arguments.spec.read_bytes()).manifest
-    parent = manifest.decode(arguments.parent.read_bytes())
+    spec = TaskSpec.parse(arguments.spec.read_bytes())
+    manifest = spec.manifest
+    parent = adapter_of(spec, arguments.parent.read_bytes())
     adapter_file = arguments.out / "adapter.safetensors"
     trained = manifest.decode(adapter_file.read_bytes())
     poisoned = {name: _moved(parent[name], trained[name]) for name in parent}

@@ -16,12 +16,14 @@ from eth_utils.crypto import keccak
 from web3 import HTTPProvider, Web3
 
 from contracts import abi
-from contracts.aggregation import Contribution, aggregate
+from contracts.aggregation import Contribution
 from contracts.deployment import Deployment
 from contracts.digests import ZERO_DIGEST, sha256_digest
 from contracts.manifest import FloatArray, Manifest, TensorSpec, adapter_digest
 from contracts.messages import Approval, Attestation, Proposal, Reveal
+from contracts.parent import next_parent, read_parent
 from contracts.phase import Phase
+from contracts.settlement import aggregation_weights
 from contracts.task import TaskSpec
 from deploy.local.chain_setup import set_up_demo_accounts
 from orchestrator.adapters.chain import open_lanes, open_reader
@@ -128,8 +130,8 @@ def usual_score(voter: str, proposer: str) -> int:
     return 10_000 + int.from_bytes(keccak(text=voter + proposer)[:2], "big")
 
 
-def make_spec(genesis_digest: str, name: str = "scripted") -> TaskSpec:
-    """A valid task spec over the scripted manifest."""
+def make_spec(genesis_digest: str, name: str = "scripted", **changes: object) -> TaskSpec:
+    """A valid task spec over the scripted manifest, with some of its fields changed."""
     return TaskSpec.model_validate(
         {
             "schema": "collegium.task/1",
@@ -157,7 +159,8 @@ def make_spec(genesis_digest: str, name: str = "scripted") -> TaskSpec:
                 "warmup_steps": 0,
                 "seed": 1,
             },
-            "aggregation": "mean",
+            "aggregation": {"rule": "mean"},
+            **changes,
         }
     )
 
@@ -171,6 +174,7 @@ class World:
         self.anvil = anvil
         self.deployment = deployment
         self.nodes = {node.address: node for node in nodes}
+        self.specs: dict[int, TaskSpec] = {}
         self.artifacts = folder / "artifacts"
         self.artifacts.mkdir(exist_ok=True)
         keys = []
@@ -251,12 +255,17 @@ class World:
 
     # --- tasks and rounds
 
-    def create_task(self, *, pool: int = 9_000 * TOKEN, **changes: int) -> int:
-        """Create and fund a task that all nodes approve; ``changes`` are fields of its configuration."""
+    def create_task(
+        self, *, pool: int = 9_000 * TOKEN, spec: Mapping[str, object] | None = None, **changes: int
+    ) -> int:
+        """Create and fund a task that all nodes approve.
+
+        ``spec`` has fields of its spec, ``changes`` are fields of its configuration.
+        """
         genesis_digest = self.store(GENESIS)
         number = self.tasks.functions.taskCount().call() + 1
-        spec = make_spec(genesis_digest, name=f"scripted-{number}")
-        spec_digest = self.store(spec.canonical_bytes())
+        self.specs[number] = make_spec(genesis_digest, name=f"scripted-{number}", **(spec or {}))
+        spec_digest = self.store(self.specs[number].canonical_bytes())
         config = replace(DEFAULT_CONFIG, spec_digest=spec_digest, genesis_digest=genesis_digest, **changes)
         self.send(CreateTask(config))
         self.send(FundTask(number, pool))
@@ -369,13 +378,19 @@ class World:
 
     def aggregate_of_accepted(self, task: int, number: int) -> bytes:
         """The aggregate's file, from the stored adapters that the chain accepted."""
-        contributions = []
-        for proposal in self.view(task, number).proposals:
+        contributions, medians_micronats = [], []
+        view = self.view(task, number)
+        for proposal in view.proposals:
             if proposal.accepted:
                 digest = "0x" + proposal.adapterDigest.hex()
                 tensors = MANIFEST.decode(self.artifact_path(digest).read_bytes(), digest=digest)
                 contributions.append(Contribution(proposal.node, digest, tensors))
-        return MANIFEST.encode(aggregate("mean", contributions))
+                medians_micronats.append(proposal.medianMicronats)
+        spec, parent_digest = self.specs[task], "0x" + view.parentDigest.hex()
+        parent = read_parent(spec, parent_digest, self.artifact_path(parent_digest).read_bytes())
+        weights = aggregation_weights(medians_micronats, spec.aggregation)
+        weighted = [replace(each, weight=w) for each, w in zip(contributions, weights, strict=True)]
+        return next_parent(spec, parent, weighted).data
 
     def attest_all(self, task: int, number: int, script: Script) -> None:
         """Every drawn voter attests, the silent ones excepted; the aggregate is stored."""

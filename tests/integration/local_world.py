@@ -84,7 +84,7 @@ def draft(**changes: Any) -> dict[str, Any]:
             "least_stratum_records": 1,
         },
         "training": {"steps": 6, "batch_records": 8, "learning_rate": 0.01, "warmup_steps": 2, "seed": 7},
-        "aggregation": "mean",
+        "aggregation": {"rule": "mean"},
     } | changes
 
 

@@ -75,7 +75,7 @@ def task_spec(name: str = "small-task") -> TaskSpec:
             "warmup_steps": 0,
             "seed": 1,
         },
-        "aggregation": "mean",
+        "aggregation": {"rule": "mean"},
     }
     return TaskSpec.model_validate(fields)
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from contracts.aggregation import Contribution, aggregate
+from contracts.aggregation.spec import Mean
 from contracts.manifest import adapter_digest
 from contracts.phase import Phase
 from orchestrator.domain.chain import RequestRound
 from tests.chain.anvil import running_anvil
-from tests.chain.world import MANIFEST, World
+from tests.chain.world import GENESIS, MANIFEST, World
 from tests.integration.flower_rig import FlowerRig, until
 from tests.integration.hub_double import TOKEN_TEXT, HubDouble
 
@@ -140,7 +141,7 @@ def expected_aggregate(world: World, task: int) -> bytes:
         digest = "0x" + proposal.adapterDigest.hex()
         tensors = MANIFEST.decode(world.artifact_path(digest).read_bytes(), digest=digest)
         contributions.append(Contribution(proposal.node, digest, tensors))
-    return MANIFEST.encode(aggregate("mean", contributions))
+    return MANIFEST.encode(aggregate(Mean(rule="mean"), contributions, parent=MANIFEST.decode(GENESIS)))
 
 
 def test_a_node_killed_after_its_commit_opens_the_same_commitment(consortium: Consortium) -> None:

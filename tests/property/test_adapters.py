@@ -1,11 +1,9 @@
-"""What adapters, their files and their mean must hold for any numbers."""
+"""What adapters and their files must hold for any numbers."""
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from contracts.aggregation import Contribution, aggregate
 from contracts.errors import InvalidAdapter
 from contracts.manifest import FloatArray, Manifest, adapter_digest
 
@@ -63,39 +61,3 @@ def test_bytes_of_a_stranger_are_refused_and_nothing_else_happens(
     except InvalidAdapter:
         return
     assert manifest.encode(read) == data
-
-
-@st.composite
-def contributions(draw: st.DrawFn) -> list[Contribution]:
-    shape, dtype = draw(SHAPES), draw(st.sampled_from(["float32", "float16"]))
-    count = draw(st.integers(1, 6))
-    return [
-        Contribution(f"0x{n + 1:040x}", f"digest {n}", {"w": draw(arrays(shape, dtype))})
-        for n in range(count)
-    ]
-
-
-@given(contributions(), st.randoms(use_true_random=False))
-def test_the_mean_does_not_depend_on_arrival(given_: list[Contribution], random: object) -> None:
-    shuffled = list(given_)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert aggregate("mean", shuffled)["w"].tobytes() == aggregate("mean", given_)["w"].tobytes()
-
-
-@given(contributions())
-def test_the_mean_is_the_one_that_plain_python_computes(given_: list[Contribution]) -> None:
-    result = aggregate("mean", given_)["w"]
-    layers = [c.tensors["w"] for c in given_]
-    for index in np.ndindex(result.shape):
-        total = 0.0
-        for layer in layers:
-            total += float(layer[index])
-        expected = result.dtype.type(total / len(layers)) + result.dtype.type(0)
-        assert result[index].tobytes() == expected.tobytes()
-
-
-@given(contributions(), st.integers(1, 5))
-def test_the_mean_of_copies_is_the_original(given_: list[Contribution], copies: int) -> None:
-    original = given_[0].tensors["w"]
-    same = [Contribution(f"0x{n + 1:040x}", f"digest {n}", {"w": original}) for n in range(copies)]
-    np.testing.assert_array_equal(aggregate("mean", same)["w"], original)

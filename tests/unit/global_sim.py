@@ -86,7 +86,7 @@ def make_spec() -> TaskSpec:
                 "least_stratum_records": 1,
             },
             "training": {"steps": 1, "batch_records": 1, "learning_rate": 0.1, "warmup_steps": 0, "seed": 1},
-            "aggregation": "mean",
+            "aggregation": {"rule": "mean"},
         }
     )
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from contracts import settlement
+from contracts.aggregation.spec import Krum, WeightedMean
 from contracts.messages import INVALID_SCORE, UNAVAILABLE_SCORE
 from contracts.settlement import (
     AttestationResult,
@@ -32,6 +33,16 @@ RULES = Rules(
 )
 PROPOSAL = ProposedAdapter(node=A, group=1, digest="a")
 NO_QUORUM = AttestationResult(digest=None, median_micronats=0)
+
+
+def test_weights_are_the_positive_medians_where_the_rule_weighs() -> None:
+    by_improvement = WeightedMean(rule="weighted_mean")
+    equal = WeightedMean(rule="weighted_mean", weights="equal")
+    assert settlement.aggregation_weights([7, -3, 0], by_improvement) == (7, 0, 0)
+    assert settlement.aggregation_weights([-1, -3, 0], by_improvement) == (1, 1, 1)
+    assert settlement.aggregation_weights([7, -3, 0], equal) == (1, 1, 1)
+    assert settlement.aggregation_weights([7, -3, 0], Krum(rule="krum", byzantine=0)) == (1, 1, 1)
+    assert settlement.aggregation_weights([], by_improvement) == ()
 
 
 def voters(*stakes: int) -> tuple[Member, ...]:

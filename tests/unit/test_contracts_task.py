@@ -35,7 +35,7 @@ SPEC: dict[str, Any] = {
         "warmup_steps": 8,
         "seed": 1,
     },
-    "aggregation": "mean",
+    "aggregation": {"rule": "mean"},
 }
 
 
@@ -79,9 +79,12 @@ def test_every_change_changes_the_digest() -> None:
             changed("training.learning_rate", 0.0030000000000000005),
             changed("adapter.target_modules", ["v_proj", "q_proj"]),
             changed("data.labels", ["B", "A"]),
+            changed("aggregation", {"rule": "weighted_mean"}),
+            changed("aggregation", {"rule": "trimmed_mean", "trim": 1}),
+            changed("aggregation", {"rule": "trimmed_mean", "trim": 2}),
         )
     }
-    assert len(digests) == 6
+    assert len(digests) == 9
 
 
 @pytest.mark.parametrize(
@@ -102,6 +105,14 @@ def test_every_change_changes_the_digest() -> None:
         ("training.learning_rate", float("inf"), "training/learning_rate"),
         ("training.steps", 0, "training/steps"),
         ("aggregation", "median", "aggregation"),
+        ("aggregation.rule", "median", "aggregation"),
+        ("aggregation", {"rule": "trimmed_mean", "trim": 8}, "aggregation/trimmed_mean/trim"),
+        ("outer_optimiser", {"name": "adam"}, "outer_optimiser"),
+        (
+            "outer_optimiser",
+            {"name": "momentum", "momentum_millionths": 1_000_000, "learning_rate_millionths": 1},
+            "outer_optimiser/momentum/momentum_millionths",
+        ),
         ("surprise", 1, "surprise"),
         ("training.surprise", 1, "training/surprise"),
     ],

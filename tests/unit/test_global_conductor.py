@@ -7,7 +7,9 @@ import pytest
 
 from contracts.aggregation import Contribution
 from contracts.digests import sha256_digest
+from contracts.manifest import adapter_digest
 from contracts.messages import Proposal, Reveal
+from contracts.parent import read_parent
 from contracts.phase import Phase
 from tests.unit.global_sim import DOMAIN, GENESIS, MANIFEST, SPEC, Sim, make_adapter
 from tier_global.errors import RoundOverdue
@@ -32,7 +34,7 @@ def test_an_honest_round_becomes_final(sim: Sim) -> None:
         )
         for node, proposal in sim.chain.proposals.items()
     ]
-    aggregate = combine("accepted", SPEC, contributions)
+    aggregate = combine("accepted", SPEC, contributions, read_parent(SPEC, adapter_digest(GENESIS), GENESIS))
     assert {attestation.aggregate_digest for attestation in sim.chain.attestations.values()} == {
         aggregate.digest
     }

@@ -7,11 +7,12 @@ import pytest
 from contracts.digests import sha256_digest
 from contracts.manifest import adapter_digest
 from contracts.messages import INVALID_SCORE, UNAVAILABLE_SCORE
+from contracts.parent import read_parent
 from tests.unit.global_sim import GENESIS, MANIFEST, SPEC, make_adapter
 from tier_global.scoring import Candidate, Entry, improvement_micronats, plan, read_entry, scores
 
 NODES = tuple(f"0x{number:040x}" for number in range(1, 5))
-PARENT = Candidate("parent", adapter_digest(GENESIS), GENESIS)
+PARENT = read_parent(SPEC, adapter_digest(GENESIS), GENESIS)
 
 
 def usable(node: str, seed: int) -> Entry:
@@ -79,7 +80,7 @@ def test_nothing_usable_needs_no_candidate() -> None:
     entries = [read_entry(MANIFEST, NODES[0], "0x" + "77" * 32, None), usable(NODES[1], 1)]
     votes = plan(SPEC, PARENT, entries[:1], kin=frozenset())
 
-    assert votes.candidates == (PARENT,)
+    assert votes.candidates == (Candidate("parent", PARENT.digest, GENESIS),)
     assert scores(votes, entries[:1], frozenset(), {}) == (UNAVAILABLE_SCORE,)
 
 
