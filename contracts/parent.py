@@ -14,7 +14,7 @@ import numpy as np
 from contracts.aggregation import Contribution, aggregate
 from contracts.aggregation.outer_optimiser import new_momentum, step
 from contracts.aggregation.spec import NoOuterOptimiser
-from contracts.manifest import MOMENTUM_PREFIX, Tensors, adapter_digest
+from contracts.manifest import MOMENTUM_PREFIX, Buffer, Tensors, adapter_digest
 from contracts.task import TaskSpec
 
 
@@ -23,12 +23,12 @@ class Parent:
     """A parent's artifact and what is in it; ``momentum`` has the adapter's names, or is None."""
 
     digest: str
-    data: bytes
+    data: Buffer
     adapter: Tensors
     momentum: Tensors | None
 
 
-def read_parent(spec: TaskSpec, digest: str, data: bytes) -> Parent:
+def read_parent(spec: TaskSpec, digest: str, data: Buffer) -> Parent:
     """The parent with ``digest`` from its artifact's bytes.
 
     Raises:
@@ -73,7 +73,7 @@ def adapter_of(spec: TaskSpec, data: bytes) -> Tensors:
     return _parent("", data, manifest.decode(data)).adapter
 
 
-def _parent(digest: str, data: bytes, tensors: Tensors) -> Parent:
+def _parent(digest: str, data: Buffer, tensors: Tensors) -> Parent:
     momentum = {
         name.removeprefix(MOMENTUM_PREFIX): tensor
         for name, tensor in tensors.items()
