@@ -481,6 +481,7 @@ class _Player:
             event.phase > task.phase,
             where=where,
         )
+        self._claim("the number of a round that changes phase", task.requested, event.round, where=where)
         config = task.config
         lengths_s = {
             Phase.TRAINING: config.training_s,
@@ -580,6 +581,7 @@ class _Player:
             return
         view = shown.view
         expected: tuple[tuple[str, object, object], ...] = (
+            ("the account", address, view.node),
             ("the signing key", node.signer, view.signer),
             ("the group", node.group, view.group),
             ("whether the council admits the node", node.is_admitted, view.admitted),

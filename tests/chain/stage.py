@@ -5,11 +5,13 @@ signature; so nothing is signed, and nothing of the orchestrator is used: what i
 contracts and Anvil only.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
@@ -39,6 +41,7 @@ GIVER = to_checksum_address("0x" + "c0ffee" + "00" * 16 + "01")
 UNBONDING_S, APPEAL_S, MOST_ABSENCES = 10_000, 2_000, 2
 PHASE_S = 1_000
 LATER_UNIX_S = 1 << 40
+MINED_TIMEOUT_S = 30.0
 _GAS = 12_000_000
 MANIFEST = Manifest(
     tensors=(
@@ -84,7 +87,9 @@ class Stage:
         self.anvil = anvil
         self.artifacts = artifacts
         artifacts.mkdir(exist_ok=True)
-        anvil.ask("anvil_autoImpersonateAccount", True)
+        # A connection of its own: a story is thousands of calls.
+        self._client = httpx.Client(timeout=10)
+        self.rpc("anvil_autoImpersonateAccount", True)
         first_block = self.block() + 1
         self.deployment = self._deploy(first_block)
         at = self.deployment
@@ -105,9 +110,16 @@ class Stage:
 
     # --- the chain
 
+    def rpc(self, method: str, *parameters: object) -> Any:
+        """One JSON-RPC call."""
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(parameters)}
+        answer = self._client.post(self.anvil.rpc_url, json=body).json()
+        assert "error" not in answer, answer
+        return answer["result"]
+
     def block(self) -> int:
         """The newest block's number."""
-        return int(self.anvil.ask("eth_blockNumber"), 16)
+        return int(self.rpc("eth_blockNumber"), 16)
 
     def send(
         self,
@@ -141,7 +153,7 @@ class Stage:
             "Lens": self.deployment.lens,
         }
         call = view_call(contract, addresses[contract], function, *arguments)
-        answer = self.anvil.ask("eth_call", {"to": call.address, "data": "0x" + call.data.hex()}, "latest")
+        answer = self.rpc("eth_call", {"to": call.address, "data": "0x" + call.data.hex()}, "latest")
         return call.read(kind, bytes.fromhex(answer[2:]))
 
     def nonce(self, contract: abi.ContractName, node: str) -> int:
@@ -328,7 +340,7 @@ class Stage:
         token = self._create(abi.load("TestToken"), COUNCIL)
         randomness = self._create(abi.load("BlockhashRandomness"))
         library = self._create(abi.load("Settlement"))
-        nonce = int(self.anvil.ask("eth_getTransactionCount", COUNCIL, "latest"), 16)
+        nonce = int(self.rpc("eth_getTransactionCount", COUNCIL, "latest"), 16)
         rounds_to_be = str(get_create_address(to_checksum_address(COUNCIL), Nonce(nonce + 2)))
         terms = (UNBONDING_S, APPEAL_S, MOST_ABSENCES)
         registry = self._create(abi.load("Registry"), token, COUNCIL, rounds_to_be, *terms)
@@ -337,7 +349,7 @@ class Stage:
         rounds = self._create(linked, registry, tasks, randomness)
         lens = self._create(abi.load("Lens"), rounds)
         return Deployment(
-            chain_id=int(self.anvil.ask("eth_chainId"), 16),
+            chain_id=int(self.rpc("eth_chainId"), 16),
             registry=registry,
             tasks=tasks,
             rounds=rounds,
@@ -358,8 +370,10 @@ class Stage:
         transaction = {"from": sender, "gas": hex(_GAS), "data": "0x" + data.hex()}
         if to is not None:
             transaction["to"] = to
-        transaction_hash = self.anvil.ask("eth_sendTransaction", transaction)
-        receipt = self.anvil.ask("eth_getTransactionReceipt", transaction_hash)
+        transaction_hash = self.rpc("eth_sendTransaction", transaction)
+        give_up = time.monotonic() + MINED_TIMEOUT_S
+        while (receipt := self.rpc("eth_getTransactionReceipt", transaction_hash)) is None:
+            assert time.monotonic() < give_up, "the transaction is not mined"
         assert receipt["status"] == "0x1", f"{sender} was refused: 0x{data[:4].hex()} to {to}"
         return receipt
 
