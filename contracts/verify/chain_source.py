@@ -76,21 +76,29 @@ class ChainSource:
         if self._head is None:
             raise ChainUnavailable(f"the endpoint does not serve block {self.block}, its own newest")
 
-    def deployment_facts(self) -> facts.DeploymentFacts:
-        """What lies at the deployment's addresses, and how it is wired.
+    def codes(self) -> tuple[facts.DeployedCode, ...]:
+        """What lies at the deployment's addresses, and at the library's that the rounds contract calls.
 
         Raises:
             ChainUnavailable: the endpoint failed or gave an unusable answer.
         """
         at = self._deployment
-        addresses: list[tuple[ContractName, str]] = [
-            *(("Registry", at.registry), ("Tasks", at.tasks), ("Rounds", at.rounds), ("Lens", at.lens))
-        ]
-        codes = self._codes(addresses)
+        codes = self._codes(
+            (("Registry", at.registry), ("Tasks", at.tasks), ("Rounds", at.rounds), ("Lens", at.lens))
+        )
         rounds_code = next(code.code for code in codes if code.contract == "Rounds")
         library = linked_library(rounds_code, "Rounds", "Settlement")
         if library is not None:
             codes += self._codes([("Settlement", to_checksum_address(library))])
+        return codes
+
+    def wiring(self) -> facts.Wiring:
+        """How the contracts are wired, once their code is known to be theirs.
+
+        Raises:
+            ChainUnavailable: the endpoint failed or gave an unusable answer.
+        """
+        at = self._deployment
         wires: list[tuple[ContractName, str, str, str]] = [
             ("Rounds", at.rounds, "registry", at.registry),
             ("Rounds", at.rounds, "tasks", at.tasks),
@@ -103,18 +111,23 @@ class ChainSource:
         found = self._view_all(
             str, [view_call(contract, address, getter) for contract, address, getter, _ in wires]
         )
-        (randomness,) = self._view_all(str, [view_call("Rounds", at.rounds, "randomness")])
-        codes += self._codes([("BlockhashRandomness", randomness)])
-        return facts.DeploymentFacts(
-            deployment=at,
-            randomness=randomness,
+        return facts.Wiring(
+            randomness=self._view(str, view_call("Rounds", at.rounds, "randomness")),
             terms=self._stake_terms(),
-            codes=tuple(codes),
             wires=tuple(
                 facts.Wire(contract, getter, expected, said)
                 for (contract, _, getter, expected), said in zip(wires, found, strict=True)
             ),
         )
+
+    def randomness_code(self, wiring: facts.Wiring) -> facts.DeployedCode:
+        """What lies where the seeds come from.
+
+        Raises:
+            ChainUnavailable: the endpoint failed or gave an unusable answer.
+        """
+        (code,) = self._codes([("BlockhashRandomness", wiring.randomness)])
+        return code
 
     def task(self, task: int) -> facts.TaskFacts:
         """All facts of a task.
@@ -193,13 +206,13 @@ class ChainSource:
             for call, answer in zip(calls, answers, strict=True)
         ]
 
-    def _codes(self, addresses: Sequence[tuple[ContractName, str]]) -> list[facts.DeployedCode]:
+    def _codes(self, addresses: Sequence[tuple[ContractName, str]]) -> tuple[facts.DeployedCode, ...]:
         requests = [RpcRequest("eth_getCode", (address, hex(self.block))) for _, address in addresses]
         answers = self._rpc.ask_all(requests)
-        return [
+        return tuple(
             facts.DeployedCode(contract, address, data_bytes(answer, f"code of {contract}"))
             for (contract, address), answer in zip(addresses, answers, strict=True)
-        ]
+        )
 
     def _stake_terms(self) -> facts.StakeTerms:
         if self._terms is None:

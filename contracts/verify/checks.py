@@ -10,7 +10,7 @@ from contracts.verify.adapters import ArtifactChecks
 from contracts.verify.artifact_source import ArtifactSource
 from contracts.verify.chain_source import ChainSource
 from contracts.verify.comparison import Comparison, Disagreement, disagreement
-from contracts.verify.deployed import check_deployment
+from contracts.verify.deployed import check_codes, check_wiring
 from contracts.verify.facts import TaskFacts
 from contracts.verify.ledger import replay
 from contracts.verify.round_log import round_logs
@@ -30,7 +30,11 @@ def verify_task(rpc_url: str, source: ArtifactSource, deployment: Deployment, ta
     compare = Comparison()
     try:
         # Before anything else is read: other contracts could answer anything.
-        check_deployment(chain.deployment_facts(), compare)
+        codes = chain.codes()
+        check_codes(codes, compare)
+        wiring = chain.wiring()
+        check_wiring(codes, deployment, wiring, compare)
+        check_codes([chain.randomness_code(wiring)], compare)
     except Disagreement as found:
         return _verdict(task, chain.block, 0, compare, [], found.wrong)
     return verify_facts(chain.task(task), source, compare)

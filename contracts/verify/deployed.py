@@ -7,7 +7,7 @@ constructor's values must be the ones that this deployment has. The token is any
 not known here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
@@ -16,7 +16,7 @@ from contracts import abi
 from contracts.deployment import Deployment
 from contracts.digests import sha256_digest
 from contracts.verify.comparison import Comparison, disagreement
-from contracts.verify.facts import DeployedCode, DeploymentFacts
+from contracts.verify.facts import DeployedCode, Wiring
 
 _ADDRESS_BYTES = 20
 _WORD_BYTES = 32
@@ -24,16 +24,37 @@ _DOMAIN_TYPE = "EIP712Domain(string name,string version,uint256 chainId,address 
 _DOMAIN_NAME, _DOMAIN_VERSION = "Collegium", "1"
 
 
-def check_deployment(facts: DeploymentFacts, compare: Comparison) -> None:
-    """Compare code and wiring.
+def check_codes(codes: Iterable[DeployedCode], compare: Comparison) -> None:
+    """Compare code with the committed artifacts.
 
     Raises:
-        Disagreement: the first contract whose code is not the committed one, or the first wrong wire.
+        Disagreement: the first contract whose code is not the committed one.
     """
-    for deployed in facts.codes:
-        _check_code(deployed, facts, compare)
-    for wire in facts.wires:
+    for deployed in codes:
+        committed = _committed(abi.load(deployed.contract).runtime)
+        _, rest = _taken_apart(deployed)
+        compare.same(
+            f"the code of {deployed.contract}", expected=sha256_digest(committed), found=sha256_digest(rest)
+        )
+
+
+def check_wiring(
+    codes: Iterable[DeployedCode], deployment: Deployment, wiring: Wiring, compare: Comparison
+) -> None:
+    """Compare what the contracts say of each other, and what their constructors fixed, with the deployment.
+
+    Raises:
+        Disagreement: the first wrong wire, or the first contract with other values.
+    """
+    for wire in wiring.wires:
         compare.same(f"{wire.contract}.{wire.getter}()", expected=wire.expected, found=wire.found)
+    for deployed in codes:
+        fixed, _ = _taken_apart(deployed)
+        compare.same(
+            f"the values that {deployed.contract}'s constructor fixed",
+            expected=_texts(_fixed_values(deployed, deployment, wiring)),
+            found=_texts(fixed),
+        )
 
 
 def linked_library(code: bytes, contract: abi.ContractName, library: abi.ContractName) -> str | None:
@@ -46,28 +67,20 @@ def linked_library(code: bytes, contract: abi.ContractName, library: abi.Contrac
     return None
 
 
-def _check_code(deployed: DeployedCode, facts: DeploymentFacts, compare: Comparison) -> None:
+def _taken_apart(deployed: DeployedCode) -> tuple[list[bytes], bytes]:
+    """The values that a constructor fixed, and the code with zeros in all places that are open."""
     fact = f"the code of {deployed.contract}"
     runtime = abi.load(deployed.contract).runtime
-    committed = _committed(runtime)
-    if len(deployed.code) != len(committed):
+    length_bytes = len(_committed(runtime))
+    if len(deployed.code) != length_bytes:
         raise disagreement(
-            fact,
-            expected=f"{len(committed)} bytes",
-            found=f"{len(deployed.code)} bytes at {deployed.address}",
+            fact, expected=f"{length_bytes} bytes", found=f"{len(deployed.code)} bytes at {deployed.address}"
         )
     rest = bytearray(deployed.code)
     for reference in runtime.link_references:
         _take(rest, reference.offsets_bytes, _ADDRESS_BYTES, fact)
-    fixed = sorted(
-        _take(rest, offsets_bytes, _WORD_BYTES, fact) for offsets_bytes in runtime.immutables_bytes
-    )
-    compare.same(fact, expected=sha256_digest(committed), found=sha256_digest(bytes(rest)))
-    compare.same(
-        f"the values that {deployed.contract}'s constructor fixed",
-        expected=tuple("0x" + value.hex() for value in sorted(_fixed_values(deployed, facts))),
-        found=tuple("0x" + value.hex() for value in fixed),
-    )
+    fixed = [_take(rest, offsets_bytes, _WORD_BYTES, fact) for offsets_bytes in runtime.immutables_bytes]
+    return fixed, bytes(rest)
 
 
 def _take(code: bytearray, offsets_bytes: tuple[int, ...], length_bytes: int, fact: str) -> bytes:
@@ -92,9 +105,14 @@ def _committed(runtime: abi.RuntimeCode) -> bytes:
     return bytes.fromhex(digits)
 
 
-def _fixed_values(deployed: DeployedCode, facts: DeploymentFacts) -> Iterator[bytes]:
+def _texts(words: Iterable[bytes]) -> tuple[str, ...]:
+    """Words as text, ascending: which of them is which is the compiler's secret."""
+    return tuple("0x" + word.hex() for word in sorted(words))
+
+
+def _fixed_values(deployed: DeployedCode, deployment: Deployment, wiring: Wiring) -> Iterator[bytes]:
     """The words that the constructor of this contract has to have written into its code."""
-    deployment, terms = facts.deployment, facts.terms
+    terms = wiring.terms
     match deployed.contract:
         case "Registry":
             yield from _domain_values(deployment, deployed.address)
@@ -105,7 +123,7 @@ def _fixed_values(deployed: DeployedCode, facts: DeploymentFacts) -> Iterator[by
             yield from (_address(deployment.token), _address(deployment.rounds))
         case "Rounds":
             yield from _domain_values(deployment, deployed.address)
-            yield from map(_address, (deployment.registry, deployment.tasks, facts.randomness))
+            yield from map(_address, (deployment.registry, deployment.tasks, wiring.randomness))
         case "Lens":
             yield _address(deployment.rounds)
         case "Settlement":

@@ -47,16 +47,11 @@ class StakeTerms:
 
 
 @dataclass(frozen=True)
-class DeploymentFacts:
-    """What lies at the deployment's addresses, and how the contracts are wired.
+class Wiring:
+    """How the contracts are wired, in their own words."""
 
-    ``randomness`` and ``terms`` are the contracts' own words.
-    """
-
-    deployment: Deployment
     randomness: str
     terms: StakeTerms
-    codes: tuple[DeployedCode, ...]
     wires: tuple[Wire, ...]
 
 

@@ -82,7 +82,7 @@ class JsonRpc:
                 by_number = {
                     answer.get("id"): answer
                     for answer in answers
-                    if isinstance(answer, dict) and isinstance(answer.get("id"), int)
+                    if isinstance(answer, dict) and type(answer.get("id")) is int
                 }
                 return [
                     _result_of(request, by_number.get(number), number) for number, request in numbered.items()
@@ -164,7 +164,7 @@ def _body(number: int, request: RpcRequest) -> dict[str, object]:
 
 def _result_of(request: RpcRequest, answer: object, number: int) -> Any:
     what = f"{request.method}'s answer"
-    if not isinstance(answer, dict) or answer.get("id") != number:
+    if not isinstance(answer, dict) or type(answer.get("id")) is not int or answer["id"] != number:
         raise _unusable(what, answer)
     error = answer.get("error")
     if error is not None:
