@@ -39,6 +39,7 @@ _LOG_RANGE_BLOCKS = 2_000
 """Blocks asked for in one log query; public endpoints refuse wider ones."""
 _MOST_BLOCKS = 200_000_000
 """Seventy years of blocks of twelve seconds: an endpoint that states a greater height is not followed."""
+_MOST_TASKS = (1 << 64) - 1
 _MOST_LOG_DATA_BYTES = 64 << 10
 _MOST_TOPICS = 4
 _TIMED = (PhaseChanged, ExitRequested, Withdrawn, Migrated, FaultRecorded, SlashWaived, SlashExecuted)
@@ -136,6 +137,8 @@ class ChainSource:
             TaskUnknown: there is no such task.
             ChainUnavailable: the endpoint failed or gave an unusable answer.
         """
+        if task > _MOST_TASKS:
+            raise TaskUnknown(f"no chain has a task {task}")
         at = self._deployment
         try:
             view = self._view(facts.TaskView, view_call("Lens", at.lens, "taskOf", task))

@@ -38,7 +38,7 @@ class ExitCode(IntEnum):
 
 @app.callback(invoke_without_command=True)
 def verify(
-    task: Annotated[int, typer.Option(min=1, max=(1 << 64) - 1, help="The task's number on the chain.")],
+    task: Annotated[int, typer.Option(min=1, help="The task's number on the chain.")],
     rpc_url: Annotated[str, typer.Option(envvar="COLLEGIUM_RPC_URL", help="The chain's JSON-RPC address.")],
     deployment: Annotated[
         Path, typer.Option(envvar="COLLEGIUM_DEPLOYMENT_FILE", help="The deployment file.")
