@@ -13,6 +13,7 @@ from types import FrameType, TracebackType
 from typing import Annotated, Literal
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -166,22 +167,22 @@ def _print_envelope(envelope: dict[str, object]) -> None:
 
 
 def _table(verdict: Verdict) -> Table:
-    table = Table(title=f"Task {verdict.task}, verified at block {verdict.block}")
-    headings = ("round", "phase", "parent", "accepted", "revealed", "attested", "faults", "aggregate")
-    for heading in (*headings, "paid (tokens)"):
+    # Narrow enough for a terminal of 80 columns.
+    table = Table(title=f"Task {verdict.task}, verified at block {verdict.block}", box=box.SIMPLE)
+    for heading in ("round", "phase", "parent", "accepted", "votes", "faults", "aggregate", "paid"):
         table.add_column(heading, no_wrap=True)
     for checked in verdict.rounds:
         table.add_row(
             str(checked.round),
-            checked.phase + (" (paused)" if checked.was_paused else ""),
+            "paused" if checked.was_paused else checked.phase,
             _short(checked.parent_digest),
             f"{checked.accepted} of {checked.proposals}",
-            str(checked.reveals),
-            str(checked.attested),
+            f"{checked.reveals}+{checked.attested}",
             str(checked.faults),
-            _short(checked.aggregate_digest) if checked.aggregate_digest else "parent kept",
+            _short(checked.aggregate_digest) if checked.aggregate_digest else "none",
             f"{Decimal(checked.paid).scaleb(-verdict.token_decimals):,.2f}",
         )
+    table.caption = "votes: scores revealed + attestations; paid: tokens"
     return table
 
 
@@ -206,4 +207,4 @@ def _say(console: Console, sentence: str, style: str) -> None:
 
 
 def _short(digest: str) -> str:
-    return digest[:10] + "…"
+    return digest[:8] + "…"

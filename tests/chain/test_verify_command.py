@@ -204,3 +204,12 @@ def test_deeply_nested_answers_do_not_end_the_process(options: Callable[..., lis
         done = run(program, *options(rpc_url=url))
     assert done.returncode == 2, (done.returncode, done.stderr)
     assert "no verdict" in done.stderr
+
+
+def test_its_table_fits_a_terminal(story: Story, command: Callable[..., Any]) -> None:
+    rows = command().stdout.splitlines()
+    assert max(map(len, rows)) <= 80
+    headings = ["round", "phase", "parent", "accepted", "votes", "faults", "aggregate", "paid"]
+    assert headings in [row.split() for row in rows]
+    (paused,) = [row for row in rows if "paused" in row]
+    assert paused.split()[0] == str(story.paused)
