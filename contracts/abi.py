@@ -42,16 +42,31 @@ class LinkReference:
 
 
 @dataclass(frozen=True)
+class RuntimeCode:
+    """The code that lies on the chain once a contract is created.
+
+    ``bytecode`` is 0x text with placeholders at ``link_references``. What the constructor fills in is zero
+    here: each entry of ``immutables_bytes`` has the offsets of one value's copies, 32 bytes each.
+    """
+
+    bytecode: str
+    link_references: tuple[LinkReference, ...]
+    immutables_bytes: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class ContractArtifact:
     """A compiled contract.
 
     ``abi`` is the JSON ABI, custom errors included. ``bytecode`` is creation code as 0x text; while
     ``link_references`` is not empty it holds placeholders that are no hex digits: ``link`` it first.
+    ``runtime`` is never linked.
     """
 
     name: str
     abi: tuple[dict[str, Any], ...]
     bytecode: str
+    runtime: RuntimeCode
     link_references: tuple[LinkReference, ...] = ()
 
     def link(self, libraries: Mapping[str, str]) -> Self:
@@ -91,8 +106,17 @@ def load(name: ContractName) -> ContractArtifact:
         name=parsed["contractName"],
         abi=tuple(parsed["abi"]),
         bytecode=parsed["bytecode"],
-        link_references=tuple(
-            LinkReference(library=library, offsets_bytes=tuple(offsets))
-            for library, offsets in sorted(parsed["linkReferences"].items())
+        runtime=RuntimeCode(
+            bytecode=parsed["runtime"]["bytecode"],
+            link_references=_link_references(parsed["runtime"]),
+            immutables_bytes=tuple(tuple(offsets) for offsets in parsed["runtime"]["immutables"]),
         ),
+        link_references=_link_references(parsed),
+    )
+
+
+def _link_references(parsed: Mapping[str, Any]) -> tuple[LinkReference, ...]:
+    return tuple(
+        LinkReference(library=library, offsets_bytes=tuple(offsets))
+        for library, offsets in sorted(parsed["linkReferences"].items())
     )

@@ -1,39 +1,39 @@
 """Where artifacts come from: a folder of files named by digest, or an orchestrator's address.
 
-A source returns bytes as it finds them; whether they have the digest is for the checks to say. A folder's
-large artifacts are memory maps, so that a round of many large adapters needs no memory of its own.
+A source gives bytes as it finds them; whether they have the digest is for the checks to say. Large artifacts
+are mapped, not copied: memory stays flat however many a round has.
 """
 
 import mmap
-import os
+import tempfile
+import time
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 import httpx
 
-from contracts.manifest import Buffer
 from contracts.verify.errors import ArtifactSourceFailed
 
-MAPPED_FROM_BYTES = 1 << 20
+_MOST_SILENCE_S = 20.0
 
 
 class ArtifactSource(Protocol):
     """Reads artifacts by digest."""
 
-    def read(self, digest: str, *, most_bytes: int) -> Buffer | None:
+    def read(self, digest: str, *, most_bytes: int) -> memoryview | None:
         """The artifact stored under ``digest``, or None if there is none.
 
-        At most one byte more than ``most_bytes`` is read, so that what is too large shows as such.
+        At most one byte more than ``most_bytes`` is given, so that what is too large shows as such.
 
         Raises:
-            ArtifactSourceFailed: the source cannot be read.
+            ArtifactSourceFailed: the source cannot be read, or not in time.
         """
 
 
 class FolderSource:
     """A folder laid out as FOLDER/<first two hex digits>/<64 hex digits>.
 
-    Files in it must not shrink while they are read: an artifact store never changes what it has stored.
+    Files are mapped: nobody may write to them in place while they are verified.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,45 +41,61 @@ class FolderSource:
             raise ArtifactSourceFailed(f"{folder} is not a folder")
         self._folder = folder
 
-    def read(self, digest: str, *, most_bytes: int) -> Buffer | None:
+    def read(self, digest: str, *, most_bytes: int) -> memoryview | None:
         """As ``ArtifactSource.read``."""
         name = digest.removeprefix("0x")
         try:
             with (self._folder / name[:2] / name).open("rb") as file:
-                if MAPPED_FROM_BYTES <= os.fstat(file.fileno()).st_size <= most_bytes:
-                    return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-                return file.read(most_bytes + 1)
+                return _mapped(file, most_bytes)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise ArtifactSourceFailed(f"artifact {digest} cannot be read: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise ArtifactSourceFailed(f"artifact {digest} cannot be read: {error}") from error
 
 
 class HttpSource:
-    """An orchestrator's ``GET /v1/artifacts/{digest}``, with a bearer token if it asks for one."""
+    """An orchestrator's ``GET /v1/artifacts/{digest}``, with a bearer token if it asks for one.
 
-    def __init__(self, base_url: str, *, token: str | None = None, timeout_s: float = 30.0) -> None:
+    ``timeout_s`` is for one whole artifact, however slowly it comes.
+    """
+
+    def __init__(self, base_url: str, *, token: str | None = None, timeout_s: float = 600.0) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._client = httpx.Client(base_url=base_url, headers=headers, timeout=timeout_s)
-
-    def read(self, digest: str, *, most_bytes: int) -> bytes | None:
-        """As ``ArtifactSource.read``."""
-        received = bytearray()
+        self._timeout_s = timeout_s
         try:
-            with self._client.stream("GET", f"/v1/artifacts/{digest}") as response:
+            self._client = httpx.Client(
+                base_url=base_url, headers=headers, timeout=min(timeout_s, _MOST_SILENCE_S)
+            )
+        except (httpx.InvalidURL, ValueError, OSError) as error:
+            raise ArtifactSourceFailed(f"no artifacts can be read from there: {error}") from error
+
+    def read(self, digest: str, *, most_bytes: int) -> memoryview | None:
+        """As ``ArtifactSource.read``."""
+        give_up = time.monotonic() + self._timeout_s
+        try:
+            with (
+                tempfile.TemporaryFile() as file,
+                self._client.stream("GET", f"/v1/artifacts/{digest}") as response,
+            ):
                 if response.status_code == httpx.codes.NOT_FOUND:
                     return None
                 if response.status_code != httpx.codes.OK:
                     raise ArtifactSourceFailed(
                         f"the artifact source answered {response.status_code} for {digest}"
                     )
+                received_bytes = 0
                 for chunk in response.iter_bytes():
-                    received += chunk
-                    if len(received) > most_bytes:
+                    received_bytes += file.write(chunk)
+                    if received_bytes > most_bytes:
                         break
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+                    if time.monotonic() > give_up:
+                        raise ArtifactSourceFailed(
+                            f"artifact {digest} did not come within {self._timeout_s:g} s"
+                        )
+                file.flush()
+                return _mapped(file, most_bytes)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
             raise ArtifactSourceFailed(f"the artifact source failed: {error}") from error
-        return bytes(received[: most_bytes + 1])
 
 
 def open_source(location: str, *, token: str | None = None) -> ArtifactSource:
@@ -91,3 +107,11 @@ def open_source(location: str, *, token: str | None = None) -> ArtifactSource:
     if location.startswith(("http://", "https://")):
         return HttpSource(location, token=token)
     return FolderSource(Path(location))
+
+
+def _mapped(file: IO[bytes], most_bytes: int) -> memoryview:
+    size = file.seek(0, 2)
+    if size == 0:
+        # An empty file cannot be mapped.
+        return memoryview(b"")
+    return memoryview(mmap.mmap(file.fileno(), min(size, most_bytes + 1), access=mmap.ACCESS_READ))

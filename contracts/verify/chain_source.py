@@ -1,39 +1,57 @@
 """Reads the facts of a task from an RPC endpoint, all at one block.
 
-Nothing here judges: the answers are taken apart and typed, and the checks compare them.
+Nothing here judges: the answers are taken apart and typed, and the checks compare them. An answer that
+cannot be taken apart is ``ChainUnavailable``. How much is asked follows from the events, never from a number
+that the endpoint states, but for the height itself, which is bounded.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-import requests
-from eth_utils.abi import event_abi_to_log_topic
-from web3 import HTTPProvider, Web3
-from web3.contract import Contract
-from web3.contract.contract import ContractEvent
-from web3.exceptions import BlockNotFound, ContractLogicError, Web3Exception
+from eth_utils.address import to_checksum_address
 
-from contracts import abi
+from contracts.abi import ContractName
 from contracts.deployment import Deployment
-from contracts.digests import ZERO_DIGEST
-from contracts.phase import Phase
-from contracts.settlement import AttestedAggregate, Rewards, Rules
+from contracts.digests import is_digest
+from contracts.events import (
+    EventDecoder,
+    ExitRequested,
+    FaultRecorded,
+    InvalidLog,
+    Migrated,
+    NodeAdmitted,
+    PhaseChanged,
+    RoundRequested,
+    SlashExecuted,
+    SlashWaived,
+    TaskFunded,
+    Withdrawn,
+)
 from contracts.verify import facts
+from contracts.verify.deployed import linked_library
 from contracts.verify.errors import ChainUnavailable, TaskUnknown
+from contracts.verify.rpc import JsonRpc, RpcRefused, RpcRequest, data_bytes, fields, items, quantity
+from contracts.verify.views import ViewCall, view_call
 
-_LOG_RANGE_BLOCKS = 2000
+_LOG_RANGE_BLOCKS = 2_000
 """Blocks asked for in one log query; public endpoints refuse wider ones."""
+_MOST_BLOCKS = 200_000_000
+"""Seventy years of blocks of twelve seconds: an endpoint that states a greater height is not followed."""
+_MOST_TASKS = (1 << 64) - 1
+_MOST_LOG_DATA_BYTES = 64 << 10
+_MOST_TOPICS = 4
+_TIMED = (PhaseChanged, ExitRequested, Withdrawn, Migrated, FaultRecorded, SlashWaived, SlashExecuted)
+"""The events whose time is compared with something."""
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+_T = TypeVar("_T")
 
 
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    try:
-        yield
-    except (Web3Exception, requests.RequestException, ValueError, LookupError) as error:
-        raise ChainUnavailable(f"the RPC endpoint failed: {error or type(error).__name__}") from error
+@dataclass(frozen=True)
+class _Block:
+    hash: str
+    time_unix_s: int
 
 
 class ChainSource:
@@ -43,20 +61,74 @@ class ChainSource:
         ChainUnavailable: the endpoint does not answer, or is another chain than the deployment's.
     """
 
-    def __init__(self, rpc_url: str, deployment: Deployment, *, timeout_s: float = 20.0) -> None:
+    def __init__(self, rpc_url: str, deployment: Deployment, *, timeout_s: float = 60.0) -> None:
         self._deployment = deployment
-        self._web3 = Web3(HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}))
-        self._token = self._contract("TestToken", deployment.token)
-        self._registry = self._contract("Registry", deployment.registry)
-        self._tasks = self._contract("Tasks", deployment.tasks)
-        self._rounds = self._contract("Rounds", deployment.rounds)
-        with _translated_errors():
-            chain_id = self._web3.eth.chain_id
-            self._block = self._web3.eth.block_number
+        self._rpc = JsonRpc(rpc_url, timeout_s=timeout_s)
+        chain_id = quantity(self._rpc.ask("eth_chainId"), "chain id")
         if chain_id != deployment.chain_id:
             raise ChainUnavailable(
                 f"the endpoint is chain {chain_id}, the deployment's is {deployment.chain_id}"
             )
+        self.block = quantity(self._rpc.ask("eth_blockNumber"), "block number")
+        if self.block - deployment.block > _MOST_BLOCKS:
+            raise ChainUnavailable(f"the endpoint states a height of {self.block}, which no chain has")
+        self._terms: facts.StakeTerms | None = None
+        self._head = self._blocks([self.block]).get(self.block)
+        if self._head is None:
+            raise ChainUnavailable(f"the endpoint does not serve block {self.block}, its own newest")
+
+    def codes(self) -> tuple[facts.DeployedCode, ...]:
+        """What lies at the deployment's addresses, and at the library's that the rounds contract calls.
+
+        Raises:
+            ChainUnavailable: the endpoint failed or gave an unusable answer.
+        """
+        at = self._deployment
+        codes = self._codes(
+            (("Registry", at.registry), ("Tasks", at.tasks), ("Rounds", at.rounds), ("Lens", at.lens))
+        )
+        rounds_code = next(code.code for code in codes if code.contract == "Rounds")
+        library = linked_library(rounds_code, "Rounds", "Settlement")
+        if library is not None:
+            codes += self._codes([("Settlement", to_checksum_address(library))])
+        return codes
+
+    def wiring(self) -> facts.Wiring:
+        """How the contracts are wired, once their code is known to be theirs.
+
+        Raises:
+            ChainUnavailable: the endpoint failed or gave an unusable answer.
+        """
+        at = self._deployment
+        wires: list[tuple[ContractName, str, str, str]] = [
+            ("Rounds", at.rounds, "registry", at.registry),
+            ("Rounds", at.rounds, "tasks", at.tasks),
+            ("Tasks", at.tasks, "rounds", at.rounds),
+            ("Tasks", at.tasks, "token", at.token),
+            ("Registry", at.registry, "rounds", at.rounds),
+            ("Registry", at.registry, "token", at.token),
+            ("Lens", at.lens, "rounds", at.rounds),
+        ]
+        found = self._view_all(
+            str, [view_call(contract, address, getter) for contract, address, getter, _ in wires]
+        )
+        return facts.Wiring(
+            randomness=self._view(str, view_call("Rounds", at.rounds, "randomness")),
+            terms=self._stake_terms(),
+            wires=tuple(
+                facts.Wire(contract, getter, expected, said)
+                for (contract, _, getter, expected), said in zip(wires, found, strict=True)
+            ),
+        )
+
+    def randomness_code(self, wiring: facts.Wiring) -> facts.DeployedCode:
+        """What lies where the seeds come from.
+
+        Raises:
+            ChainUnavailable: the endpoint failed or gave an unusable answer.
+        """
+        (code,) = self._codes([("BlockhashRandomness", wiring.randomness)])
+        return code
 
     def task(self, task: int) -> facts.TaskFacts:
         """All facts of a task.
@@ -65,270 +137,215 @@ class ChainSource:
             TaskUnknown: there is no such task.
             ChainUnavailable: the endpoint failed or gave an unusable answer.
         """
-        with _translated_errors():
-            try:
-                view = self._call(self._rounds, "taskOf", task)
-            except ContractLogicError as error:
-                raise TaskUnknown(f"the chain has no task {task}") from error
-            logs = self._logs()
-            admitted = {
-                log.arguments["node"]: log.arguments["group"] for log in logs if log.name == "NodeAdmitted"
-            }
-            round_logs = _round_logs(logs, task)
-            config = view.config
-            return facts.TaskFacts(
-                task=task,
-                block=self._block,
-                chain_id=self._deployment.chain_id,
-                rounds_contract=self._deployment.rounds,
-                token_decimals=self._call(self._token, "decimals"),
-                spec_digest=_hex(config.specDigest),
-                genesis_digest=_hex(config.genesisDigest),
-                rules=_rules(config),
-                rounds_requested=view.roundsRequested,
-                rounds_closed=view.roundsClosed,
-                pool=view.pool,
-                parent_digest=_hex(view.parentDigest),
-                groups=admitted,
-                claimable={node: self._call(self._tasks, "claimableOf", node) for node in admitted},
-                ledger=_ledger(logs, task),
-                rounds=tuple(
-                    self._round(task, number, round_logs.get(number, facts.RoundLog()))
-                    for number in range(1, view.roundsRequested + 1)
-                ),
-            )
-
-    def _contract(self, name: abi.ContractName, address: str) -> Contract:
-        return self._web3.eth.contract(
-            address=Web3.to_checksum_address(address), abi=abi.load(name).abi, decode_tuples=True
-        )
-
-    def _call(self, contract: Contract, function: str, *arguments: object) -> Any:
-        return contract.functions[function](*arguments).call(block_identifier=self._block)
-
-    def _round(self, task: int, number: int, log: facts.RoundLog) -> facts.RoundFacts:
-        view = _round_view(self._call(self._rounds, "roundOf", task, number))
-        return facts.RoundFacts(
-            number=number, view=view, log=log, seed_block_hash=self._block_hash(view.seed_block)
-        )
-
-    def _block_hash(self, number: int) -> str | None:
+        if task > _MOST_TASKS:
+            raise TaskUnknown(f"no chain has a task {task}")
+        at = self._deployment
         try:
-            return _hex(self._web3.eth.get_block(number)["hash"])
-        except BlockNotFound:
-            return None
+            view = self._view(facts.TaskView, view_call("Lens", at.lens, "taskOf", task))
+        except RpcRefused as error:
+            if task > self._view(int, view_call("Tasks", at.tasks, "taskCount")):
+                raise TaskUnknown(f"the chain has no task {task}") from error
+            raise
+        events = self._events()
+        requested = sorted(
+            {
+                logged.event.round
+                for logged in events
+                if isinstance(logged.event, RoundRequested) and logged.event.task == task
+            }
+        )
+        funders = _distinct(
+            logged.event.funder
+            for logged in events
+            if isinstance(logged.event, TaskFunded) and logged.event.task == task
+        )
+        slashes = sum(isinstance(logged.event, FaultRecorded) for logged in events)
+        result = facts.TaskFacts(
+            task=task,
+            block=self.block,
+            deployment=at,
+            token_decimals=self._view(int, view_call("TestToken", at.token, "decimals")),
+            terms=self._stake_terms(),
+            view=view,
+            events=events,
+            rounds=self._rounds(task, requested),
+            nodes=self._nodes(
+                _distinct(logged.event.node for logged in events if isinstance(logged.event, NodeAdmitted))
+            ),
+            slashes=self._slashes(slashes),
+            slash_count=self._view(int, view_call("Registry", at.registry, "slashCount")),
+            refundable=dict(
+                zip(
+                    funders,
+                    self._view_all(
+                        int,
+                        [view_call("Tasks", at.tasks, "refundableOf", task, funder) for funder in funders],
+                    ),
+                    strict=True,
+                )
+            ),
+            holdings=self._holdings(),
+        )
+        # A reorganisation while reading would have mixed two histories.
+        if self._blocks([self.block]).get(self.block) != self._head:
+            raise ChainUnavailable(f"block {self.block} was replaced while it was read: try again")
+        return result
 
-    def _logs(self) -> list["_Log"]:
-        decoders = self._decoders()
-        found: list[_Log] = []
-        addresses = [self._registry.address, self._tasks.address, self._rounds.address]
-        for first in range(self._deployment.block, self._block + 1, _LOG_RANGE_BLOCKS):
-            last = min(first + _LOG_RANGE_BLOCKS - 1, self._block)
-            for log in self._web3.eth.get_logs({"address": addresses, "fromBlock": first, "toBlock": last}):
-                event = decoders.get((log["address"], bytes(log["topics"][0]))) if log["topics"] else None
-                if event is not None:
-                    found.append(
-                        _Log(
-                            position=(log["blockNumber"], log["logIndex"]),
-                            name=event.event_name,
-                            arguments=event.process_log(log)["args"],
-                        )
-                    )
-        return sorted(found, key=lambda log: log.position)
+    # Views
 
-    def _decoders(self) -> dict[tuple[str, bytes], ContractEvent]:
+    def _view(self, kind: type[_T], call: ViewCall) -> _T:
+        result: _T
+        (result,) = self._view_all(kind, [call])
+        return result
+
+    def _view_all(self, kind: Any, calls: Sequence[ViewCall]) -> list[Any]:
+        requests = [
+            RpcRequest("eth_call", ({"to": call.address, "data": "0x" + call.data.hex()}, hex(self.block)))
+            for call in calls
+        ]
+        answers = self._rpc.ask_all(requests)
+        return [
+            call.read(kind, data_bytes(answer, f"answer of {call.contract}.{call.function}"))
+            for call, answer in zip(calls, answers, strict=True)
+        ]
+
+    def _codes(self, addresses: Sequence[tuple[ContractName, str]]) -> tuple[facts.DeployedCode, ...]:
+        requests = [RpcRequest("eth_getCode", (address, hex(self.block))) for _, address in addresses]
+        answers = self._rpc.ask_all(requests)
+        return tuple(
+            facts.DeployedCode(contract, address, data_bytes(answer, f"code of {contract}"))
+            for (contract, address), answer in zip(addresses, answers, strict=True)
+        )
+
+    def _stake_terms(self) -> facts.StakeTerms:
+        if self._terms is None:
+            getters = ("unbondingSeconds", "appealSeconds", "mostAbsences")
+            registry = self._deployment.registry
+            calls = [view_call("Registry", registry, getter) for getter in getters]
+            self._terms = facts.StakeTerms(*self._view_all(int, calls))
+        return self._terms
+
+    def _rounds(self, task: int, numbers: Sequence[int]) -> tuple[facts.RoundFacts, ...]:
+        lens = self._deployment.lens
+        calls = [view_call("Lens", lens, "roundOf", task, number) for number in numbers]
+        views: list[facts.RoundView] = self._view_all(facts.RoundView, calls)
+        seed_blocks = self._blocks(view.seed_block for view in views if 0 < view.seed_block <= self.block)
+        return tuple(
+            facts.RoundFacts(
+                number=number,
+                view=view,
+                seed_block_hash=seed_blocks[view.seed_block].hash if view.seed_block in seed_blocks else None,
+            )
+            for number, view in zip(numbers, views, strict=True)
+        )
+
+    def _nodes(self, nodes: Sequence[str]) -> dict[str, facts.NodeFacts]:
+        at = self._deployment
+        views = self._view_all(
+            facts.NodeView, [view_call("Registry", at.registry, "nodeOf", node) for node in nodes]
+        )
+        unbonding = self._view_all(
+            tuple[facts.UnbondingView, ...],
+            [view_call("Registry", at.registry, "unbondingOf", node) for node in nodes],
+        )
+        claimable = self._view_all(int, [view_call("Tasks", at.tasks, "claimableOf", node) for node in nodes])
         return {
-            (contract.address, event_abi_to_log_topic(entry)): contract.events[entry["name"]]()
-            for contract in (self._registry, self._tasks, self._rounds)
-            for entry in contract.abi
-            if entry["type"] == "event"
+            node: facts.NodeFacts(*parts)
+            for node, *parts in zip(nodes, views, unbonding, claimable, strict=True)
         }
 
+    def _slashes(self, count: int) -> tuple[facts.SlashView, ...]:
+        registry = self._deployment.registry
+        calls = [view_call("Registry", registry, "slashOf", number) for number in range(count)]
+        try:
+            return tuple(self._view_all(facts.SlashView, calls))
+        except RpcRefused:
+            # There are fewer than events: the count will say so.
+            return ()
 
-@dataclass(frozen=True)
-class _Log:
-    """A decoded log of one of the three contracts."""
-
-    position: tuple[int, int]
-    name: str
-    arguments: Mapping[str, Any]
-
-
-# Views
-
-
-def _rules(config: Any) -> Rules:
-    return Rules(
-        rounds=config.rounds,
-        proposers=config.proposers,
-        voters=config.voters,
-        min_proposals=config.minProposals,
-        min_reveals=config.minReveals,
-        min_scorers=config.minScorers,
-        attestation_quorum_bps=config.attestationQuorumBps,
-        proposer_share_bps=config.proposerShareBps,
-        acceptance_threshold_micronats=config.acceptanceThresholdMicronats,
-        closeness_range_micronats=config.closenessRangeMicronats,
-        stake_cap=config.stakeCap,
-    )
-
-
-def _round_view(view: Any) -> facts.RoundView:
-    return facts.RoundView(
-        phase=Phase(view.phase),
-        parent_digest=_hex(view.parentDigest),
-        aggregate_digest=_hex_or_none(view.aggregateDigest),
-        request_block=view.requestBlock,
-        seed_block=view.seedBlock,
-        seed=_hex_or_none(view.seed),
-        context=_hex(view.context),
-        reward=view.reward,
-        eligible=tuple(view.eligible),
-        stakes=tuple(view.stakes),
-        proposers=tuple(view.proposers),
-        voters=tuple(view.voters),
-        proposals=tuple(
-            facts.ProposalView(
-                node=proposal.node,
-                adapter_digest=_hex(proposal.adapterDigest),
-                accepted=proposal.accepted,
-                has_median=proposal.hasMedian,
-                median_micronats=proposal.medianMicronats,
+    def _holdings(self) -> tuple[facts.Holdings, ...]:
+        at = self._deployment
+        contracts: list[tuple[ContractName, str]] = [("Registry", at.registry), ("Tasks", at.tasks)]
+        return tuple(
+            facts.Holdings(
+                contract=contract,
+                owed=self._view(int, view_call(contract, address, "totalOwed")),
+                held=self._view(int, view_call("TestToken", at.token, "balanceOf", address)),
             )
-            for proposal in view.proposals
-        ),
-        votes=tuple(
-            facts.VoteView(
-                node=vote.node,
-                commitment=_hex_or_none(vote.commitment),
-                scores_micronats=tuple(vote.scores) if vote.revealed else None,
+            for contract, address in contracts
+        )
+
+    # Blocks and logs
+
+    def _blocks(self, numbers: Iterable[int]) -> dict[int, _Block]:
+        """The blocks that the endpoint still serves."""
+        distinct = sorted(set(numbers))
+        answers = self._rpc.ask_all(
+            [RpcRequest("eth_getBlockByNumber", (hex(number), False)) for number in distinct]
+        )
+        return {
+            number: _block(answer, number)
+            for number, answer in zip(distinct, answers, strict=True)
+            if answer is not None
+        }
+
+    def _events(self) -> tuple[facts.LoggedEvent, ...]:
+        """All events of the three contracts, in the chain's order."""
+        at = self._deployment
+        decoder = EventDecoder(at)
+        found: dict[tuple[int, int], Any] = {}
+        for start in range(at.block, self.block + 1, _LOG_RANGE_BLOCKS):
+            end = min(start + _LOG_RANGE_BLOCKS - 1, self.block)
+            query = {
+                "fromBlock": hex(start),
+                "toBlock": hex(end),
+                "address": [at.registry, at.tasks, at.rounds],
+            }
+            for answer in items(self._rpc.ask("eth_getLogs", query), "logs"):
+                log = fields(answer, "log")
+                block = quantity(log.get("blockNumber"), "block of a log")
+                position = (block, quantity(log.get("logIndex"), "index of a log"))
+                if not start <= block <= end or position in found:
+                    raise ChainUnavailable(
+                        f"the endpoint gave a log at {position} that was not asked for, or gave it twice"
+                    )
+                found[position] = _decoded(decoder, log)
+        events = [(position, found[position]) for position in sorted(found) if found[position] is not None]
+        times = self._blocks(position[0] for position, event in events if isinstance(event, _TIMED))
+        return tuple(
+            facts.LoggedEvent(
+                block=block,
+                index=index,
+                time_unix_s=times[block].time_unix_s if block in times else None,
+                event=event,
             )
-            for vote in view.votes
-        ),
-        attestations=tuple(
-            AttestedAggregate(attestation.node, _hex(attestation.aggregateDigest), attestation.score)
-            for attestation in view.attestations
-            if attestation.attested
-        ),
-    )
+            for (block, index), event in events
+        )
 
 
-# Logs of rounds
+def _decoded(decoder: EventDecoder, log: dict[str, Any]) -> Any:
+    address = log.get("address")
+    topics = [data_bytes(topic, "topic", length=32) for topic in items(log.get("topics"), "topics of a log")]
+    data = data_bytes(log.get("data"), "data of a log")
+    if log.get("removed") or not isinstance(address, str) or _ADDRESS.fullmatch(address) is None:
+        raise ChainUnavailable("the endpoint gave a log that was removed or has no address")
+    if len(topics) > _MOST_TOPICS or len(data) > _MOST_LOG_DATA_BYTES:
+        raise ChainUnavailable("the endpoint gave a log that is larger than any of the contracts'")
+    try:
+        return decoder.decode(address, topics, data)
+    except InvalidLog as error:
+        raise ChainUnavailable(f"the endpoint gave an unusable log: {error}") from error
 
 
-def _round_logs(logs: list[_Log], task: int) -> dict[int, facts.RoundLog]:
-    by_round: dict[int, facts.RoundLog] = defaultdict(facts.RoundLog)
-    for log in logs:
-        add = _ADD_TO_ROUND.get(log.name)
-        if add is not None and log.arguments["task"] == task:
-            number = log.arguments["round"]
-            by_round[number] = add(by_round[number], log.arguments)
-    return dict(by_round)
+def _block(answer: object, number: int) -> _Block:
+    block = fields(answer, "block")
+    if quantity(block.get("number"), "number of a block") != number:
+        raise ChainUnavailable(f"the endpoint gave another block than {number}, which was asked for")
+    block_hash = str(block.get("hash")).lower()
+    if not is_digest(block_hash):
+        raise ChainUnavailable(f"the endpoint gave no hash for block {number}")
+    return _Block(hash=block_hash, time_unix_s=quantity(block.get("timestamp"), "time of a block"))
 
 
-def _add_requested(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
-    requested = facts.RequestedLog(
-        parent_digest=_hex(a["parentDigest"]),
-        seed_block=a["seedBlock"],
-        reward=a["reward"],
-        eligible=tuple(a["eligible"]),
-        stakes=tuple(a["stakes"]),
-    )
-    return replace(log, requested=requested)
-
-
-def _add_drawn(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
-    drawn = facts.DrawnLog(seed=_hex(a["seed"]), proposers=tuple(a["proposers"]), voters=tuple(a["voters"]))
-    return replace(log, drawn=drawn)
-
-
-def _add_phase(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
-    entered = facts.PhaseLog(phase=Phase(a["phase"]), context=_hex(a["context"]))
-    return replace(log, phases=(*log.phases, entered))
-
-
-def _add_proposed(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
-    proposed = facts.ProposedLog(
-        node=a["node"], adapter_digest=_hex(a["adapterDigest"]), report_digest=_hex(a["reportDigest"])
-    )
-    return replace(log, proposed=(*log.proposed, proposed))
-
-
-def _add_committed(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
-    committed = facts.CommittedLog(node=a["node"], commitment=_hex(a["commitment"]))
-    return replace(log, committed=(*log.committed, committed))
-
-
-def _add_revealed(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
-    revealed = facts.RevealedLog(node=a["node"], scores_micronats=tuple(a["scores"]), salt=_hex(a["salt"]))
-    return replace(log, revealed=(*log.revealed, revealed))
-
-
-def _add_tallied(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
-    rows = zip(a["nodes"], a["accepted"], a["hasMedian"], a["mediansMicronats"], strict=True)
-    return replace(log, tallied=tuple(rows))
-
-
-def _add_attested(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
-    attested = AttestedAggregate(a["node"], _hex(a["aggregateDigest"]), a["score"])
-    return replace(log, attested=(*log.attested, attested))
-
-
-def _add_closed(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
-    closed = facts.ClosedLog(phase=Phase(a["phase"]), parent_digest=_hex(a["parentDigest"]))
-    return replace(log, closed=closed)
-
-
-def _add_rewarded(log: facts.RoundLog, a: Mapping[str, Any]) -> facts.RoundLog:
-    amounts = tuple(zip(a["nodes"], a["amounts"], strict=True))
-    return replace(log, rewarded=Rewards(amounts=amounts, returned=a["returned"]))
-
-
-_ADD_TO_ROUND: dict[str, Callable[[facts.RoundLog, Mapping[str, Any]], facts.RoundLog]] = {
-    "RoundRequested": _add_requested,
-    "Drawn": _add_drawn,
-    "PhaseChanged": _add_phase,
-    "Proposed": _add_proposed,
-    "Committed": _add_committed,
-    "Revealed": _add_revealed,
-    "Tallied": _add_tallied,
-    "Attested": _add_attested,
-    "RoundClosed": _add_closed,
-    "Rewarded": _add_rewarded,
-}
-
-
-# The ledger
-
-
-def _ledger(logs: list[_Log], task: int) -> tuple[facts.LedgerEntry, ...]:
-    return tuple(entry for log in logs for entry in _ledger_entries(log, task))
-
-
-def _ledger_entries(log: _Log, task: int) -> Iterator[facts.LedgerEntry]:
-    a = log.arguments
-    match log.name:
-        case "StakeDeposited" | "StakeWithdrawn":
-            yield facts.Staked(node=a["node"], stake=a["stake"])
-        case "Claimed":
-            yield facts.Claimed(node=a["node"], amount=a["amount"])
-        case "Approved" if a["task"] == task:
-            yield facts.Approved(node=a["node"])
-        case "TaskFunded" if a["task"] == task:
-            yield facts.Funded(amount=a["amount"], pool=a["pool"])
-        case "RoundRequested" if a["task"] == task:
-            yield facts.Requested(round=a["round"], reward=a["reward"])
-        case "Rewarded":
-            for node, amount in zip(a["nodes"], a["amounts"], strict=True):
-                yield facts.Credited(node=node, amount=amount)
-            if a["task"] == task:
-                yield facts.Returned(amount=a["returned"])
-
-
-def _hex(value: bytes) -> str:
-    return "0x" + bytes(value).hex()
-
-
-def _hex_or_none(value: bytes) -> str | None:
-    text = _hex(value)
-    return None if text == ZERO_DIGEST else text
+def _distinct(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))

@@ -18,6 +18,7 @@ class Comparison:
 
     def __init__(self) -> None:
         self.facts_compared = 0
+        self.facts_unchecked = 0
         self.notes: list[str] = []
 
     def same(
@@ -38,9 +39,10 @@ class Comparison:
         if expected != found:
             raise disagreement(fact, expected=expected, found=found, round_number=round_number, node=node)
 
-    def note(self, text: str) -> None:
-        """Say what could not be checked."""
-        self.notes.append(text)
+    def unchecked(self, reason: str, *, facts: int = 1) -> None:
+        """Count facts that could not be compared, and say why."""
+        self.facts_unchecked += facts
+        self.notes.append(reason)
 
 
 def disagreement(

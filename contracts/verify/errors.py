@@ -15,3 +15,11 @@ class TaskUnknown(CannotVerify):
 
 class ArtifactSourceFailed(CannotVerify):
     """The artifact source cannot be read; an artifact that is merely missing is not this error."""
+
+
+class BadInput(CannotVerify):
+    """A file or an option that the verification was given cannot be used."""
+
+
+class TimedOut(CannotVerify):
+    """The verification took longer than it was allowed to."""

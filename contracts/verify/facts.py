@@ -1,48 +1,179 @@
-"""What the chain says about a task: the contracts' views and their logs, untrusted until compared.
+"""What the chain says about a task: the contracts' code, views and events, untrusted until compared.
 
-Addresses are checksummed, digests 0x text, amounts base units of the token, scores micronats.
+Addresses are checksummed, digests 0x text, amounts base units of the token, scores micronats. The dataclasses
+of views have the fields of the structs in ``evm/src/Types.sol``, in their order.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
+from contracts import abi
+from contracts.deployment import Deployment
+from contracts.events import Event
 from contracts.phase import Phase
-from contracts.settlement import AttestedAggregate, Rewards, Rules
+from contracts.settlement import Fault, Standing
+from contracts.task_config import TaskConfig
 
-# One round, from its view
+# The deployment
+
+
+@dataclass(frozen=True)
+class DeployedCode:
+    """The code at the address of one contract; empty where there is none."""
+
+    contract: abi.ContractName
+    address: str
+    code: bytes
+
+
+@dataclass(frozen=True)
+class Wire:
+    """One contract's word on where another is: ``getter`` of ``contract`` says ``found``."""
+
+    contract: abi.ContractName
+    getter: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True)
+class StakeTerms:
+    """What the registry fixes for ever about stakes."""
+
+    unbonding_s: int
+    appeal_s: int
+    most_absences: int
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """How the contracts are wired, in their own words."""
+
+    randomness: str
+    terms: StakeTerms
+    wires: tuple[Wire, ...]
+
+
+# Views
+
+
+class SlashStatus(IntEnum):
+    """What became of a slash, numbered as in Solidity."""
+
+    PENDING = 0
+    WAIVED = 1
+    EXECUTED = 2
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """``Registry.nodeOf``."""
+
+    node: str
+    signer: str
+    group: int
+    admitted: bool
+    stake: int
+    eligible_stake: int
+    unbonding: int
+    open_rounds: int
+    pending_slashes: int
+    absences: int
+
+
+@dataclass(frozen=True)
+class UnbondingView:
+    """An amount on its way out of a stake."""
+
+    matures_unix_s: int
+    amount: int
+
+
+@dataclass(frozen=True)
+class SlashView:
+    """``Registry.slashOf``."""
+
+    node: str
+    task: int
+    round: int
+    fault: Fault
+    status: SlashStatus
+    executable_unix_s: int
+    amount: int
+
+
+@dataclass(frozen=True)
+class PoolView:
+    """``Tasks.poolOf``."""
+
+    pool: int
+    open_reward: int
+    contributed: int
+    refunded: int
+    is_paused: bool
+    is_cancelled: bool
+    is_over: bool
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """``Lens.taskOf``."""
+
+    config: TaskConfig
+    rounds_requested: int
+    rounds_closed: int
+    parent_digest: str
+    approved: tuple[str, ...]
+    money: PoolView
 
 
 @dataclass(frozen=True)
 class ProposalView:
-    """A proposal as the round's view shows it, once the proposal phase is over."""
+    """A proposal as the round's view shows it."""
 
     node: str
+    group: int
     adapter_digest: str
-    accepted: bool
-    has_median: bool
+    standing: Standing
     median_micronats: int
+    proven_invalid: bool
 
 
 @dataclass(frozen=True)
 class VoteView:
-    """A drawn voter's commit and reveal; ``scores_micronats`` is None until revealed."""
+    """A drawn voter's commit and reveal; the commitment is zero until there is one."""
 
     node: str
-    commitment: str | None
-    scores_micronats: tuple[int, ...] | None
+    group: int
+    stake: int
+    commitment: str
+    revealed: bool
+    scores_micronats: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AttestationView:
+    """A drawn voter's word on the aggregate."""
+
+    node: str
+    attested: bool
+    aggregate_digest: str
+    score_micronats: int
 
 
 @dataclass(frozen=True)
 class RoundView:
-    """``roundOf(task, round)``; ``seed`` and ``aggregate_digest`` are None while they are zero."""
+    """``Lens.roundOf``; digests and the seed are zero until there are any."""
 
     phase: Phase
     parent_digest: str
-    aggregate_digest: str | None
+    aggregate_digest: str
     request_block: int
     seed_block: int
-    seed: str | None
+    seed: str
     context: str
+    deadline_unix_s: int
     reward: int
     eligible: tuple[str, ...]
     stakes: tuple[int, ...]
@@ -50,180 +181,65 @@ class RoundView:
     voters: tuple[str, ...]
     proposals: tuple[ProposalView, ...]
     votes: tuple[VoteView, ...]
-    attestations: tuple[AttestedAggregate, ...]
+    attestations: tuple[AttestationView, ...]
 
 
-# One round, from its logs
-
-
-@dataclass(frozen=True)
-class RequestedLog:
-    """What was frozen when the round was requested."""
-
-    parent_digest: str
-    seed_block: int
-    reward: int
-    eligible: tuple[str, ...]
-    stakes: tuple[int, ...]
+# A task at one block
 
 
 @dataclass(frozen=True)
-class DrawnLog:
-    """The draw, in its own order."""
+class LoggedEvent:
+    """An event, its place on the chain, and its block's time if the endpoint still has the block."""
 
-    seed: str
-    proposers: tuple[str, ...]
-    voters: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ProposedLog:
-    """A proposal as it was relayed."""
-
-    node: str
-    adapter_digest: str
-    report_digest: str
+    block: int
+    index: int
+    time_unix_s: int | None
+    event: Event
 
 
 @dataclass(frozen=True)
-class CommittedLog:
-    """A voter's commitment."""
+class NodeFacts:
+    """A node that was ever admitted."""
 
-    node: str
-    commitment: str
-
-
-@dataclass(frozen=True)
-class RevealedLog:
-    """What a commitment opened to."""
-
-    node: str
-    scores_micronats: tuple[int, ...]
-    salt: str
-
-
-@dataclass(frozen=True)
-class PhaseLog:
-    """A change of phase and the context from then on."""
-
-    phase: Phase
-    context: str
-
-
-@dataclass(frozen=True)
-class ClosedLog:
-    """How the round ended, and what the next one starts from."""
-
-    phase: Phase
-    parent_digest: str
-
-
-@dataclass(frozen=True)
-class RoundLog:
-    """All logs of one round, each kind in the chain's order."""
-
-    requested: RequestedLog | None = None
-    drawn: DrawnLog | None = None
-    phases: tuple[PhaseLog, ...] = ()
-    proposed: tuple[ProposedLog, ...] = ()
-    committed: tuple[CommittedLog, ...] = ()
-    revealed: tuple[RevealedLog, ...] = ()
-    tallied: tuple[tuple[str, bool, bool, int], ...] | None = None
-    """(node, accepted, has median, median), ascending by node."""
-    attested: tuple[AttestedAggregate, ...] = ()
-    closed: ClosedLog | None = None
-    rewarded: Rewards | None = None
+    view: NodeView
+    unbonding: tuple[UnbondingView, ...]
+    claimable: int
 
 
 @dataclass(frozen=True)
 class RoundFacts:
-    """One round from both sides, and the hash of its seed block if the endpoint still has it."""
+    """One round of the task, and the hash of its seed block if the endpoint still has it."""
 
     number: int
     view: RoundView
-    log: RoundLog
     seed_block_hash: str | None
 
 
-# Money and membership, in the chain's order
-
-
 @dataclass(frozen=True)
-class Staked:
-    """A node's whole stake after a deposit or a withdrawal."""
+class Holdings:
+    """What a contract says that it owes, and the tokens that it holds."""
 
-    node: str
-    stake: int
-
-
-@dataclass(frozen=True)
-class Approved:
-    """A node's approval of the task that is verified."""
-
-    node: str
-
-
-@dataclass(frozen=True)
-class Funded:
-    """A payment into the task's pool; ``pool`` is what the log says it holds then."""
-
-    amount: int
-    pool: int
-
-
-@dataclass(frozen=True)
-class Requested:
-    """A round of the task took ``reward`` out of the pool."""
-
-    round: int
-    reward: int
-
-
-@dataclass(frozen=True)
-class Returned:
-    """A round of the task gave back what it did not pay."""
-
-    amount: int
-
-
-@dataclass(frozen=True)
-class Credited:
-    """A round of any task credited a node."""
-
-    node: str
-    amount: int
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """A node was paid what it had earned."""
-
-    node: str
-    amount: int
-
-
-LedgerEntry = Staked | Approved | Funded | Requested | Returned | Credited | Claimed
+    contract: abi.ContractName
+    owed: int
+    held: int
 
 
 @dataclass(frozen=True)
 class TaskFacts:
-    """A task at one block."""
+    """A task at one block, and what the same contracts say of all nodes and tasks."""
 
     task: int
     block: int
-    chain_id: int
-    rounds_contract: str
+    deployment: Deployment
     token_decimals: int
-    spec_digest: str
-    genesis_digest: str
-    rules: Rules
-    rounds_requested: int
-    rounds_closed: int
-    pool: int
-    parent_digest: str
-    groups: Mapping[str, int]
-    """Node → group, of all nodes ever admitted."""
-    claimable: Mapping[str, int]
-    """Node → what it may claim, of all nodes ever admitted."""
-    ledger: tuple[LedgerEntry, ...]
+    terms: StakeTerms
+    view: TaskView
+    events: tuple[LoggedEvent, ...]
+    """Of all tasks, in the chain's order."""
     rounds: tuple[RoundFacts, ...]
+    nodes: Mapping[str, NodeFacts]
+    slashes: tuple[SlashView, ...]
+    slash_count: int
+    refundable: Mapping[str, int]
+    """Funder of this task → what it would be paid now."""
+    holdings: tuple[Holdings, ...]

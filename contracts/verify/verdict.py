@@ -31,11 +31,16 @@ class RoundVerdict(_Part):
     phase: str
     parent_digest: str
     aggregate_digest: str | None
+    eligible: int
     proposals: int
     accepted: int
     reveals: int
+    attested: int
     paid: int
     """Base units of the token."""
+    was_paused: bool
+    """Whether the round was aborted because the council paused the task."""
+    faults: int = 0
 
 
 class Verdict(_Part):
@@ -47,6 +52,8 @@ class Verdict(_Part):
     token_decimals: int
     ok: bool
     facts_compared: int
+    facts_unchecked: int
+    """Facts that could not be checked; ``notes`` say why."""
     rounds: tuple[RoundVerdict, ...]
     wrong: WrongFact | None
     notes: tuple[str, ...]

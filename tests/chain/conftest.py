@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from tests.chain.anvil import Anvil, running_anvil
+from tests.chain.stage import Stage
+from tests.chain.story import Story, tell
 from tests.chain.world import Script, World
 
 
@@ -37,3 +39,17 @@ def played(anvil: Anvil, tmp_path_factory: pytest.TempPathFactory) -> World:
     world.play_round(task, Script(silent_attesters=everybody))
     world.play_round(task, Script(silent_voters=everybody))
     return world
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """A chain of its own on which the story was told. Only to be read."""
+    folder = tmp_path_factory.mktemp("story")
+    with running_anvil(folder / "anvil.log") as running:
+        yield tell(Stage(running, folder / "artifacts"))
+
+
+@pytest.fixture
+def make_stage(anvil: Anvil, tmp_path: Path) -> Callable[[], Stage]:
+    """Makes a stage on the session's chain."""
+    return lambda: Stage(anvil, tmp_path / "artifacts")

@@ -25,7 +25,7 @@ def tampering_proxy(rpc_url: str, alter: Alter) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            answer = httpx.post(rpc_url, json=request, timeout=10).json()
+            answer = client.post(rpc_url, json=request).json()
             if isinstance(request, list):
                 for one_request, one_answer in zip(request, answer, strict=True):
                     _alter(one_request, one_answer)
@@ -49,6 +49,7 @@ def tampering_proxy(rpc_url: str, alter: Alter) -> Iterator[str]:
                 del answer["result"]
                 answer["error"] = {"code": -32000, "message": str(error)}
 
+    client = httpx.Client(timeout=10)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -58,3 +59,4 @@ def tampering_proxy(rpc_url: str, alter: Alter) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+        client.close()

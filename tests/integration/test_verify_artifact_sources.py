@@ -102,6 +102,48 @@ def test_a_refusal_and_a_dead_address_are_failures_and_not_missing_artifacts() -
         HttpSource("http://127.0.0.1:1").read(DIGEST, most_bytes=100)
 
 
+def test_an_address_that_is_none_is_a_failure() -> None:
+    for location in ("http://[", "http://", "https://:99999"):
+        with pytest.raises(ArtifactSourceFailed):
+            open_source(location).read(DIGEST, most_bytes=100)
+
+
+def test_a_source_that_drips_is_given_up() -> None:
+    """Each byte comes in time, the artifact never does."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(b".")
+            except OSError:
+                self.close_connection = True
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        source = HttpSource(f"http://127.0.0.1:{server.server_port}", timeout_s=0.3)
+        with pytest.raises(ArtifactSourceFailed, match=r"did not come within 0\.3 s"):
+            source.read(DIGEST, most_bytes=1 << 40)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_an_empty_artifact_is_read(tmp_path: Path) -> None:
+    path = tmp_path / DIGEST[2:4] / DIGEST[2:]
+    path.parent.mkdir()
+    path.touch()
+    assert FolderSource(tmp_path).read(DIGEST, most_bytes=10) == b""
+
+
 def test_a_folder_must_exist_and_its_files_be_readable(tmp_path: Path) -> None:
     with pytest.raises(ArtifactSourceFailed, match="not a folder"):
         FolderSource(tmp_path / "nothing")

@@ -3,7 +3,9 @@
 //   node script/artifacts.mjs [--out FOLDER]      (default: artifacts)
 //
 // `bytecode` is creation code; a linked library's address is a placeholder in it, and `linkReferences` names the
-// library and the offsets, in bytes, of those addresses.
+// library and the offsets, in bytes, of those addresses. `runtime` is the code that lies on the chain afterwards, with
+// the same for its links; each entry of `immutables` lists the offsets of one immutable value, 32 bytes each, which the
+// compiler leaves zero.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -22,6 +24,10 @@ function linkReferences(bytecode) {
   return Object.fromEntries(libraries.map(([name, uses]) => [name, uses.map((use) => use.start)]));
 }
 
+function immutables(bytecode) {
+  return Object.values(bytecode.immutableReferences ?? {}).map((uses) => uses.map((use) => use.start));
+}
+
 const build = mkdtempSync(join(tmpdir(), "collegium-artifacts-"));
 try {
   const out = join(build, "out");
@@ -32,8 +38,20 @@ try {
   );
   mkdirSync(artifacts, { recursive: true });
   for (const contractName of CONTRACTS) {
-    const { abi, bytecode } = JSON.parse(readFileSync(join(out, `${contractName}.sol`, `${contractName}.json`), "utf8"));
-    const artifact = { contractName, abi, bytecode: bytecode.object, linkReferences: linkReferences(bytecode) };
+    const { abi, bytecode, deployedBytecode } = JSON.parse(
+      readFileSync(join(out, `${contractName}.sol`, `${contractName}.json`), "utf8"),
+    );
+    const artifact = {
+      contractName,
+      abi,
+      bytecode: bytecode.object,
+      linkReferences: linkReferences(bytecode),
+      runtime: {
+        bytecode: deployedBytecode.object,
+        linkReferences: linkReferences(deployedBytecode),
+        immutables: immutables(deployedBytecode),
+      },
+    };
     writeFileSync(join(artifacts, `${contractName}.json`), `${JSON.stringify(artifact, null, 1)}\n`);
   }
 } finally {
