@@ -13,6 +13,7 @@ from orchestrator.api.correlation import CorrelationMiddleware
 from orchestrator.api.limits import BodyLimitMiddleware
 from orchestrator.api.routers import artifacts as artifact_router
 from orchestrator.api.routers import events, health, intents, nodes, rounds, slashes, tasks
+from orchestrator.api.uploads import Uploads
 from orchestrator.composition import SystemClock, build_services, open_artifacts, open_database
 from orchestrator.domain.ports import ArtifactStore, Clock, Records
 from orchestrator.settings import load_settings
@@ -33,6 +34,7 @@ def create_app(records: Records, artifacts: ArtifactStore, deployment: Deploymen
     # The API's description is served behind a token; the interactive pages would load foreign scripts.
     app = FastAPI(title="Collegium", version="1", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.services = build_services(records, artifacts, deployment, clock)
+    app.state.uploads = Uploads()
     problems.install(app)
     app.include_router(health.router)
     for router in _ROUTERS:

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from contracts.errors import ContractViolation
 from orchestrator.api.correlation import correlation_id
@@ -19,6 +20,7 @@ from orchestrator.domain.errors import (
     NotFound,
     OrchestratorError,
     TooLarge,
+    TooSlow,
     Unacceptable,
     Unauthenticated,
     Unavailable,
@@ -33,12 +35,16 @@ _STATUS: tuple[tuple[type[OrchestratorError], HTTPStatus], ...] = (
     (NotAllowed, HTTPStatus.FORBIDDEN),
     (Conflict, HTTPStatus.CONFLICT),
     (Unacceptable, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (TooSlow, HTTPStatus.REQUEST_TIMEOUT),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (ArtifactTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (RecordsUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
-_HEADERS = {HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"}}
+_HEADERS = {
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": "Bearer"},
+    HTTPStatus.REQUEST_TIMEOUT: {"Connection": "close"},
+}
 
 
 class Problem(BaseModel):
@@ -71,6 +77,7 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
         (401, "No valid token."),
         (403, "The token's role, or the node's role in the round, does not allow it."),
         (404, "It does not exist, or not yet."),
+        (408, "The body did not come in time."),
         (409, "It contradicts what is recorded."),
         (413, "The body is larger than the limit."),
         (422, "What the request says is malformed or wrong."),
@@ -100,6 +107,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ContractViolation, _on_contract_violation)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(Exception, _on_any_error)
 
 
@@ -129,6 +137,11 @@ def _on_http_exception(_: Request, error: Exception) -> JSONResponse:
     status = HTTPStatus(error.status_code)
     code = status.phrase.lower().replace(" ", "_")
     return problem_response(status, code, str(error.detail), error.headers)
+
+
+def _on_disconnect(_: Request, error: Exception) -> Response:
+    """Nobody hears this answer, and that a client went away is no error of ours."""
+    return Response(status_code=HTTPStatus.BAD_REQUEST)
 
 
 def _on_any_error(_: Request, error: Exception) -> JSONResponse:

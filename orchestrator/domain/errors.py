@@ -253,6 +253,12 @@ class TooLarge(OrchestratorError):
     code = "too_large"
 
 
+class TooSlow(OrchestratorError):
+    """The body did not come in time."""
+
+    code = "too_slow"
+
+
 class Unavailable(OrchestratorError):
     """Something the control plane depends on does not answer; trying again may help."""
 

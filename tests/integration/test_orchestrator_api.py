@@ -1,9 +1,12 @@
 """The REST API's edges: tokens and roles, limits, problems, artifacts, events, orders, evaluations."""
 
 import json
+import select
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from contracts.aggregation.spec import TrimmedMean
 from contracts.digests import ZERO_DIGEST, sha256_digest
 from contracts.phase import Phase
 from orchestrator.api.limits import BODY_LIMIT_BYTES
+from orchestrator.api.uploads import Uploads
 from orchestrator.domain.state import AttestationState, ProposalState
 from orchestrator.services.tokens import TokenService
 from tests.integration.orchestrator_double_rig import ARTIFACT_LIMIT_BYTES, DOMAIN, Rig
@@ -384,12 +388,73 @@ def test_evaluations(rig: Rig) -> None:
     assert rig.admin.post(path, json=EVALUATION | {"interval_high": 0.01}).status_code == 422
 
 
+# --- uploads
+
+
+def begin_upload(rig: Rig, url: str, data: bytes) -> socket.socket:
+    """A PUT that sends a part of its body."""
+    address = httpx.URL(url)
+    connection = socket.create_connection((address.host, address.port or 0), timeout=DEADLINE_S)
+    path, token = f"/v1/artifacts/{sha256_digest(data)}", rig.conductor.headers["Authorization"]
+    head = f"PUT {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: {token}\r\nContent-Length: {len(data)}"
+    connection.sendall(f"{head}\r\n\r\n".encode() + data[:1])
+    return connection
+
+
+def test_an_upload_that_stops_is_ended(rig: Rig, server: str) -> None:
+    rig.app.state.uploads = Uploads(piece_deadline_s=0.3)
+    with begin_upload(rig, server, b"never whole") as connection:
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"application/problem+json" in answer
+    assert b'"code":"too_slow"' in answer
+    assert not any((rig.artifacts._folder / "incoming").iterdir())
+
+
+def test_an_upload_that_trickles_is_ended(rig: Rig, server: str) -> None:
+    rig.app.state.uploads = Uploads(piece_deadline_s=0.3)
+    with begin_upload(rig, server, b"x" * 10_000) as connection:
+        deadline_s = time.monotonic() + DEADLINE_S
+        # A byte now and then, each well within the deadline.
+        while not select.select([connection], [], [], 0.01)[0]:
+            assert time.monotonic() < deadline_s
+            connection.sendall(b"x")
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
+
+
+def test_a_client_that_hangs_up_is_no_error(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    uploads = rig.app.state.uploads
+    with serving(rig) as url:
+        with begin_upload(rig, url, b"never whole"):
+            deadline_s = time.monotonic() + DEADLINE_S
+            while not uploads._running:
+                assert time.monotonic() < deadline_s
+                time.sleep(0.01)
+        while uploads._running:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+
+
+def test_the_number_of_uploads_is_bounded(rig: Rig) -> None:
+    rig.app.state.uploads = Uploads(most=0)
+    response = rig.conductor.put(f"/v1/artifacts/{sha256_digest(b'x')}", content=b"x")
+    assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+
+
 # --- events
 
 
 @pytest.fixture
 def server(rig: Rig) -> Iterator[str]:
     """The app behind a real server: streams do not end by themselves."""
+    with serving(rig) as url:
+        yield url
+
+
+@contextmanager
+def serving(rig: Rig) -> Iterator[str]:
+    """The app behind a real server, which has ended every request when this is left."""
     config = uvicorn.Config(rig.app, port=0, log_level="warning", timeout_graceful_shutdown=1, ws="none")
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run)

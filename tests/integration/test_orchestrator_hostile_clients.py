@@ -1,10 +1,13 @@
 """What strangers and broken clients send to the hub's process: it refuses, and still answers afterwards."""
 
 import os
+import select
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import httpx
 import pytest
 
 from contracts.deployment import Deployment
+from contracts.digests import sha256_digest
 from deploy.local.ports import free_ports
 from orchestrator.adapters.database import open_records
 from orchestrator.composition import SystemClock
@@ -23,6 +27,11 @@ DEADLINE_S = 60.0
 COMMITS = "/v1/tasks/1/rounds/1/commits"
 JSON = {"Content-Type": "application/json"}
 LEVELS = 400_000
+SLOW_UPLOADS = 45
+"""More than the API has threads."""
+MOST_UPLOADS = 16
+QUICK_S = 10.0
+"""Much less than the slow uploads may take, also on a busy machine."""
 
 
 @dataclass
@@ -96,6 +105,30 @@ def test_deeply_nested_json_does_not_end_the_process(server: Server, body: bytes
     assert server.conductor.post(COMMITS, content=body, headers=JSON).status_code in (400, 422)
     assert answers(server)
     assert server.process.poll() is None
+
+
+def test_slow_uploads_do_not_keep_others_waiting(server: Server) -> None:
+    address = (server.anonymous.base_url.host, server.anonymous.base_url.port)
+    token = server.conductor.headers["Authorization"]
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(address)) for _ in range(SLOW_UPLOADS)]
+        for number, connection in enumerate(slow):
+            path = f"/v1/artifacts/0x{number:064x}"
+            head = f"PUT {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: {token}\r\nContent-Length: 1000000"
+            connection.sendall(f"{head}\r\n\r\nx".encode())
+        # All that have no place are told so; then the others hold what they can hold.
+        eventually(lambda: len(readable(slow)) >= SLOW_UPLOADS - MOST_UPLOADS)
+        answered = [connection.recv(100) for connection in readable(slow)]
+        assert sum(answer.startswith(b"HTTP/1.1 503") for answer in answered) == SLOW_UPLOADS - MOST_UPLOADS
+        started_s = time.monotonic()
+        assert answers(server)
+        assert server.conductor.get("/v1/tasks").status_code == 200
+        assert time.monotonic() - started_s < QUICK_S
+    eventually(lambda: server.conductor.put(f"/v1/artifacts/{sha256_digest(b'x')}", content=b"x").is_success)
+
+
+def readable(connections: list[socket.socket]) -> list[socket.socket]:
+    return select.select(connections, [], [], 0)[0]
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"\xff", b"[]"])

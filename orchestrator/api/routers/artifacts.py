@@ -1,16 +1,14 @@
 """Artifacts: bytes under their SHA-256, streamed both ways."""
 
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Annotated
 
-import anyio.from_thread
-import anyio.to_thread
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from orchestrator.api.access import Conductor, Reader, ServicesOfApp, TokenFirst
 from orchestrator.api.schemas import ArtifactAnswer
+from orchestrator.api.uploads import Uploads
 
 PREFIX = "/v1/artifacts"
 router = APIRouter(prefix=PREFIX, tags=["artifacts"], route_class=TokenFirst)
@@ -23,16 +21,8 @@ async def put_artifact(
     digest: DigestInPath, request: Request, response: Response, services: ServicesOfApp, _: Conductor
 ) -> ArtifactAnswer:
     """Store the body under its digest: 201 when it is new, 200 when it is there already."""
-    stream = request.stream()
-
-    async def next_chunk() -> bytes | None:
-        return await anext(stream, None)
-
-    def chunks() -> Iterator[bytes]:
-        while (chunk := anyio.from_thread.run(next_chunk)) is not None:
-            yield chunk
-
-    is_new = await anyio.to_thread.run_sync(services.artifacts.put, digest, chunks())
+    uploads: Uploads = request.app.state.uploads
+    is_new = await uploads.run(request, lambda pieces: services.artifacts.put(digest, pieces))
     if not is_new:
         response.status_code = HTTPStatus.OK
     return ArtifactAnswer(digest=digest)
