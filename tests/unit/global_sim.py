@@ -260,7 +260,7 @@ class SimHub:
         return sha256_digest(SPEC_BYTES)
 
     def signers(self) -> Mapping[str, str]:
-        return self.chain.nodes
+        return dict(self.chain.nodes)
 
     def artifact(self, digest: str) -> bytes:
         if digest not in self.chain.artifacts:
