@@ -8,23 +8,45 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from contracts.digests import sha256_digest
-from contracts.messages import Approval, Attestation, Commit, Proposal, Reveal
+from contracts.messages import (
+    Approval,
+    Attestation,
+    Commit,
+    Exit,
+    Proposal,
+    Return,
+    Reveal,
+    Revocation,
+    Rotation,
+)
 from contracts.phase import Phase
+from contracts.settlement import Standing
 from orchestrator.domain.chain import (
     Advance,
     Call,
     CallRefused,
+    Claim,
     RelayApproval,
     RelayAttestation,
     RelayCommit,
+    RelayExit,
     RelayProposal,
+    RelayReturn,
     RelayReveal,
+    RelayRevocation,
+    RelayRotation,
+    Withdraw,
 )
 from tests.chain.world import World
 
 TOKEN_TEXT = "conductor-token"
 _ADVANCE_EVERY_S = 0.2
-_STANDINGS = (None, "unscored", "refused", "accepted")
+_STANDINGS = {
+    Standing.NONE: None,
+    Standing.UNSCORED: "unscored",
+    Standing.REFUSED: "refused",
+    Standing.ACCEPTED: "accepted",
+}
 
 
 class HubDouble:
@@ -92,7 +114,8 @@ class HubDouble:
                 self.requests.append(f"{method} {path}")
             match method, path.strip("/").split("/")[1:]:
                 case "GET", ["nodes"]:
-                    nodes = [{"node": node, "signer": node} for node in self.world.nodes]
+                    signer_of = self.world.registry.functions.signerOf
+                    nodes = [{"node": node, "signer": signer_of(node).call()} for node in self.world.nodes]
                     return 200, json.dumps({"items": nodes}).encode()
                 case "GET", ["artifacts", digest]:
                     file = self.world.artifact_path(digest)
@@ -107,7 +130,11 @@ class HubDouble:
                     return 200, json.dumps({"spec_digest": "0x" + view.config.specDigest.hex()}).encode()
                 case "GET", ["tasks", task, "rounds", number]:
                     return 200, json.dumps(self.round(int(task), int(number))).encode()
-                case "POST", ["tasks", _, "rounds", _, kind] | ["tasks", _, kind]:
+                case "POST", ["nodes", node, "withdrawals"]:
+                    return self._send(Withdraw(node))
+                case "POST", ["nodes", node, "claims"]:
+                    return self._send(Claim(node))
+                case "POST", ["tasks", _, "rounds", _, kind] | ["tasks" | "nodes", _, kind]:
                     return self._relay(kind, json.loads(body))
         return 404, b'{"code": "not_found"}'
 
@@ -149,6 +176,14 @@ class HubDouble:
         match kind:
             case "approvals":
                 call = RelayApproval(Approval.parse(message), signature)
+            case "revocations":
+                call = RelayRevocation(Revocation.parse(message), signature)
+            case "returns":
+                call = RelayReturn(Return.parse(message), signature)
+            case "rotations":
+                call = RelayRotation(Rotation.parse(message), signature)
+            case "exits":
+                call = RelayExit(Exit.parse(message), signature)
             case "proposals":
                 call = RelayProposal(Proposal.parse(message), signature)
             case "commits":
@@ -159,6 +194,9 @@ class HubDouble:
                 call = RelayAttestation(Attestation.parse(message), signature)
             case _:
                 return 404, b'{"code": "not_found"}'
+        return self._send(call)
+
+    def _send(self, call: Call) -> tuple[int, bytes]:
         try:
             self.world.send(call)
         except CallRefused as refusal:

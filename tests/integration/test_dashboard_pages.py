@@ -9,6 +9,14 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from contracts.events import (
+    ExitRequested,
+    NodeLeft,
+    SlashWaived,
+    TaskCancelled,
+    TaskEnded,
+    TaskPauseChanged,
+)
 from contracts.phase import Phase
 from orchestrator.dashboard import live, pages
 from orchestrator.dashboard.live import panel_stream
@@ -18,12 +26,16 @@ from orchestrator.services.sessions import SessionService
 from orchestrator.services.tokens import Principal
 from tests.integration.dashboard_story import (
     AARE,
+    APPEAL_S,
     BIRS,
     CONFIG,
     DOUBS,
     HONEST,
     NAMES,
+    PROPOSED,
+    START_UNIX_S,
     TASK,
+    TOKEN,
     Story,
     app_over,
     digest,
@@ -149,6 +161,49 @@ def test_what_goes_wrong_is_said(story: Story, browser: TestClient) -> None:
     assert "Round 1 is past its deadline" in decisions
     assert "The chain has gone silent" in decisions
     assert "over" in _panel(browser, "header")
+
+
+def test_a_fault_is_shown_with_what_can_be_done_about_it(story: Story, browser: TestClient) -> None:
+    story.found()
+    story.play_round(1)
+    story.record_fault(1, BIRS)
+    decisions = _panel(browser, "decisions")
+    assert "A fault of Birs is recorded" in decisions
+    assert "collegium slash waive --slash 0" in decisions
+    assert "Birs committed and did not reveal 50.00 pending" in _panel(browser, "rounds")
+    assert "Birs committed and did not reveal; 50.00 tokens" in _panel(browser, "events")
+    story.happen(after_s=APPEAL_S)
+    assert "collegium slash execute --slash 0" in _panel(browser, "decisions")
+    story.happen(SlashWaived(0, BIRS, 1000 * TOKEN))
+    assert "A fault of Birs" not in _panel(browser, "decisions")
+    assert "Birs committed and did not reveal 50.00 waived" in _panel(browser, "rounds")
+
+
+def test_a_paused_task_and_absent_nodes_are_decisions(story: Story, browser: TestClient) -> None:
+    story.found()
+    story.happen(TaskPauseChanged(TASK, True), NodeLeft(DOUBS))
+    assert "collegium task unpause --task 1" in _panel(browser, "decisions")
+    assert "Paused" in _panel(browser, "header")
+    assert "Doubs dismissed" in _panel(browser, "nodes")
+    story.happen(ExitRequested(AARE, 300 * TOKEN, START_UNIX_S + 99, 700 * TOKEN))
+    assert "300.00 leaving" in _panel(browser, "nodes")
+    story.happen(TaskPauseChanged(TASK, False), TaskCancelled(TASK), TaskEnded(TASK, 900 * TOKEN))
+    assert "Cancelled" in _panel(browser, "header")
+    assert "unpause" not in _panel(browser, "decisions")
+
+
+def test_a_node_that_was_absent_too_often_is_a_decision(story: Story, browser: TestClient) -> None:
+    story.found()
+    for number in (1, 2):
+        story.request(number)
+        story.draw(number)
+        for node in PROPOSED[1:]:
+            story.propose(number, node)
+        story.close(number, Phase.ABORTED)
+    decisions = _panel(browser, "decisions")
+    assert "Aare was absent too often" in decisions
+    assert "collegium node return" in decisions
+    assert "Aare absent too often" in _panel(browser, "nodes")
 
 
 def test_a_refused_message_of_a_closed_round_needs_no_decision(story: Story, browser: TestClient) -> None:

@@ -10,11 +10,12 @@ from eth_account import Account
 from typer.testing import CliRunner
 
 from contracts.phase import Phase
-from orchestrator.domain.chain import AdmitNode, RequestRound
-from tests.chain.anvil import Anvil, running_anvil
-from tests.chain.world import World
+from deploy.local.chain_setup import set_up_demo_accounts
+from orchestrator.domain.chain import AdmitNode, RequestRound, StakeTerms
+from tests.chain.anvil import RICH_KEYS, Anvil, running_anvil
+from tests.chain.world import TOKEN, World
 from tests.integration.hub_double import TOKEN_TEXT, HubDouble
-from tier_global.chain_view import JsonRpcChainView
+from tier_global.chain_view import JsonRpcChainView, NodeOnChain
 from tier_global.cli import app
 from tier_global.errors import ChainUnavailable
 
@@ -105,7 +106,7 @@ def test_a_chain_that_is_not_there_is_said_so(world: World) -> None:
 
 
 def test_a_contract_that_is_not_there_is_said_so(world: World) -> None:
-    elsewhere = world.deployment.model_copy(update={"rounds": world.deployment.token})
+    elsewhere = world.deployment.model_copy(update={"lens": world.deployment.token})
     with pytest.raises(ChainUnavailable):
         JsonRpcChainView(world.anvil.rpc_url, elsewhere).round(1, 1)
 
@@ -201,6 +202,118 @@ def test_a_spec_that_is_not_the_one_on_chain_is_not_approved(
     assert node not in world.lens.functions.taskOf(task).call().approved
 
 
+def test_a_task_that_was_never_created_is_not_approved(
+    world: World, deployment_file: Path, tmp_path: Path, token_file: Path
+) -> None:
+    node = init(tmp_path / "node", world, deployment_file)["address"]
+    world.send(AdmitNode(node, node, 9))
+    with HubDouble(world).serving() as url:
+        code, said = approve(tmp_path / "node" / "node.json", 99, url, token_file)
+    assert (code, "there is no task 99 on chain" in said) == (3, True), said
+
+
+# node revoke, return, rotate, exit, withdraw, claim
+
+
+class Operator:
+    """A network's operator at the command line, with a node that is admitted and staked."""
+
+    def __init__(self, world: World, folder: Path, deployment_file: Path, token_file: Path) -> None:
+        self.world = world
+        self.folder = folder
+        self.config = folder / "node.json"
+        self.token_file = token_file
+        self.url = ""
+        self.node = init(folder, world, deployment_file)["address"]
+        world.send(AdmitNode(self.node, self.node, 9))
+        set_up_demo_accounts(
+            world.anvil.rpc_url,
+            world.deployment,
+            council_key=RICH_KEYS[0],
+            nodes=[self.node],
+            stake=100,
+            pool=100_000 * TOKEN,
+        )
+
+    def say(self, command: str, *more: str) -> "tuple[int, str]":
+        """The exit code, and what was said."""
+        result = run.invoke(
+            app,
+            [
+                *(command, "--config", str(self.config), "--orchestrator-url", self.url),
+                *("--token-file", str(self.token_file), *more),
+            ],
+        )
+        return result.exit_code, result.output
+
+    def facts(self) -> NodeOnChain:
+        return JsonRpcChainView(self.world.anvil.rpc_url, self.world.deployment).node(self.node)
+
+
+@pytest.fixture
+def operator(world: World, deployment_file: Path, tmp_path: Path, token_file: Path) -> Iterator[Operator]:
+    operator = Operator(world, tmp_path / "node", deployment_file, token_file)
+    with HubDouble(world).serving() as url:
+        operator.url = url
+        yield operator
+
+
+def test_an_approval_is_taken_back(operator: Operator) -> None:
+    world, task = operator.world, operator.world.create_task()
+    assert operator.say("revoke", "--task", str(task))[0] == 3, "nothing to take back yet"
+    assert operator.say("approve", "--task", str(task))[0] == 0
+    assert operator.say("revoke", "--task", str(task))[0] == 0
+    assert operator.node not in world.lens.functions.taskOf(task).call().approved
+
+
+def test_a_node_says_that_it_is_back(operator: Operator) -> None:
+    assert operator.say("return")[0] == 0
+    assert operator.world.registry.functions.nonces(operator.node).call() == 1
+
+
+def test_a_key_is_rotated_and_the_owner_keeps_its_own(operator: Operator) -> None:
+    new_key_file = operator.folder / "new.key"
+    code, said = operator.say("rotate", "--new-key-file", str(new_key_file))
+    assert code == 0, said
+    assert stat.S_IMODE(new_key_file.stat().st_mode) == 0o600
+    new_signer = Account.from_key(new_key_file.read_text().strip()).address
+    assert operator.facts().signer == new_signer
+    assert new_key_file.read_text().strip() not in said
+
+    # The old key is no signing key any more; the new one is, and the account's own still moves money.
+    code, said = operator.say("return")
+    assert (code, "as this node's signing key" in said) == (3, True), said
+    old_key_file = operator.folder / "node.key"
+    settings = json.loads(operator.config.read_text()) | {"key_file": str(new_key_file)}
+    operator.config.write_text(json.dumps(settings))
+    assert operator.say("return")[0] == 0
+    code, said = operator.say("exit", "--amount", "1")
+    assert (code, "--owner-key-file" in said) == (3, True), said
+    assert operator.say("exit", "--amount", "1", "--owner-key-file", str(old_key_file))[0] == 0
+    code, said = operator.say(
+        "rotate", "--new-key-file", str(new_key_file), "--owner-key-file", str(old_key_file)
+    )
+    assert (code, "already" in said) == (3, True), said
+
+
+def test_a_stake_leaves_and_is_paid_when_it_is_mature(operator: Operator) -> None:
+    assert operator.say("exit", "--amount", "101")[0] == 3
+    code, said = operator.say("exit", "--amount", "60", "--json")
+    assert (code, json.loads(said)["data"]["amount"]) == (0, 60)
+    facts = operator.facts()
+    assert (facts.stake, facts.unbonding) == (40, 60)
+    code, said = operator.say("withdraw")
+    assert (code, "NothingMature" in said) == (3, True), said
+    operator.world.anvil.pass_time(StakeTerms().unbonding_s)
+    assert operator.say("withdraw")[0] == 0
+    assert operator.facts().unbonding == 0
+
+
+def test_a_claim_of_nothing_is_refused(operator: Operator) -> None:
+    code, said = operator.say("claim")
+    assert (code, "NothingToClaim" in said) == (3, True), said
+
+
 def test_a_wrong_token_is_refused(
     world: World, deployment_file: Path, tmp_path: Path, token_file: Path
 ) -> None:
@@ -227,8 +340,8 @@ def test_status_shows_what_the_chain_knows(world: World, deployment_file: Path, 
     world.send(AdmitNode(node, node, 9))
     after = json.loads(run.invoke(app, ["status", "--json", "--config", config]).stdout)["data"]
 
-    assert before["on_chain"] == "not admitted"
-    assert after["on_chain"] == "admitted to group 9"
+    assert before["on_chain"] == "not admitted, or dismissed"
+    assert after["on_chain"].startswith("admitted to group 9; stake 0, 0 on its way out; cannot be drawn")
     assert after["answers"] == []
 
 

@@ -1,10 +1,12 @@
 """Nodes leave, return, rotate keys and are paid; tasks pause and end; faults and slashes: over REST."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from contracts.deployment import Deployment
 from contracts.messages import (
@@ -16,6 +18,9 @@ from contracts.messages import (
     Revocation,
     Rotation,
 )
+from orchestrator.cli import app
+from orchestrator.commands.client import HubClient
+from orchestrator.commands.output import ExitCode
 from tests.integration.orchestrator_chain_double import FUNDER, TERMS
 from tests.integration.orchestrator_double_rig import DEPLOYMENT, Rig
 from tests.integration.orchestrator_rig import (
@@ -336,3 +341,63 @@ def test_a_task_whose_rounds_outlast_an_exit_is_refused(rig: Rig) -> None:
     rig.put(GENESIS)
     body = {"spec_digest": spec.digest, "name": "long", "config": config, "pool": "1"}
     assert refusal(rig, "/v1/tasks", body) == (422, "wrong_terms")
+
+
+# --- the council's commands
+
+
+@pytest.fixture
+def collegium(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, Any]]:
+    """Runs a command against the rig; while it waits for the chain, the worker works."""
+
+    def use_rig(client: HubClient, url: str, token_file: Path) -> None:
+        client._session = rig.admin  # type: ignore[assignment]
+
+    monkeypatch.setattr(HubClient, "__init__", use_rig)
+    monkeypatch.setattr("orchestrator.commands.waiting.time.sleep", lambda _: rig.turn())
+
+    def run(*arguments: str) -> tuple[int, Any]:
+        options = ["--url", "http://hub.test", "--token-file", "none", "--json"]
+        done = CliRunner().invoke(app, [*arguments, *options])
+        envelope = json.loads(done.stdout)
+        return done.exit_code, envelope.get("data") or envelope["error"]["code"]
+
+    return run
+
+
+def test_the_council_pauses_cancels_and_refunds_at_the_command_line(
+    rig: Rig, collegium: Callable[..., tuple[int, Any]]
+) -> None:
+    rig.start_task()
+    rig.round_in("training")
+    task = ("--task", "1")
+    assert collegium("task", "unpause", *task) == (ExitCode.REFUSED, "task_not_paused")
+    code, data = collegium("task", "pause", *task)
+    assert (code, data["transaction"].startswith("0x")) == (ExitCode.DONE, True)
+    rig.turn()
+    assert collegium("task", "pause", *task) == (ExitCode.REFUSED, "task_paused")
+    assert collegium("task", "unpause", *task)[0] == ExitCode.DONE
+    rig.turn()
+    assert collegium("task", "cancel", *task)[0] == ExitCode.DONE
+    if rig.get("/v1/tasks/1")["open_round"]:
+        rig.play_round(2)
+    rig.turn()
+    assert collegium("task", "refund", *task, "--funder", FUNDER)[0] == ExitCode.DONE
+    rig.turn()
+    assert rig.get("/v1/tasks/1")["pool"] == "0"
+    code, data = collegium("rounds", "watch", *task)
+    assert (code, data) == (ExitCode.FAILED, "not_final"), "a round was aborted by the pause"
+
+
+def test_slashes_at_the_command_line(rig: Rig, collegium: Callable[..., tuple[int, Any]]) -> None:
+    rig.start_task()
+    silent = rig.round_in("training")["voters"][-1]
+    silent_round(rig, 1, silent)
+    code, data = collegium("slash", "list")
+    assert (code, data["items"][0]["fault"]) == (ExitCode.DONE, "absent")
+    assert collegium("slash", "execute", "--slash", "0") == (ExitCode.REFUSED, "appeal_open")
+    assert collegium("slash", "waive", "--slash", "0")[0] == ExitCode.DONE
+    rig.turn()
+    assert collegium("slash", "waive", "--slash", "0") == (ExitCode.REFUSED, "slash_settled")
+    code, data = collegium("node", "list")
+    assert {item["stake"] for item in data["items"]} == {str(STAKE)}

@@ -266,7 +266,7 @@ class SimHub:
         return self.chain.spec.digest
 
     def signers(self) -> Mapping[str, str]:
-        return self.chain.nodes
+        return dict(self.chain.nodes)
 
     def artifact(self, digest: str) -> bytes:
         if digest not in self.chain.artifacts:

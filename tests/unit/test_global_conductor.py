@@ -17,8 +17,9 @@ from contracts.phase import Phase
 from contracts.task import TaskSpec
 from tests.unit.global_sim import DOMAIN, GENESIS, MANIFEST, SPEC, Sim, make_adapter
 from tier_global.errors import RoundOverdue
-from tier_global.exchange import CommitReply, Reply, Request, RevealReply, TrainReply
+from tier_global.exchange import CommitReply, Reply, Request, RevealReply, TrainReply, TrainRequest
 from tier_global.flower_mailbox import _arrival
+from tier_global.keys import SigningKey
 from tier_global.mailbox import Arrival
 from tier_global.scoring import combine
 
@@ -256,6 +257,27 @@ def test_a_commit_by_another_key_is_not_relayed(sim: Sim, monkeypatch: pytest.Mo
 
     assert sim.conduct() is Phase.FINAL
     assert bad not in sim.chain.commits
+
+
+def test_a_key_that_is_replaced_during_the_round_counts_at_once(
+    sim: Sim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotating = sim.nodes[sim.chain.proposers[0]]
+    run = sim.run
+
+    def with_rotation(connection: int, request: Request) -> Reply | None:
+        asked = sim.connections[connection]
+        if isinstance(request, TrainRequest) and asked == rotating.address:
+            # The conductor has read the old key by now: it asked the node to prove who it is.
+            rotating.key = SigningKey("0x" + "77" * 32)
+            sim.chain.nodes[rotating.address] = rotating.key.address
+        return run(connection, request)
+
+    monkeypatch.setattr(sim, "run", with_rotation)
+
+    assert sim.conduct() is Phase.FINAL
+    assert sim.chain.proposals.keys() == set(sim.chain.proposers)
+    assert sim.chain.attestations.keys() == set(sim.chain.voters)
 
 
 def test_an_impostor_is_not_asked_for_work(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,14 @@ import httpx
 import pytest
 
 from contracts.digests import sha256_digest
-from contracts.messages import Reveal
+from contracts.messages import Exit, Migration, Return, Reveal, Revocation, Rotation
 from contracts.phase import Phase
 from tier_global.errors import HubRefused, HubUnavailable
-from tier_global.hub import HttpHub
+from tier_global.hub import HttpHub, NodeMessage
 
 NODE = "0x" + "11" * 20
 DIGEST = "0x" + "22" * 32
+HEADER = {"node": NODE, "nonce": 3, "expiry_unix_s": 1_800_000_000}
 ROUND = {
     "task": 1,
     "round": 2,
@@ -24,7 +25,7 @@ ROUND = {
     "reward": "5",
     "proposers": [NODE],
     "voters": [NODE],
-    "proposals": [{"node": NODE, "adapter_digest": DIGEST, "report_digest": DIGEST, "accepted": None}],
+    "proposals": [{"node": NODE, "adapter_digest": DIGEST, "report_digest": DIGEST, "standing": None}],
     "votes": [{"node": NODE, "committed": True, "revealed": False, "scores_micronats": None}],
     "attestations": [],
     "gas": {"advance": 3},
@@ -112,6 +113,38 @@ def test_a_reveal_goes_without_a_signature() -> None:
     assert server.requests[0].url.path == "/v1/tasks/1/rounds/2/reveals"
     assert Reveal.parse(body["message"]) == reveal
     assert body.keys() == {"message"}
+
+
+@pytest.mark.parametrize(
+    ("message", "path"),
+    [
+        (Revocation(**HEADER, task=7), "/v1/tasks/7/revocations"),
+        (Return(**HEADER), f"/v1/nodes/{NODE}/returns"),
+        (Rotation(**HEADER, signer=NODE), f"/v1/nodes/{NODE}/rotations"),
+        (Exit(**HEADER, amount=5), f"/v1/nodes/{NODE}/exits"),
+        (Migration(**HEADER, successor=NODE), f"/v1/nodes/{NODE}/migrations"),
+    ],
+)
+def test_what_a_node_says_outside_rounds_has_its_place(message: NodeMessage, path: str) -> None:
+    server = Server(httpx.Response(202, json={"intent": 1}))
+
+    server.hub().hand_in(message, "0x" + "11" * 65)
+
+    body = json.loads(server.requests[0].content)
+    assert server.requests[0].url.path == path
+    assert type(message).parse(body["message"]) == message
+    assert body["signature"] == "0x" + "11" * 65
+
+
+def test_payments_are_asked_for_without_a_body() -> None:
+    server = Server(httpx.Response(202), httpx.Response(202))
+    hub = server.hub()
+    hub.withdraw(NODE)
+    hub.claim(NODE)
+    assert [each.url.path for each in server.requests] == [
+        f"/v1/nodes/{NODE}/withdrawals",
+        f"/v1/nodes/{NODE}/claims",
+    ]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429])

@@ -37,6 +37,7 @@ from tier_global.exchange import (
     TrainRequest,
 )
 from tier_global.inner import Trained
+from tier_global.keys import SigningKey
 
 PARENT = adapter_digest(GENESIS)
 
@@ -116,6 +117,29 @@ def test_a_proposal_is_signed_for_what_was_trained(sim: Sim) -> None:
     assert reply.proposal.report_digest == sha256_digest(reply.report)
     assert (reply.proposal.context, reply.proposal.parent_digest) == (sim.chain.context, PARENT)
     reply.proposal.require_signer(DOMAIN, reply.signature, first(sim).address)
+
+
+def test_a_node_whose_key_was_replaced_does_not_work(sim: Sim) -> None:
+    node = first(sim)
+    sim.chain.nodes[node.address] = next(other for other in sim.nodes if other != node.address)
+
+    assert refused(ask(sim, train_request())) == "wrong_key"
+    assert node.inner.jobs["train"] == 0
+
+
+def test_with_a_new_key_a_node_signs_what_it_had_answered_anew(sim: Sim) -> None:
+    before = ask(sim, train_request())
+    node = first(sim)
+    node.key = SigningKey("0x" + "77" * 32)
+    sim.chain.nodes[node.address] = node.key.address
+
+    after = ask(sim, train_request())
+
+    assert isinstance(before, TrainReply)
+    assert isinstance(after, TrainReply)
+    assert after.proposal == before.proposal
+    after.proposal.require_signer(DOMAIN, after.signature, node.key.address)
+    assert node.inner.jobs["train"] == 1
 
 
 def test_asked_again_a_node_does_not_train_again(sim: Sim) -> None:
