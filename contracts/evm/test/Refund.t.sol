@@ -32,6 +32,8 @@ contract RefundTest is ConsortiumTest {
 
     /// Contributions in any proportion, gifts before and slashes after the end, refunds in any order and number: each
     /// funder gets its part to within a unit, and all together never more than there is.
+    /// forge-config: default.fuzz.runs = 250
+    /// forge-config: deep.fuzz.runs = 10000
     function testFuzz_ProRataWhateverTheOrder(
         uint256[3] memory amounts,
         uint256 gift,

@@ -22,6 +22,7 @@ contract RelayTest is ConsortiumTest {
         (proposers, voters) = (round.proposers, round.voters);
     }
 
+    /// forge-config: default.fuzz.runs = 50
     function testFuzz_AWholeRoundInFourTransactions(address relayer) public {
         _relay(relayer, _proposals());
         rounds.advance(task);

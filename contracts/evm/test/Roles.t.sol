@@ -19,6 +19,8 @@ contract RolesTest is ConsortiumTest {
         registry.closeRoles(1, 1, new Conduct[](0));
     }
 
+    /// forge-config: default.fuzz.runs = 250
+    /// forge-config: deep.fuzz.runs = 10000
     function testFuzz_OpeningCountsRoundsAndTellsGroups(uint64 first, uint64 second, uint8 times) public {
         vm.assume(first != 0 && second != 0);
         address[] memory nodes = new address[](2);

@@ -106,7 +106,9 @@ library Settlement {
         for (uint256 i; i < nodes.length; ++i) {
             StoredSeat storage seat = round.seats[nodes[i]];
             statements[i] = SettlementMath.Statement({
-                stake: seat.stake, aggregateDigest: seat.attestedDigest, scoreMicronats: seat.attestedScoreMicronats
+                stake: seat.stake,
+                aggregateDigest: round.attestedDigest(seat),
+                scoreMicronats: seat.attestedScoreMicronats
             });
         }
         return SettlementMath.attested(statements, quorumBps);
@@ -170,9 +172,10 @@ library Settlement {
         duties.owesCommit = seat.isVoter && lastPhase >= Phase.Committing;
         // What a node does not owe is not read.
         duties.proposed = duties.owesProposal && seat.adapterDigest != 0;
-        duties.committed = duties.owesCommit && seat.commitment != 0;
+        // Only a commitment is revealed.
+        duties.revealed = duties.owesCommit && lastPhase >= Phase.Revealing && seat.packedScores.length != 0;
+        duties.committed = duties.revealed || (duties.owesCommit && seat.commitment != 0);
         duties.owesReveal = duties.committed && lastPhase >= Phase.Revealing;
-        duties.revealed = duties.owesReveal && seat.packedScores.length != 0;
         duties.provenInvalid = seat.provenInvalid && lastPhase >= Phase.Revealing;
     }
 
@@ -251,7 +254,7 @@ library Settlement {
                 group: seat.group,
                 stake: seat.stake,
                 scores: scores,
-                earns: scores.length != 0 && (aggregateDigest == 0 || seat.attestedDigest == aggregateDigest)
+                earns: scores.length != 0 && (aggregateDigest == 0 || round.attestedDigest(seat) == aggregateDigest)
             });
         }
     }
