@@ -16,6 +16,7 @@ DASHBOARD := orchestrator/dashboard
 SEED ?= 1
 FOLDER ?= var/demo
 PYTEST_ARGS ?=
+ONLY ?=
 
 .DEFAULT_GOAL := help
 
@@ -53,6 +54,10 @@ test-fast: setup ## unit and property tests only
 .PHONY: test-contracts
 test-contracts: setup ## the Solidity tests (Forge, with fuzzing)
 	cd $(EVM) && node_modules/.bin/forge test --offline
+
+.PHONY: bench
+bench: setup ## measure against targets; ONLY=aggregation,verify; writes var/bench/NAME.json
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: check
 check: setup ## format, lint, types, import directions

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from eth_abi.abi import encode
-from eth_account import Account
-from eth_account.messages import SignableMessage, encode_typed_data
 from eth_utils.address import is_address, to_checksum_address
 from eth_utils.crypto import keccak
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from contracts.accounts import Account, SignableMessage, encode_typed_data, recover_signer
 from contracts.digests import Digest
 from contracts.errors import InvalidMessage
 
@@ -50,7 +49,7 @@ Signature = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-f]{2}){65,1024}
 
 @dataclass(frozen=True)
 class Domain:
-    """The EIP-712 domain: name ``Collegium``, version ``1``, one chain, the contract that takes the message."""
+    """The EIP-712 domain: name ``Collegium``, version ``1``, a chain, the contract that takes the message."""
 
     chain_id: int
     verifying_contract: str
@@ -113,10 +112,7 @@ class _SignedMessage(_Message):
         Raises:
             InvalidMessage: malformed signature, or another signer.
         """
-        try:
-            recovered = Account.recover_message(self.signable(domain), signature=signature)
-        except Exception as error:  # eth-keys raises several unrelated types for malformed bytes
-            raise InvalidMessage(f"the signature cannot be read: {error}") from error
+        recovered = recover_signer(self.signable(domain), signature)
         if recovered.lower() != signer.lower():
             raise InvalidMessage(f"the signature is not by {signer}, the signing key of {self.node}")
 

@@ -62,7 +62,7 @@ def next_parent(spec: TaskSpec, parent: Parent, contributions: Sequence[Contribu
     return Parent(adapter_digest(data), data, adapter, momentum)
 
 
-def adapter_of(spec: TaskSpec, data: bytes) -> Tensors:
+def adapter_of(spec: TaskSpec, data: Buffer) -> Tensors:
     """The adapter in an artifact of the task, be it a proposal or a parent with momentum.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Draw, contexts, tally, outcome, rewards and faults of a round: the reference that the Solidity is tested against.
+"""Draw, contexts, tally, outcome, rewards and faults: the reference that the Solidity is tested against.
 
 Pure functions over integers and text; nothing reads a chain. Every division rounds down, every order is
 ascending by node address unless it says "draw order". Stakes and rewards are base units of the token,
@@ -150,7 +150,7 @@ class AttestationResult:
 
 @dataclass(frozen=True)
 class Conduct:
-    """How a drawn node behaved in a closed round; ``slash`` is set aside of its stake, as far as it reaches."""
+    """How a drawn node behaved in a closed round; ``slash`` is taken of its stake, as far as that reaches."""
 
     node: str
     attendance: Attendance

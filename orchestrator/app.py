@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from contracts.messages import Domain
 from orchestrator import dashboard
 from orchestrator.api import problems
-from orchestrator.api.access import Reader
+from orchestrator.api.access import Reader, TokenFirst
 from orchestrator.api.correlation import CorrelationMiddleware
 from orchestrator.api.limits import BodyLimitMiddleware
 from orchestrator.api.routers import artifacts as artifact_router
@@ -53,7 +53,7 @@ def create_app_from_environment() -> FastAPI:
 
 
 def _description(app: FastAPI) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(route_class=TokenFirst)
 
     @router.get("/v1/openapi.json", operation_id="describe", include_in_schema=False)
     def describe(_: Reader) -> JSONResponse:

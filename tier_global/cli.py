@@ -105,7 +105,7 @@ def approve(
     ],
     token_file: Annotated[
         Path,
-        typer.Option(envvar="COLLEGIUM_TOKEN_FILE", help="A file with a token that may hand in messages."),
+        typer.Option(envvar="COLLEGIUM_TOKEN_FILE", help="A file with a token, of any role."),
     ],
     expires_in_s: Annotated[
         int, typer.Option(min=60, help="How long the signature may be relayed.")

@@ -30,7 +30,7 @@ MAX_ADAPTERS = MAX_PROPOSERS + 1
 Spec = Annotated[bytes, Field(max_length=MAX_SPEC_BYTES)]
 Report = Annotated[bytes, Field(max_length=MAX_REPORT_BYTES)]
 Adapters = Annotated[Mapping[Digest, bytes], Field(max_length=MAX_ADAPTERS)]
-Seconds = Annotated[Mapping[str, float], Field(max_length=32)]
+Seconds = Annotated[Mapping[str, Annotated[float, Field(allow_inf_nan=False)]], Field(max_length=32)]
 
 
 class _Exchange(BaseModel):

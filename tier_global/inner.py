@@ -78,7 +78,8 @@ class InnerProcess:
             job,
             *("--spec", str(spec), "--network", str(self._network_file), "--parent", str(parent)),
             *options,
-            *("--out", str(out), "--deadline-unix-s", str(int(deadline_unix_s)), "--exit-with-parent"),
+            *("--out", str(out), "--deadline-unix-s", str(int(deadline_unix_s))),
+            *("--exit-with-parent", str(os.getpid())),
         ]
         with self._log_file.open("ab") as log:
             try:

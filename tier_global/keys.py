@@ -5,8 +5,7 @@ import re
 import stat
 from pathlib import Path
 
-from eth_account import Account
-
+from contracts.accounts import Account
 from tier_global.errors import UnsafeKeyFile
 
 _KEY = re.compile(r"0x[0-9a-fA-F]{64}")

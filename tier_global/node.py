@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
 
-from eth_account import Account
-from eth_account.messages import encode_defunct
-
+from contracts.accounts import Account, encode_defunct
 from contracts.digests import sha256_digest
 from contracts.errors import ContractViolation, InvalidAdapter
 from contracts.manifest import adapter_digest
@@ -408,4 +406,4 @@ def _accepted_aggregate(spec: TaskSpec, facts: RoundOnChain, folder: RoundFolder
     if not usable or len(usable) != len(medians_micronats):
         raise NodeRefusal("adapters_missing", "this node does not hold every accepted adapter of this round")
     made = accepted_parent(spec, _parent(spec, facts, folder), usable, list(medians_micronats.values()))
-    return Candidate("accepted", made.digest, made.data)
+    return Candidate("accepted", made.digest, bytes(made.data))

@@ -5,9 +5,8 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from eth_account import Account
-from eth_account.messages import encode_defunct
-
+from contracts.accounts import encode_defunct, recover_signer
+from contracts.errors import InvalidMessage
 from contracts.messages import Domain
 from tier_global.backoff import Backoff
 from tier_global.clock import Clock
@@ -117,7 +116,7 @@ class Roster:
     def _signed_by(self, signer: str, reply: IdentifyReply, greeting: _Greeting) -> bool:
         text = identity_text(self._domain.chain_id, reply.node, self._task, self._round, greeting.challenge)
         try:
-            recovered: str = Account.recover_message(encode_defunct(text=text), signature=reply.signature)
-        except Exception:  # eth-keys raises several unrelated types for malformed bytes
+            recovered = recover_signer(encode_defunct(text=text), reply.signature)
+        except InvalidMessage:
             return False
         return recovered.lower() == signer.lower()

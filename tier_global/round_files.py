@@ -68,7 +68,7 @@ class RoundFiles:
             medians_micronats = [proposal.median_improvement_micronats or 0 for proposal in accepted]
             parent = read_parent(spec, view.parent_digest, self._artifact(view.parent_digest))
             made = accepted_parent(spec, parent, contributions, medians_micronats)
-            digest = self._hub.store_artifact(made.data)
+            digest = self._hub.store_artifact(bytes(made.data))
             log.info("attest: the aggregate of %d adapters is %s", len(accepted), digest)
         except (ContractViolation, HubRefused) as refusal:
             log.error("attest: the aggregate cannot be made or stored: %s", refusal)

@@ -50,9 +50,10 @@ class RoundFolder:
             return None
 
     def keep_adapter(self, data: bytes) -> Path:
-        """Store an adapter under its digest."""
-        path = self.adapter_path(adapter_digest(data))
-        return path if path.exists() else _write(path, data)
+        """Store an adapter under its digest, in place of a copy whose bytes went bad."""
+        digest = adapter_digest(data)
+        path = self.adapter_path(digest)
+        return path if self.adapter(digest) is not None else _write(path, data)
 
     def adapter_path(self, digest: str) -> Path:
         """Where the adapter with ``digest`` lies, or would lie."""

@@ -101,7 +101,7 @@ def plan(spec: TaskSpec, parent: Parent, entries: Sequence[Entry], kin: Abstract
     The parent is always among the candidates: an attestation compares with it.
     """
     usable = [entry.contribution for entry in entries if entry.contribution is not None]
-    origin = Candidate(PARENT, parent.digest, parent.data)
+    origin = Candidate(PARENT, parent.digest, bytes(parent.data))
     candidates = {parent.digest: origin}
 
     def digest_of(name: str, contributions: Sequence[Contribution]) -> str:

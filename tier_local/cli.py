@@ -97,7 +97,9 @@ def _add_job_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--network", type=Path, required=True)
     command.add_argument("--parent", type=Path, required=True)
     command.add_argument("--deadline-unix-s", type=float, default=None)
-    command.add_argument("--exit-with-parent", action="store_true")
+    command.add_argument(
+        "--exit-with-parent", type=int, metavar="PID", help="end when the process PID, which calls this, dies"
+    )
 
 
 def _job_options(options: argparse.Namespace) -> commands.JobOptions:

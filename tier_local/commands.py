@@ -44,7 +44,7 @@ class JobOptions:
     parent_file: Path
     out_folder: Path
     deadline_unix_s: float
-    exit_with_parent: bool
+    exit_with_parent: int | None
 
 
 def genesis(draft_file: Path, model_cache: Path, out_folder: Path) -> TaskSpec:

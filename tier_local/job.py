@@ -53,7 +53,7 @@ class JobRequest:
     network: Network
     out_folder: Path
     deadline_unix_s: float
-    exit_with_parent: bool
+    exit_with_parent: int | None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ both supervisor and guardian killed in the same moment by someone who spares the
 
 Usage:
 
-    with ProcessTree.guard(exit_with_parent=True) as tree:
+    with ProcessTree.guard(exit_with_parent=parent_pid) as tree:
         daemon = tree.start(["some", "daemon"])
         …
     # here nothing of the tree lives
@@ -28,9 +28,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -48,6 +49,10 @@ class ProcessesRemain(RuntimeError):
     """Processes of a tree are still there after they were killed."""
 
 
+class ParentGone(RuntimeError):
+    """The process that was to be followed into its death has died already."""
+
+
 class ProcessTree:
     """Everything that carries one mark; made by ``guard``, ended by ``stop`` or by leaving a ``with``."""
 
@@ -60,29 +65,44 @@ class ProcessTree:
 
     @classmethod
     def guard(
-        cls, *, grace_seconds: float = 0.0, exit_with_parent: bool = False, scratch_folder: Path | None = None
+        cls,
+        *,
+        grace_seconds: float = 0.0,
+        exit_with_parent: int | None = None,
+        scratch_folder: Path | None = None,
     ) -> Self:
         """A new tree with its guardian; the calling process is the supervisor.
 
         Args:
             grace_seconds: between SIGTERM and SIGKILL when the tree ends; 0 kills at once.
-            exit_with_parent: when the process that started the supervisor dies, the guardian ends the
-                tree and kills the supervisor.
+            exit_with_parent: id of the process that started the supervisor; when it dies, the guardian
+                ends the tree and kills the supervisor.
             scratch_folder: removed with the tree when the supervisor did not end it itself.
+
+        Raises:
+            ParentGone: the parent has died already; nothing was started.
         """
         identity = uuid.uuid4().hex
         watched, lifeline = os.pipe()
         command = [sys.executable, "-I", __file__, "--tree", identity, "--lifeline", str(watched)]
         command += ["--grace-seconds", str(grace_seconds), "--supervisor", str(os.getpid())]
-        if exit_with_parent:
-            command += ["--parent", str(os.getppid())]
         if scratch_folder is not None:
             command += ["--scratch-folder", str(scratch_folder)]
-        # In a session of its own: Ctrl-C in a terminal reaches the supervisor, and not the guardian.
-        guardian = subprocess.Popen(
-            command, pass_fds=[watched], stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        os.close(watched)
+        inherited = [watched]
+        try:
+            if exit_with_parent is not None:
+                inherited.append(_open_parent(exit_with_parent))
+                command += ["--parent", str(inherited[-1])]
+            # In a session of its own: Ctrl-C in a terminal reaches the supervisor, and not the guardian.
+            guardian = subprocess.Popen(
+                command, pass_fds=inherited, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        except BaseException:
+            os.close(lifeline)
+            raise
+        finally:
+            for descriptor in inherited:
+                os.close(descriptor)
         tree = cls(identity, guardian, lifeline)
         tree._grace_seconds = grace_seconds
         return tree
@@ -137,6 +157,19 @@ class ProcessTree:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def follow_parent(pid: int) -> None:
+    """From now on, die with the process ``pid`` that started this one.
+
+    For the first second of a program, while it imports and before it guards a tree: a thread waits for the
+    parent's end and kills this process. Once there is a guardian, it sees that and ends the tree.
+
+    Raises:
+        ParentGone: the parent has died already.
+    """
+    parent = _open_parent(pid)
+    threading.Thread(target=_die_with, args=(parent,), name="follow-parent", daemon=True).start()
 
 
 def runs(pid: int) -> bool:
@@ -200,27 +233,37 @@ def _carries(pid: int, identity: str) -> bool:
     return any(identity.encode() in mark.split(b":") for mark in marks)
 
 
-@contextlib.contextmanager
-def _watching(pid: int) -> Iterator[int]:
-    handle = os.pidfd_open(pid)
+def _open_parent(pid: int) -> int:
+    """A pidfd of this process's parent, which is said to be ``pid``. Raises ParentGone if it is not."""
+    gone = ParentGone(f"the process {pid} that asked for this one is gone")
+    if os.getppid() != pid:  # an orphan gets another parent
+        raise gone
     try:
-        yield handle
-    finally:
-        os.close(handle)
+        parent = os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise gone from None
+    # Again with the handle in hand: the number may have gone to somebody else.
+    if os.getppid() != pid:
+        os.close(parent)
+        raise gone
+    return parent
+
+
+def _die_with(parent: int) -> None:
+    waits = select.poll()
+    waits.register(parent, select.POLLIN)
+    waits.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _wait_for_an_end(lifeline: int, parent: int | None) -> bool:
     """Wait until the supervisor is gone or the parent is; True when it was the parent."""
-    with contextlib.ExitStack() as stack:
-        waits = select.poll()
-        waits.register(lifeline, select.POLLIN | select.POLLHUP)
-        if parent is not None:
-            try:
-                waits.register(stack.enter_context(_watching(parent)), select.POLLIN)
-            except ProcessLookupError:
-                return True
-        ended = {descriptor for descriptor, _ in waits.poll()}
-        return lifeline not in ended
+    waits = select.poll()
+    waits.register(lifeline, select.POLLIN | select.POLLHUP)
+    if parent is not None:
+        waits.register(parent, select.POLLIN)
+    ended = {descriptor for descriptor, _ in waits.poll()}
+    return lifeline not in ended
 
 
 def _guard(arguments: argparse.Namespace) -> None:
@@ -240,7 +283,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--lifeline", type=int, required=True)
     parser.add_argument("--supervisor", type=int, required=True)
     parser.add_argument("--grace-seconds", type=float, required=True)
-    parser.add_argument("--parent", type=int)
+    parser.add_argument("--parent", type=int, help="a pidfd")
     parser.add_argument("--scratch-folder", type=Path)
     return parser.parse_args()
 

@@ -18,16 +18,19 @@ from contracts.aggregation.blocks import REDUCTION_BLOCK, Wide, blocks
 from contracts.errors import NotFinite
 from contracts.manifest import Tensors
 
+_TAIL = 1 << 10
+"""Rows are halved alone down to this length, then together: fewer calls for the same tree."""
 
-def halving_sum(values_B: Wide) -> float:
-    """The sum of at least one value by the fixed tree; overwrites the values."""
-    length = values_B.size
-    while length > 1:
+
+def halved(values: Wide, width: int = 1) -> Wide:
+    """The fixed tree along the last axis, down to at most ``width`` elements; overwrites the values."""
+    length = values.shape[-1]
+    while length > width:
         half = (length + 1) // 2
-        first = values_B[: length - half]
-        np.add(first, values_B[half:length], out=first)
+        first = values[..., : length - half]
+        np.add(first, values[..., half:length], out=first)
         length = half
-    return float(values_B[0])
+    return values[..., :length]
 
 
 def squared_distances(adapters_N: Sequence[Tensors]) -> NDArray[np.float64]:
@@ -40,17 +43,20 @@ def squared_distances(adapters_N: Sequence[Tensors]) -> NDArray[np.float64]:
     pairs = list(combinations(range(count), 2))
     wide_NB = np.empty((count, REDUCTION_BLOCK))
     difference_B = np.empty(REDUCTION_BLOCK)
-    totals_P = [0.0] * len(pairs)
+    tails_PB = np.empty((len(pairs), _TAIL))
+    totals_P = np.zeros(len(pairs))
     with np.errstate(invalid="ignore"):
         for rows in blocks(adapters_N, REDUCTION_BLOCK):
             length = rows[0].size
             for row, wide in zip(rows, wide_NB, strict=True):
                 np.copyto(wide[:length], row)
             difference = difference_B[:length]
+            tail = _tail_of(length)
             for pair, (i, j) in enumerate(pairs):
                 np.subtract(wide_NB[i, :length], wide_NB[j, :length], out=difference)
                 np.multiply(difference, difference, out=difference)
-                totals_P[pair] += halving_sum(difference)
+                tails_PB[pair, :tail] = halved(difference, _TAIL)
+            np.add(totals_P, halved(tails_PB[:, :tail])[:, 0], out=totals_P)
     _require_finite(totals_P)
     distances_NN = np.zeros((count, count))
     for (i, j), total in zip(pairs, totals_P, strict=True):
@@ -73,7 +79,7 @@ def distances_from(
         NotFinite: an adapter or a centre holds NaN or an infinity.
     """
     point_B, wide_B = np.empty(REDUCTION_BLOCK), np.empty(REDUCTION_BLOCK)
-    totals_N = [0.0] * len(adapters_N)
+    totals_N = np.zeros(len(adapters_N))
     with np.errstate(invalid="ignore"):
         for rows in blocks([*centres_M, *adapters_N], REDUCTION_BLOCK):
             length = rows[0].size
@@ -88,11 +94,18 @@ def distances_from(
                 np.copyto(wide, row)
                 np.subtract(wide, point, out=wide)
                 np.multiply(wide, wide, out=wide)
-                totals_N[index] += halving_sum(wide)
+                totals_N[index] += halved(wide)[0]
     _require_finite(totals_N)
     return [math.sqrt(total) for total in totals_N]
 
 
-def _require_finite(totals: Sequence[float]) -> None:
-    if not all(math.isfinite(total) for total in totals):
+def _tail_of(length: int) -> int:
+    """How many elements of a row of ``length`` are left when it is halved down to ``_TAIL``."""
+    while length > _TAIL:
+        length = (length + 1) // 2
+    return length
+
+
+def _require_finite(totals: Wide) -> None:
+    if not np.isfinite(totals).all():
         raise NotFinite("a contribution holds NaN or an infinity")

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_CONTRIBUTIONS = 16
-"""The protocol's bound on the proposers of a round."""
+"""The protocol's bound on the proposers of a round (``contracts.messages.MAX_PROPOSERS``)."""
 MILLION = 1_000_000
 
 Weights = Literal["equal", "improvement"]

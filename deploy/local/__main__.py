@@ -76,14 +76,17 @@ def _own(folder: Path) -> Iterator[Layout]:
             raise LauncherError(f"another run uses {folder}; stop it or choose another folder") from None
         layout = Layout(folder.resolve())
         if folder.exists() and not _is_run_folder(layout):
-            raise LauncherError(f"{folder} holds something else than a run; choose another folder")
+            raise LauncherError(
+                f"{folder} was not made by this launcher, and a run replaces its folder: remove it yourself, "
+                "or choose another folder"
+            )
         shutil.rmtree(folder, ignore_errors=True)
         layout.make()
         yield layout
 
 
 def _is_run_folder(layout: Layout) -> bool:
-    return layout.logs.is_dir() or not any(layout.folder.iterdir())
+    return layout.marker.is_file() or not any(layout.folder.iterdir())
 
 
 def _raise_stopped(signal_number: int, frame: FrameType | None) -> None:

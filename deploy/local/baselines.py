@@ -1,5 +1,6 @@
 """What each network reaches alone, with as many inner rounds as it trained in the federation."""
 
+import os
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,7 @@ def _train(commands: Commands, layout: Layout, name: str, inner_rounds: int) -> 
         commands.run(
             f"alone-{name}",
             [
-                *(sys.executable, "-m", "tier_local", "train", "--exit-with-parent"),
+                *(sys.executable, "-m", "tier_local", "train", "--exit-with-parent", str(os.getpid())),
                 *("--spec", layout.spec, "--network", layout.network(name) / "network.json"),
                 *("--parent", parent, "--out", out),
             ],

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import cast
 
 import requests
-from eth_account import Account
 from web3 import HTTPProvider, Web3
 from web3.contract.contract import ContractFunction
 from web3.exceptions import Web3Exception
 from web3.types import Nonce, TxParams, Wei
 
 from contracts import abi
+from contracts.accounts import Account
 from contracts.deployment import Deployment
 from deploy.local.supervisor import LauncherError
 

@@ -23,8 +23,9 @@ class Commands:
         *,
         timeout_s: float,
         environment: Mapping[str, str] | None = None,
+        secret_output: bool = False,
     ) -> str:
-        """Run to the end; give its standard output.
+        """Run to the end; give its standard output, which is not logged when it is secret.
 
         Raises:
             LauncherError: it failed or took too long; the message shows the end of its log.
@@ -43,7 +44,8 @@ class Commands:
                 )
             except subprocess.TimeoutExpired as error:
                 raise LauncherError(f"{name} took more than {timeout_s:.0f} s") from error
-            log.write(done.stdout)
+            if not secret_output:
+                log.write(done.stdout)
         if done.returncode != 0:
             raise LauncherError(
                 f"{name} ended with exit code {done.returncode}; the end of {log_file}:\n{tail(log_file)}"
@@ -57,6 +59,9 @@ class Commands:
         *,
         timeout_s: float,
         environment: Mapping[str, str] | None = None,
+        secret_output: bool = False,
     ) -> Any:
         """As ``run``, for a command that prints one JSON value."""
-        return json.loads(self.run(name, command, timeout_s=timeout_s, environment=environment))
+        return json.loads(
+            self.run(name, command, timeout_s=timeout_s, environment=environment, secret_output=secret_output)
+        )

@@ -13,6 +13,11 @@ class Layout:
     folder: Path
 
     @property
+    def marker(self) -> Path:
+        """Says that this folder is a run's, and may be removed for the next one."""
+        return self.folder / ".collegium-run"
+
+    @property
     def logs(self) -> Path:
         return self.folder / "logs"
 
@@ -90,9 +95,12 @@ class Layout:
 
     def make(self) -> None:
         """Make the folders; those with secrets only for their owner."""
-        for folder in (self.logs, self.chain_state.parent, self.artifacts, self.flower, self.evaluations):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.marker.write_text("The folder of a local run of Collegium; the next run removes it.\n")
+        for folder in (self.chain_state.parent, self.artifacts, self.flower, self.evaluations):
             folder.mkdir(parents=True, exist_ok=True)
-        for folder in (self.keys, self.tokens):
+        # Logs too: a daemon may say more than its author meant to.
+        for folder in (self.keys, self.tokens, self.logs):
             folder.mkdir(mode=0o700, exist_ok=True)
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eth_account import Account
 from rich.console import Console
 
+from contracts.accounts import Account
 from contracts.deployment import Deployment
 from contracts.task import TaskSpec
 from deploy.local import icd10, toy_data
@@ -291,13 +291,14 @@ class MainJob:
 
     # --- small helps --------------------------------------------------------------------------------
 
-    def _collegium(self, *arguments: str) -> Any:
+    def _collegium(self, *arguments: str, secret_output: bool = False) -> Any:
         """What a ``collegium`` command answers under ``data``, run with the orchestrator's settings."""
         envelope = self._commands.run_json(
             "collegium-" + arguments[0],
             [BIN / "collegium", *arguments, "--json"],
             timeout_s=COMMAND_TIMEOUT_S,
             environment=orchestrator_environment(self._layout, self._ports),
+            secret_output=secret_output,
         )
         return envelope["data"]
 
@@ -314,7 +315,8 @@ class MainJob:
 
     def _say_where_the_dashboard_is(self) -> None:
         token_file = self._layout.tokens / "reader"
-        link = self._collegium("dashboard-link", "--token-file", str(token_file))["url"]
+        # Whoever has the link can sign in.
+        link = self._collegium("dashboard-link", "--token-file", str(token_file), secret_output=True)["url"]
         self._console.print(f"dashboard: {link}", soft_wrap=True)
         self._console.print(
             f"  (it signs in once; later: {self._ports.orchestrator_url} with the token in {token_file})",

@@ -8,6 +8,7 @@ with a place in the consortium would.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from contracts.manifest import FloatArray, adapter_digest
 from contracts.parent import adapter_of
 from contracts.task import TaskSpec
 from deploy.local.layout import write_json
+from tier_local.processes import follow_parent
 
 SCALE = -5.0
 CLAIMED_HARM_NATS = 8.0
@@ -29,7 +31,11 @@ def main() -> int:
     if arguments.command == "evaluate":
         _claim_harm(arguments)
         return 0
-    done = subprocess.run([sys.executable, "-m", "tier_local", *sys.argv[1:]], check=False)
+    if arguments.exit_with_parent is not None:
+        follow_parent(arguments.exit_with_parent)
+    # The last of equal options counts: the inner job follows this process, as this one follows the node.
+    command = [*sys.argv[1:], "--exit-with-parent", str(os.getpid())]
+    done = subprocess.run([sys.executable, "-m", "tier_local", *command], check=False)
     if done.returncode == 0:
         _flip_and_scale(arguments)
     return done.returncode
@@ -84,7 +90,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--candidate", action="append", default=[])
     parser.add_argument("--deadline-unix-s")
-    parser.add_argument("--exit-with-parent", action="store_true")
+    parser.add_argument("--exit-with-parent", type=int)
     return parser.parse_args()
 
 

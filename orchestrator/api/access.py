@@ -1,9 +1,11 @@
 """Who may call what: bearer tokens with roles."""
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from orchestrator.domain.errors import NotAllowed, Unauthenticated
@@ -23,16 +25,36 @@ def services(request: Request) -> Services:
 ServicesOfApp = Annotated[Services, Depends(services)]
 
 
-def _principal(
-    all_services: ServicesOfApp,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Principal:
+class TokenFirst(APIRoute):
+    """A route that looks at the token before the body: a stranger's body is not parsed."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, behind the token."""
+        handle = super().get_route_handler()
+
+        async def handle_behind_token(request: Request) -> Response:
+            credentials = await _bearer(request)
+            request.state.principal = await run_in_threadpool(_authenticate, services(request), credentials)
+            return await handle(request)
+
+        return handle_behind_token
+
+
+def _authenticate(all_services: Services, credentials: HTTPAuthorizationCredentials | None) -> Principal:
     if credentials is None:
         raise Unauthenticated("a bearer token is needed: Authorization: Bearer …")
     principal = all_services.tokens.authenticate(credentials.credentials)
     if principal is None:
         raise Unauthenticated("the token is not known or has expired")
     return principal
+
+
+async def _principal(
+    request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Principal:
+    """Who asks; only routes that are ``TokenFirst`` know. The bearer is there for the API's description."""
+    found: Principal = request.state.principal
+    return found
 
 
 def _allow(*roles: Role) -> Callable[[Principal], Principal]:

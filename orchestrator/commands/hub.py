@@ -67,8 +67,7 @@ def deploy_contracts(
     as_json: JsonOption = False,
 ) -> Answer:
     """Deploy the contracts; the council's account pays and owns them (COLLEGIUM_COUNCIL_KEY_FILE)."""
-    from eth_account import Account
-
+    from contracts.accounts import Account
     from orchestrator.adapters.chain.deploy import deploy
     from orchestrator.adapters.chain.keys import read_key
     from orchestrator.domain.chain import ChainError

@@ -209,8 +209,9 @@ class ProjectionRepository(Protocol):
     def digest_is_public(self, digest: str) -> bool:
         """Whether the chain names the digest in a way that makes its artifact readable by all.
 
-        A task's spec or genesis, a proposal or its report once the round's proposal phase is over, or an
-        aggregate.
+        A task's spec or genesis, which the council names. What nodes name: a proposal or its report once
+        the round's proposal phase is over, or an aggregate; but no adapter that is a proposal in a round
+        whose proposal phase is not over, because a node could name it elsewhere to read it early.
         """
 
 

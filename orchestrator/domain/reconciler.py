@@ -36,6 +36,9 @@ class Situation:
     pool_ordered: int
     """Base units that the admin ordered for the pool; 0 for a task made elsewhere."""
     fund_key: str
+    is_funded: bool
+    """Whether our payment into the pool is on chain. Pool and rounds do not tell: anybody may pay into a
+    task, and anybody may request its rounds."""
     run: RunRecord | None
 
 
@@ -63,7 +66,7 @@ def next_actions(situation: Situation, now_unix_s: int) -> tuple[Action, ...]:
     """What to do now; asking again before anything changed gives the same actions, and the same keys."""
     task, open_round = situation.task, situation.open_round
     actions: list[Action] = []
-    if situation.pool_ordered > 0 and task.rounds_requested == 0 and task.pool == 0:
+    if situation.pool_ordered > 0 and not situation.is_funded:
         actions.append(Send(situation.fund_key, FundTask(task.task, situation.pool_ordered)))
     if open_round is None:
         if not actions and _can_request(situation):

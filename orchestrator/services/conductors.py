@@ -12,6 +12,10 @@ from dataclasses import dataclass, field, replace
 from orchestrator.domain.ports import Clock, FlowerError, FlowerRunRecord, FlowerRuns, Records
 from orchestrator.domain.projection import Announcement
 
+LOST_AFTER_S = 30
+"""A submission that nobody has finished for so long is lost: Flower's command takes seconds. Before that, it
+may be another worker's."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,8 +48,10 @@ class Conductors:
             if run.id in self._busy:
                 continue
             if run.run_id is None:
-                # Nobody is at it: the worker was killed, or could not record what came of it.
-                self._save(replace(run, status="lost", error="the worker stopped while it submitted"))
+                # Not this worker's. When the one that was at it is dead, or could not record what came of
+                # it, nobody ever finishes it.
+                if now_unix_s >= run.changed_unix_s + LOST_AFTER_S:
+                    self._save(replace(run, status="lost", error="the worker stopped while it submitted"))
             elif now_unix_s >= self._asked_unix_s.get(run.id, run.changed_unix_s) + self.follow_every_s:
                 self._asked_unix_s[run.id] = now_unix_s
                 self._busy[run.id] = self._thread.submit(self._ask, run)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from orchestrator.domain.chain import (
     Block,
@@ -21,6 +21,9 @@ from orchestrator.domain.ports import Clock, Lanes, ProjectionRepository, Record
 from orchestrator.domain.projection import Announcement, Ledger, step
 
 _BATCH_BLOCKS = 500
+RESTORED_AFTER_S = 60
+"""A head that stays so long below what is indexed is a chain that was restored to an earlier height. Before
+that, it is one of several nodes behind an address that lags."""
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class _Batch:
     last: Block
 
 
-@dataclass(frozen=True)
+@dataclass
 class Indexer:
     """Keeps the projection at the chain's head; ``first_block`` is the deployment's."""
 
@@ -43,6 +46,7 @@ class Indexer:
     lanes: Lanes
     clock: Clock
     first_block: int
+    _lower_since_unix_s: int | None = field(default=None, init=False)
 
     def run_once(self) -> bool:
         """Read what is new; whether anything was.
@@ -56,19 +60,32 @@ class Indexer:
         if last is None:
             if head.number < self.first_block:
                 return False
-        elif last.hash == head.hash:
-            return False
-        elif self._has_left_the_chain(last, head):
+        elif head.number < last.number:
+            if not self._stays_lower(last, head):
+                return False
             self._rebuild(head)
             return True
+        elif last.hash == head.hash:
+            self._lower_since_unix_s = None
+            return False
+        elif self._has_left_the_chain(last):
+            self._rebuild(head)
+            return True
+        self._lower_since_unix_s = None
         for batch in self._read(last, head):
             self._apply(batch, last)
             last = batch.last
         return True
 
-    def _has_left_the_chain(self, last: Block, head: Block) -> bool:
-        if head.number <= last.number:
-            return True
+    def _stays_lower(self, last: Block, head: Block) -> bool:
+        """Whether the head has been below ``last`` for long, counted from when this was first seen."""
+        now_unix_s = self.clock.now_unix_s()
+        if self._lower_since_unix_s is None:
+            self._lower_since_unix_s = now_unix_s
+            logger.warning("the chain's head is %d, below block %d: waiting", head.number, last.number)
+        return now_unix_s >= self._lower_since_unix_s + RESTORED_AFTER_S
+
+    def _has_left_the_chain(self, last: Block) -> bool:
         return self.reader.block(last.number).hash != last.hash
 
     def _read(self, parent: Block | None, head: Block) -> Iterator[_Batch]:
@@ -108,6 +125,7 @@ class Indexer:
 
     def _rebuild(self, head: Block) -> None:
         """Forget the projection and read the chain from the deployment on, in one transaction."""
+        self._lower_since_unix_s = None
         logger.warning(
             "the chain was reorganised: building the projection again from block %d", self.first_block
         )

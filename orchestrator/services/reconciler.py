@@ -68,6 +68,7 @@ def _wanted(unit: Unit, due: dict[int, bool], now_unix_s: int, conducts: bool) -
 def _situation(unit: Unit, task: TaskState, nodes: dict[str, NodeState], is_due: bool) -> Situation:
     order = order_of(unit, task)
     open_round = unit.projection.round(task.task, task.rounds_requested) if task.has_open_round else None
+    funding = unit.outbox.by_key(fund_key(task.config.spec_digest))
     return Situation(
         task=task,
         open_round=open_round,
@@ -75,6 +76,7 @@ def _situation(unit: Unit, task: TaskState, nodes: dict[str, NodeState], is_due:
         is_due=is_due,
         pool_ordered=0 if order is None else order.pool,
         fund_key=fund_key(task.config.spec_digest),
+        is_funded=funding is not None and funding.status is IntentStatus.MINED,
         run=None if open_round is None else _run_record(unit, task.task, open_round.round),
     )
 

@@ -49,6 +49,11 @@ class TaskService:
             raise WrongTerms(
                 f"the spec's genesis adapter is {spec.genesis_digest}, not {config.genesis_digest}"
             )
+        if config.proposers < (least := spec.aggregation.least_contributions):
+            raise WrongTerms(
+                f"the spec's rule {spec.aggregation.rule} needs {least} contributions, "
+                f"a round has {config.proposers} proposers"
+            )
         check_stored_adapter(self.artifacts, spec.manifest, config.genesis_digest)
         now_unix_s = self.clock.now_unix_s()
         order = TaskOrder(config.spec_digest, name, f"create_task:{config.spec_digest}", pool, now_unix_s)

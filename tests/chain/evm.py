@@ -20,8 +20,12 @@ from contracts import abi
 CHAIN_ID = 1
 """pyrevm's own."""
 COUNCIL = "0x00000000000000000000000000000000C0000001"
+SECOND_FUNDER = "0x00000000000000000000000000000000C0000004"
 YES_SIGNER = "0x00000000000000000000000000000000C0000002"
 ANY_SIGNATURE = bytes(65)
+UNBONDING_SECONDS = 1_000
+APPEAL_SECONDS = 200
+MOST_ABSENCES = 2
 # Returns the four bytes of isValidSignature, left-aligned in a word.
 _YES_CODE = bytes.fromhex("7f1626ba7e" + "00" * 28 + "60005260206000f3")
 _GAS = 30_000_000
@@ -55,6 +59,7 @@ class EvmContract:
         self._chain = chain
         self.address = address
         self._functions = {e["name"]: e for e in abi.load(name).abi if e["type"] == "function"}
+        self._answers: dict[tuple[str, bytes], Any] = {}
 
     def call(self, function: str, *arguments: object, caller: str = COUNCIL) -> Any:
         """Call a function; what it changes stays.
@@ -62,17 +67,30 @@ class EvmContract:
         Raises:
             Reverted: the contract refused.
         """
-        entry = self._functions[function]
-        data = bytes(function_abi_to_4byte_selector(entry)) + encode(get_abi_input_types(entry), arguments)
-        result = self._chain.message_call(caller, self.address, data)
-        outputs = entry["outputs"]
-        if not outputs:
+        result = self._chain.message_call(caller, self.address, self.encoded(function, *arguments))
+        if not self._functions[function]["outputs"]:
             return None
-        values = [
-            _named(value, output)
-            for value, output in zip(decode(get_abi_output_types(entry), result), outputs, strict=True)
-        ]
-        return values[0] if len(values) == 1 else tuple(values)
+        return self._decoded(function, result)
+
+    def encoded(self, function: str, *arguments: object) -> bytes:
+        """The call data of a function."""
+        entry = self._functions[function]
+        return bytes(function_abi_to_4byte_selector(entry)) + encode(get_abi_input_types(entry), arguments)
+
+    def _decoded(self, function: str, result: bytes) -> Any:
+        # Most views answer the same again and again.
+        known = self._answers.get((function, result))
+        if known is None:
+            entry = self._functions[function]
+            values = [
+                _named(value, output)
+                for value, output in zip(
+                    decode(get_abi_output_types(entry), result), entry["outputs"], strict=True
+                )
+            ]
+            known = values[0] if len(values) == 1 else tuple(values)
+            self._answers[function, result] = known
+        return known
 
 
 class EvmChain:
@@ -84,30 +102,38 @@ class EvmChain:
         self.time_unix_s = 1_800_000_000
         self._set_block()
         self._evm.set_balance(COUNCIL, 10**24)
-        self._evm.insert_account_info(YES_SIGNER, pyrevm.AccountInfo(code=_YES_CODE))
+        self.say_yes(YES_SIGNER)
         self._deployed = 0
         self._selectors = _error_names()
         token = self._deploy(abi.load("TestToken"), COUNCIL)
         randomness = self._deploy(abi.load("BlockhashRandomness"))
         settlement = self._deploy(abi.load("Settlement"))
-        registry = self._deploy(abi.load("Registry"), token, COUNCIL)
-        rounds_to_be = str(get_create_address(COUNCIL, Nonce(self._deployed + 1)))
+        rounds_to_be = str(get_create_address(COUNCIL, Nonce(self._deployed + 2)))
+        terms = (UNBONDING_SECONDS, APPEAL_SECONDS, MOST_ABSENCES)
+        registry = self._deploy(abi.load("Registry"), token, COUNCIL, rounds_to_be, *terms)
         tasks = self._deploy(abi.load("Tasks"), token, COUNCIL, rounds_to_be)
         linked = abi.load("Rounds").link({"Settlement": settlement})
         rounds = self._deploy(linked, registry, tasks, randomness)
+        lens = self._deploy(abi.load("Lens"), rounds)
         self.token = EvmContract(self, "TestToken", token)
         self.registry = EvmContract(self, "Registry", registry)
         self.tasks = EvmContract(self, "Tasks", tasks)
         self.rounds = EvmContract(self, "Rounds", rounds)
-        self.token.call("mint", COUNCIL, minted)
-        self.token.call("approve", tasks, minted)
-        self.token.call("approve", registry, minted)
+        self.lens = EvmContract(self, "Lens", lens)
+        for payer in (COUNCIL, SECOND_FUNDER):
+            self.token.call("mint", payer, minted)
+            self.token.call("approve", tasks, minted, caller=payer)
+            self.token.call("approve", registry, minted, caller=payer)
 
     def mine(self, blocks: int = 1, *, seconds: int = 1) -> None:
         """Move on by some blocks, and in time."""
         self.block += blocks
         self.time_unix_s += seconds
         self._set_block()
+
+    def say_yes(self, account: str) -> None:
+        """Make an account a contract that accepts any signature."""
+        self._evm.insert_account_info(account, pyrevm.AccountInfo(code=_YES_CODE))
 
     def block_hash(self, number: int) -> str:
         """The hash that this chain gives for a height."""

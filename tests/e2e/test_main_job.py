@@ -94,7 +94,8 @@ def test_a_round_is_final_verified_and_paid(
     assert rounds[0]["parent"] == spec.genesis_digest
     assert report["verified"] is True
     assert "alone" not in report["accuracy"]
-    # That the model got better is what Final means: without voters who attest it, a round is rejected.
+    # Final says that the voters' median improvement by the aggregate is not below 0; how much one tiny round
+    # adds on the test set is nobody's promise.
     assert len(report["accuracy"]["rounds"]) == 1
 
     # What is lost to rounding, and closeness that no voter earned, goes back to the pool.

@@ -168,6 +168,12 @@ class ChainDouble:
         self._pool.clear()
         self.mine(depth + 1)
 
+    def restore(self, depth: int) -> None:
+        """Go back to an earlier height, as a chain from a backup does."""
+        del self._blocks[-depth:]
+        self._fork += 1
+        self._pool.clear()
+
     def forget_pool(self) -> None:
         """Lose the transactions that wait, as a node that restarts does."""
         self._pool.clear()

@@ -204,7 +204,7 @@ def test_a_job_ends_with_its_parent_if_asked(endless: LocalWorld, tmp_path: Path
     name, _, value = mark.partition("=")
     out = tmp_path / "out"
     command = ["-m", "tier_local", *endless.job("train", out, "--exit-with-parent")]
-    script = f"import subprocess, sys; subprocess.run([sys.executable, *{command!r}])"
+    script = f"import os, subprocess, sys; subprocess.run([sys.executable, *{command!r}, str(os.getpid())])"
     parent = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {name: value})
 
     def members() -> list[int]:

@@ -27,7 +27,8 @@ SUPERVISOR = f"""
 import os, sys, time
 from pathlib import Path
 from tier_local.processes import ProcessTree
-tree = ProcessTree.guard(exit_with_parent="exit" in sys.argv, scratch_folder=Path(sys.argv[1]))
+parent = os.getppid() if "exit" in sys.argv else None
+tree = ProcessTree.guard(exit_with_parent=parent, scratch_folder=Path(sys.argv[1]))
 for _ in range(2):
     tree.start([sys.executable, "-c", {DAEMON!r}], start_new_session=True)
 while len(tree.members()) < 4:
@@ -36,11 +37,41 @@ print(tree.identity, os.getpid(), flush=True)
 time.sleep(600)
 """
 
-# A parent that starts a supervisor and waits to be killed.
-PARENT = f"""
-import subprocess, sys
-subprocess.run([sys.executable, "-c", {SUPERVISOR!r}, *sys.argv[1:]])
+# A supervisor that says its id, and asks for a tree only when its parent is dead.
+LATE_SUPERVISOR = """
+import os, pathlib, sys, time
+parent = os.getppid()
+print("-", os.getpid(), flush=True)
+while os.getppid() == parent:
+    time.sleep(0.01)
+from tier_local.processes import ParentGone, ProcessTree
+try:
+    ProcessTree.guard(exit_with_parent=parent)
+except ParentGone as gone:
+    pathlib.Path(sys.argv[1], "said").write_text(str(gone))
 """
+
+# The real command, whose imports never end; it says its id when they begin.
+IMPORTING_COMMAND = """
+import os, runpy, sys, time
+
+class Endless:
+    def find_spec(name, path=None, target=None):
+        if name == "tier_local.cli":
+            print("-", os.getpid(), flush=True)
+            time.sleep(600)
+
+sys.meta_path.insert(0, Endless)
+sys.argv = ["tier_local", "train", "--exit-with-parent", str(os.getppid())]
+runpy.run_module("tier_local", run_name="__main__", alter_sys=True)
+"""
+
+# A parent that starts a supervisor and waits to be killed.
+PARENT_OF = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", {!r}, *sys.argv[1:]])
+"""
+PARENT = PARENT_OF.format(SUPERVISOR)
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
@@ -144,6 +175,32 @@ def test_the_parents_death_ends_the_tree_if_asked(scratch: Path, exits: bool) ->
         assert len(marked(identity)) == 4
         os.kill(supervisor, signal.SIGKILL)
         wait_until(lambda: not marked(identity), "the guardian of the killed supervisor ended the tree")
+
+
+def test_a_parent_that_died_before_the_tree_was_asked_for_is_noticed(scratch: Path) -> None:
+    parent, _, supervisor = start_and_read_identity(PARENT_OF.format(LATE_SUPERVISOR), str(scratch))
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not runs(supervisor), "the supervisor has ended")
+    assert (scratch / "said").read_text() == f"the process {parent.pid} that asked for this one is gone"
+
+
+def test_the_command_follows_its_parent_while_it_imports() -> None:
+    parent, _, command = start_and_read_identity(PARENT_OF.format(IMPORTING_COMMAND))
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not runs(command), "the command has ended")
+
+
+@pytest.mark.parametrize("pid", [os.getpid(), 1, (1 << 22) - 1, 1 << 40, 0, -1])
+def test_only_the_parent_itself_is_followed(pid: int) -> None:
+    script = f"from tier_local.processes import ProcessTree; ProcessTree.guard(exit_with_parent={pid})"
+    # Started by a process between, so that even this test's own id is not the parent's.
+    between = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {script!r}])"
+    done = subprocess.run(
+        [sys.executable, "-c", between], capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=True
+    )
+    assert "ParentGone" in done.stderr
 
 
 def test_an_outer_tree_ends_an_inner_one_with_its_supervisor(scratch: Path) -> None:

@@ -3,7 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import httpx
 import pytest
 import uvicorn
 
-from contracts.digests import sha256_digest
+from contracts.aggregation.spec import TrimmedMean
+from contracts.digests import ZERO_DIGEST, sha256_digest
+from contracts.phase import Phase
 from orchestrator.api.limits import BODY_LIMIT_BYTES
+from orchestrator.domain.state import AttestationState, ProposalState
 from orchestrator.services.tokens import TokenService
 from tests.integration.orchestrator_double_rig import ARTIFACT_LIMIT_BYTES, DOMAIN, Rig
 from tests.integration.orchestrator_rig import (
@@ -66,7 +70,7 @@ def test_roles(rig: Rig) -> None:
     message_paths = [
         f"/v1/tasks/1/rounds/1/{kind}" for kind in ("proposals", "commits", "reveals", "attestations")
     ]
-    for path in [*message_paths, "/v1/tasks/1/approvals", "/v1/nodes", "/v1/tasks"]:
+    for path in [*message_paths, "/v1/nodes", "/v1/tasks"]:
         response = rig.reader.post(path, json={})
         assert (response.status_code, response.json()["code"]) == (403, "not_allowed"), path
     for path in ("/v1/nodes", "/v1/tasks", "/v1/tasks/1/rounds/0/evaluations"):
@@ -74,6 +78,23 @@ def test_roles(rig: Rig) -> None:
     assert rig.reader.put(f"/v1/artifacts/{sha256_digest(b'x')}", content=b"x").status_code == 403
     for client in (rig.reader, rig.conductor, rig.admin):
         assert client.get("/v1/tasks").status_code == 200
+
+
+def test_a_network_hands_in_its_approval_with_a_readers_token(rig: Rig) -> None:
+    rig.admit_networks()
+    rig.order_task()
+    rig.turn_until(lambda: rig.chain.state.tasks)
+    rig.worker.run_once()
+    path, until_unix_s = "/v1/tasks/1/approvals", rig.clock.unix_s + 100
+    body = NETWORKS[0].approval(DOMAIN, 1, task_spec().digest, until_unix_s)
+    assert rig.anonymous.post(path, json=body).status_code == 401
+    forged = body | {
+        "signature": NETWORKS[1].approval(DOMAIN, 1, task_spec().digest, until_unix_s)["signature"]
+    }
+    assert rig.reader.post(path, json=forged).status_code == 422
+    assert rig.reader.post(path, json=body).status_code == 202
+    approved = rig.turn_until(lambda: rig.get("/v1/tasks/1")["approved"])
+    assert approved == [NETWORKS[0].address]
 
 
 def test_expired_and_revoked_tokens(rig: Rig) -> None:
@@ -209,6 +230,44 @@ def test_a_reader_gets_an_adapter_only_when_its_proposal_phase_is_over(rig: Rig)
     assert rig.reader.get(f"/v1/artifacts/{never_named}").status_code == 403
 
 
+NAMED_ELSEWHERE: dict[str, Callable[[str], dict[str, Any]]] = {
+    "a proposal": lambda digest: {
+        "phase": Phase.COMMITTING,
+        "proposals": (ProposalState(NETWORKS[3].address, digest, ZERO_DIGEST),),
+    },
+    "a report": lambda digest: {
+        "phase": Phase.COMMITTING,
+        "proposals": (ProposalState(NETWORKS[3].address, ZERO_DIGEST, digest),),
+    },
+    "an attestation": lambda digest: {
+        "phase": Phase.ATTESTING,
+        "attestations": (AttestationState(NETWORKS[3].address, digest, 0),),
+    },
+    "an aggregate": lambda digest: {"phase": Phase.FINAL, "aggregate_digest": digest},
+}
+
+
+@pytest.mark.parametrize("name", NAMED_ELSEWHERE)
+def test_another_tasks_node_cannot_make_a_proposal_public_early(rig: Rig, name: str) -> None:
+    rig.start_task()
+    state = rig.round_in("training")
+    first = BY_ADDRESS[state["proposers"][0]]
+    path = f"/v1/artifacts/{rig.put(first.adapter(1))}"
+    rig.post("/v1/tasks/1/rounds/1/proposals", first.proposal(DOMAIN, state))
+    rig.turn()
+    with rig.records.write() as unit:
+        task, open_round = unit.projection.task(1), unit.projection.round(1, 1)
+        assert task is not None
+        assert open_round is not None
+        changes = NAMED_ELSEWHERE[name](open_round.proposals[0].adapter_digest)
+        unit.projection.save_task(replace(task, task=2))
+        unit.projection.save_round(replace(open_round, **{"task": 2, "proposals": (), **changes}))
+    assert rig.reader.get(path).json()["code"] == "not_public_yet"
+    with rig.records.write() as unit:
+        unit.projection.save_round(replace(open_round, phase=Phase.COMMITTING))
+    assert rig.reader.get(path).status_code == 200
+
+
 # --- nodes and orders
 
 
@@ -264,6 +323,10 @@ def test_wrong_orders(rig: Rig) -> None:
     assert code(order(config=terms_of(spec, min_proposals=4))) == "wrong_terms"
     assert code(order(config=terms_of(spec, attestation_quorum_bps=4_999))) == "wrong_terms"
     assert code(order(config=terms_of(spec) | {"genesis_digest": sha256_digest(b"x")})) == "wrong_terms"
+    robust = spec.model_copy(update={"aggregation": TrimmedMean(rule="trimmed_mean", trim=2)})
+    rig.put(robust.canonical_bytes())
+    too_few = order(spec_digest=robust.digest, config=terms_of(robust))
+    assert code(too_few) == "wrong_terms"
     pretty = json.dumps(json.loads(spec.canonical_bytes()), indent=1).encode()
     body = order(spec_digest=rig.put(pretty))
     body["config"]["spec_digest"] = body["spec_digest"]

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.domain.chain import ChainError, Proposed, RoundRequested, TaskCreated
 from orchestrator.domain.outbox import IntentStatus
-from orchestrator.services.indexer import Indexer
+from orchestrator.services.indexer import RESTORED_AFTER_S, Indexer
 from tests.integration.orchestrator_double_rig import DOMAIN, Rig
 from tests.integration.orchestrator_rig import BY_ADDRESS
 
@@ -130,6 +130,55 @@ def test_a_chain_that_moves_while_it_is_read_changes_nothing(rig: Rig) -> None:
     rig.chain.block = honest  # type: ignore[method-assign]
     rig.worker.indexer.run_once()
     assert projection(rig) != before
+
+
+def reorganisations(rig: Rig) -> int:
+    with rig.records.read() as unit:
+        return sum(each.announcement.kind == "chain.reorganised" for each in unit.stream.newest(1000))
+
+
+def test_a_head_that_lags_is_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.admit_networks()
+    rig.chain.mine(3)
+    indexer = rig.worker.indexer
+    indexer.run_once()
+    before = projection(rig)
+    lagging = rig.chain.block(rig.chain.head().number - 2)
+    for _ in range(3):
+        # The head comes back in between, so that the waits do not add up.
+        with monkeypatch.context() as patch:
+            patch.setattr(rig.chain, "head", lambda: lagging)
+            assert indexer.run_once() is False
+            rig.clock.unix_s += RESTORED_AFTER_S - 1
+            assert indexer.run_once() is False
+        assert indexer.run_once() is False
+    assert projection(rig) == before
+    rig.chain.mine()
+    assert indexer.run_once() is True
+    assert reorganisations(rig) == 0
+
+
+def test_a_chain_restored_to_an_earlier_height_is_read_again(rig: Rig, tmp_path: Path) -> None:
+    rig.admit_networks()
+    indexer = rig.worker.indexer
+    indexer.run_once()
+    rig.chain.restore(2)
+    assert indexer.run_once() is False
+    rig.clock.unix_s += RESTORED_AFTER_S
+    assert indexer.run_once() is True
+    assert reorganisations(rig) == 1
+    assert projection(rig) == projection_from_scratch(rig, tmp_path / "fresh")
+
+
+def test_a_restored_chain_that_grows_past_its_old_height_is_noticed_at_once(rig: Rig) -> None:
+    rig.admit_networks()
+    indexer = rig.worker.indexer
+    indexer.run_once()
+    rig.chain.restore(2)
+    assert indexer.run_once() is False
+    rig.chain.mine(2)
+    assert indexer.run_once() is True
+    assert reorganisations(rig) == 1
 
 
 def test_two_indexers_do_not_apply_the_same_blocks_twice(rig: Rig) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain import chain
+from orchestrator.services.conductors import LOST_AFTER_S
 from tests.integration.orchestrator_double_rig import Rig
 from tests.integration.orchestrator_rig import NETWORKS, POOL
 
@@ -94,6 +95,22 @@ def test_a_worker_that_was_killed_while_it_submitted_submits_again(rig: Rig) -> 
     rig.turn_until(lambda: rig.flower.submitted == [(1, 1)])
     with rig.records.read() as unit:
         assert unit.flower_runs.of_round(1, 1)[0].status == "lost"
+
+
+def test_two_workers_do_not_call_each_others_submissions_lost(rig: Rig) -> None:
+    other = rig.new_worker().conductors
+    assert other is not None
+    with rig.records.write() as unit:
+        unit.flower_runs.add(1, 1, rig.clock.unix_s)
+    rig.clock.unix_s += LOST_AFTER_S - 1
+    other.follow()
+    with rig.records.read() as unit:
+        assert unit.flower_runs.of_round(1, 1)[0].status == "submitting"
+    rig.clock.unix_s += 1
+    other.follow()
+    with rig.records.read() as unit:
+        assert unit.flower_runs.of_round(1, 1)[0].status == "lost"
+    other.close()
 
 
 def test_a_task_made_by_others_gets_no_pool_from_this_hub(rig: Rig) -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from orchestrator.domain.chain import Block
 from orchestrator.worker import Worker
 from tests.integration.orchestrator_double_rig import Rig
+from tests.integration.orchestrator_rig import POOL
 
 DEADLINE_S = 60.0
 
@@ -86,6 +88,23 @@ def test_it_outlives_what_nobody_foresaw(
         eventually(lambda: "surprise" in caplog.text)
         monkeypatch.setattr(rig.chain, "head", honest)
         eventually(lambda: indexed(rig) == 1)
+
+
+@pytest.mark.parametrize("outsider", [{"rounds_requested": 1, "rounds_closed": 1}, {"pool": 1}])
+def test_a_task_is_funded_whatever_an_outsider_did_before(rig: Rig, outsider: dict[str, int]) -> None:
+    rig.order_task()
+    rig.worker.run_once()
+    rig.chain.mine()
+    rig.worker.indexer.run_once()
+    with rig.records.write() as unit:
+        (task,) = unit.projection.tasks()
+        unit.projection.save_task(replace(task, **outsider))  # type: ignore[arg-type]
+    rig.worker.run_once()
+    rig.chain.mine()
+    assert rig.chain.state.tasks[1].pool == POOL
+    for _ in range(3):
+        rig.turn()
+    assert rig.chain.state.tasks[1].pool == POOL
 
 
 def test_it_waits_for_a_database_that_is_locked(rig: Rig) -> None:

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from contracts.digests import sha256_digest
-from contracts.verify.artifact_source import ArtifactSource, FolderSource, HttpSource, open_source
+from contracts.verify.artifact_source import (
+    MAPPED_FROM_BYTES,
+    ArtifactSource,
+    FolderSource,
+    HttpSource,
+    open_source,
+)
 from contracts.verify.errors import ArtifactSourceFailed
 
 DATA = b"an artifact of some bytes"
@@ -71,6 +77,18 @@ def test_what_is_missing_is_none(source: ArtifactSource) -> None:
 
 def test_no_more_than_one_byte_too_many_is_read(source: ArtifactSource) -> None:
     assert source.read(DIGEST, most_bytes=4) == DATA[:5]
+
+
+def test_a_large_file_of_a_folder_is_mapped_and_read_only(tmp_path: Path) -> None:
+    data = b"adapter!" * (MAPPED_FROM_BYTES // 8)
+    digest = sha256_digest(data)
+    (tmp_path / digest[2:4]).mkdir()
+    (tmp_path / digest[2:4] / digest[2:]).write_bytes(data)
+    found = FolderSource(tmp_path).read(digest, most_bytes=len(data))
+    assert isinstance(found, memoryview)
+    assert found.readonly
+    assert sha256_digest(found) == digest
+    assert FolderSource(tmp_path).read(digest, most_bytes=7) == data[:8]
 
 
 def test_a_refusal_and_a_dead_address_are_failures_and_not_missing_artifacts() -> None:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from contracts.aggregation import Contribution, aggregate
 from contracts.aggregation.outer_optimiser import new_momentum, step
-from contracts.aggregation.reductions import distances_from, halving_sum, squared_distances
+from contracts.aggregation.reductions import distances_from, halved, squared_distances
 from contracts.aggregation.sorting import comparators
 from contracts.aggregation.spec import AggregationRule, Momentum, Nesterov
 from contracts.manifest import FloatArray, Tensors
@@ -244,7 +244,8 @@ def test_the_tree_is_the_one_that_is_described(values: list[float]) -> None:
         first, second = layer[:half], layer[half:]
         waiting = first[len(second) :]
         layer = [a + b for a, b in zip(first, second, strict=False)] + waiting
-    assert halving_sum(np.array(values)) == layer[0]
+    assert halved(np.array(values))[0] == layer[0]
+    assert halved(halved(np.array(values), 8).copy())[0] == layer[0]
     assert math.isclose(layer[0], math.fsum(values), rel_tol=1e-9, abs_tol=1e-6)
 
 

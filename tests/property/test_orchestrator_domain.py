@@ -325,6 +325,7 @@ def situations(draw: st.DrawFn) -> Situation:
         is_due=has_open and draw(st.booleans()),
         pool_ordered=draw(st.integers(min_value=0, max_value=1)),
         fund_key="fund:x",
+        is_funded=draw(st.booleans()),
         run=draw(runs),
     )
 
@@ -344,11 +345,8 @@ def test_decisions(situation: Situation, now_unix_s: int) -> None:
         assert situation.open_round is None
         assert situation.task.rounds_requested < CONFIG.rounds
         assert situation.eligible_nodes >= CONFIG.voters
-        assert situation.pool_ordered == 0 or situation.task.pool > 0 or situation.task.rounds_requested > 0
-    if chain.FundTask in calls:
-        assert situation.task.pool == 0
-        assert situation.pool_ordered > 0
-        assert chain.RequestRound not in calls
+        assert situation.pool_ordered == 0 or situation.is_funded
+    assert (chain.FundTask in calls) == (situation.pool_ordered > 0 and not situation.is_funded)
     if starts:
         assert situation.open_round is not None
         assert situation.run is None or situation.run.ended

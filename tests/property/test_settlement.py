@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from contracts import settlement
 from contracts.messages import INVALID_SCORE, SCORE_LIMIT_MICRONATS, UNAVAILABLE_SCORE
-from contracts.settlement import Member, Outcome, ProposedAdapter, Role, Rules
+from contracts.phase import Phase
+from contracts.settlement import Attendance, Fault, Member, Outcome, ProposedAdapter, Role, Rules, Standing
 
 NODES = st.lists(
     st.integers(1, (1 << 160) - 1).map(lambda n: f"0x{n:040x}"), min_size=1, max_size=12, unique=True
@@ -41,6 +42,9 @@ def rounds(
         min_reveals=1,
         min_scorers=draw(st.integers(1, 3)),
         attestation_quorum_bps=5_000,
+        absent_bps=100,
+        unrevealed_bps=500,
+        invalid_bps=2_000,
         proposer_share_bps=draw(st.integers(0, 10_000)),
         acceptance_threshold_micronats=draw(st.integers(-1_000_000, 1_000_000)),
         closeness_range_micronats=draw(st.integers(0, 16_000_000)),
@@ -140,23 +144,26 @@ def test_a_network_cannot_move_its_own_or_its_sisters_median(
 # Rewards
 
 
-@given(rounds(), st.integers(0, 1 << 100), st.sampled_from(Outcome))
+@given(rounds(), st.integers(0, 1 << 100), st.sampled_from(Outcome), st.data())
 @settings(max_examples=200)
 def test_rewards_and_what_is_returned_are_the_whole_reward(
     played: tuple[Rules, tuple[ProposedAdapter, ...], tuple[Member, ...], dict[str, tuple[int, ...]]],
     reward: int,
     outcome: Outcome,
+    data: st.DataObject,
 ) -> None:
     rules, proposals, voters, scores = played
     tallies = settlement.tally(proposals, voters, scores, rules)
-    paid = settlement.rewards(reward, outcome, proposals, voters, scores, tallies, rules)
+    attested = {voter.node for voter in voters if data.draw(st.booleans())}
+    paid = settlement.rewards(reward, outcome, proposals, voters, scores, tallies, rules, attested=attested)
     amounts = dict(paid.amounts)
     assert sum(amounts.values()) + paid.returned == reward
     assert paid.returned >= 0
     assert all(amount > 0 for amount in amounts.values())
     assert list(amounts) == sorted(amounts, key=lambda node: int(node, 16))
     winners = {t.node for t in tallies if t.accepted} if outcome is Outcome.FINAL else set()
-    assert set(amounts) <= set(scores) | winners
+    earning = set(scores) & attested if outcome is Outcome.FINAL else set(scores)
+    assert set(amounts) <= earning | winners
     if outcome is not Outcome.FINAL:
         assert sum(amounts.values()) <= reward - reward * rules.proposer_share_bps // 10_000
 
@@ -168,19 +175,60 @@ def test_copying_an_adapter_earns_its_owners_no_more_together(
     reward: int, medians: list[int], copies: int
 ) -> None:
     """A network that admits sisters to propose its adapter again does not gain by it."""
-    rules = Rules(1, 16, 1, 1, 1, 1, 5_000, 10_000, -2_000, 0, 1)
+    rules = Rules(1, 16, 1, 1, 1, 1, 5_000, 10_000, 0, 0, 0, -2_000, 0, 1)
 
     def earned(times: int) -> int:
         proposals = [ProposedAdapter(f"0x{n:040x}", n, str(n)) for n in range(1, len(medians) + 1)]
         tallies = [
-            settlement.ProposalTally(p.node, True, True, m, False)
+            settlement.ProposalTally(p.node, Standing.ACCEPTED, m, False)
             for p, m in zip(proposals, medians, strict=True)
         ]
         for copy in range(times):
             node = f"0x{100 + copy:040x}"
             proposals.append(ProposedAdapter(node, 100 + copy, "1"))
-            tallies.append(settlement.ProposalTally(node, True, True, medians[0], False))
+            tallies.append(settlement.ProposalTally(node, Standing.ACCEPTED, medians[0], False))
         paid = settlement.rewards(reward, Outcome.FINAL, proposals, (), {}, tallies, rules)
         return sum(amount for node, amount in paid.amounts if int(node, 16) in {1, *range(100, 120)})
 
     assert earned(copies) <= earned(0)
+
+
+# Faults
+
+
+@given(rounds(), st.sampled_from([p for p in Phase if Phase.REQUESTED <= p <= Phase.ATTESTING]), st.data())
+def test_who_did_all_that_was_asked_has_no_fault_and_a_graver_fault_costs_no_less(
+    played: tuple[Rules, tuple[ProposedAdapter, ...], tuple[Member, ...], dict[str, tuple[int, ...]]],
+    last_phase: Phase,
+    data: st.DataObject,
+) -> None:
+    rules, proposals, voters, scores = played
+    tallies = settlement.tally(proposals, voters, scores, rules)
+    proposers = [Member(p.node, p.group, data.draw(st.integers(1, 1 << 80))) for p in proposals]
+    proposed = {p.node for p in proposers if data.draw(st.booleans())}
+    committed = set(scores) | {v.node for v in voters if data.draw(st.booleans())}
+    conducts = settlement.conducts(
+        last_phase=last_phase,
+        proposers=proposers,
+        voters=voters,
+        proposed=proposed,
+        committed=committed,
+        revealed=set(scores),
+        tallies=tallies,
+        rules=rules,
+    )
+    nodes = [conduct.node for conduct in conducts]
+    assert sorted(nodes) == sorted({member.node for member in (*proposers, *voters)})
+    stakes = {member.node: member.stake for member in (*voters, *proposers)}
+    proven = {tally.node for tally in tallies if tally.proven_invalid}
+    for conduct in conducts:
+        if last_phase is Phase.REQUESTED:
+            assert (conduct.attendance, conduct.fault) == (Attendance.NOT_ASKED, Fault.NONE)
+        silent = conduct.node in {p.node for p in proposers} - proposed
+        silent |= conduct.node in {v.node for v in voters} - set(scores)
+        if not silent and conduct.node not in proven:
+            assert conduct.fault is Fault.NONE
+        assert (conduct.fault is Fault.NONE) <= (conduct.slash == 0)
+        graver = [settlement.slash_of(fault, stakes[conduct.node], rules) for fault in sorted(Fault)]
+        assert graver == sorted(graver)
+        assert graver[-1] <= stakes[conduct.node]

@@ -123,11 +123,15 @@ class SimRound:
     reveals: dict[str, Reveal] = field(default_factory=dict)
     attestations: dict[str, Attestation] = field(default_factory=dict)
     refused: frozenset[str] = frozenset()
+    spec: TaskSpec = SPEC
     groups: dict[str, int] = field(default_factory=dict)
     parent_digest: str = adapter_digest(GENESIS)
-    artifacts: dict[str, bytes] = field(
-        default_factory=lambda: {adapter_digest(GENESIS): GENESIS, sha256_digest(SPEC_BYTES): SPEC_BYTES}
-    )
+    artifacts: dict[str, bytes] = field(default_factory=lambda: {adapter_digest(GENESIS): GENESIS})
+    medians_micronats: dict[str, int] = field(default_factory=dict)
+    """Medians of the proposals by node, as the tally leaves them; 0 where there is none."""
+
+    def __post_init__(self) -> None:
+        self.artifacts[self.spec.digest] = self.spec.canonical_bytes()
 
     @property
     def context(self) -> str:
@@ -174,6 +178,7 @@ class SimRound:
                     node,
                     self.proposals[node].adapter_digest,
                     self.phase >= Phase.ATTESTING and node in self.accepted(),
+                    self.medians_micronats.get(node, 0) if self.phase >= Phase.ATTESTING else 0,
                 )
                 for node in sorted(self.proposals, key=lambda node: int(node, 16))
             ),
@@ -181,7 +186,7 @@ class SimRound:
         )
 
     def task(self, task: int) -> TaskOnChain:
-        return TaskOnChain(spec_digest=sha256_digest(SPEC_BYTES), approved=frozenset(self.nodes))
+        return TaskOnChain(spec_digest=self.spec.digest, approved=frozenset(self.nodes))
 
     def node(self, address: str) -> NodeOnChain:
         group = self.groups.get(address, list(self.nodes).index(address) + 100)
@@ -217,6 +222,7 @@ class SimHub:
                     node=proposal.node,
                     adapter_digest=proposal.adapter_digest,
                     accepted=proposal.accepted if counted else None,
+                    median_improvement_micronats=proposal.median_micronats if counted else None,
                 )
                 for proposal in facts.proposals
             ),
@@ -231,7 +237,7 @@ class SimHub:
         )
 
     def spec_digest(self, task: int) -> str:
-        return sha256_digest(SPEC_BYTES)
+        return self.chain.spec.digest
 
     def signers(self) -> Mapping[str, str]:
         return self.chain.nodes
@@ -445,14 +451,21 @@ class ConductorKilled(BaseException):
 class Sim:
     """Nodes, chain, hub and the conductors that come and go."""
 
-    def __init__(self, folder: Path, nodes: int = 4, proposers: int = 3) -> None:
+    def __init__(
+        self, folder: Path, nodes: int = 4, proposers: int = 3, spec: TaskSpec = SPEC, **chain: Any
+    ) -> None:
         self.clock = SimClock()
         self.nodes = {
             node.address: node for node in (SimNode(i, folder / str(i), self.clock) for i in range(nodes))
         }
         addresses = tuple(self.nodes)
         self.chain = SimRound(
-            self.clock, {address: address for address in addresses}, addresses[:proposers], addresses
+            self.clock,
+            {address: address for address in addresses},
+            addresses[:proposers],
+            addresses,
+            spec=spec,
+            **chain,
         )
         self.hub = SimHub(self.chain)
         self.connections: dict[int, str] = {index + 1: address for index, address in enumerate(addresses)}

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from contracts.aggregation import Contribution, aggregate
 from contracts.aggregation.outer_optimiser import step
-from contracts.aggregation.spec import AggregationRule, Momentum
+from contracts.aggregation.spec import MAX_CONTRIBUTIONS, AggregationRule, Momentum
 from contracts.errors import (
     BrokenArithmetic,
     NotFinite,
@@ -19,6 +19,7 @@ from contracts.errors import (
     WrongShape,
 )
 from contracts.manifest import FloatArray, Tensors
+from contracts.messages import MAX_PROPOSERS
 
 RULES = TypeAdapter[AggregationRule](AggregationRule)
 ALL_RULES: dict[str, dict[str, Any]] = {
@@ -239,6 +240,10 @@ def test_memory_layout_does_not_matter(name: str) -> None:
     parent: Tensors = {"w": np.zeros((210, 220), dtype=np.float32)}
     rule = RULES.validate_python({"rule": name} | ALL_RULES[name])
     assert aggregate(rule, contributions, parent=parent)["w"].tobytes() == expected
+
+
+def test_the_bound_on_contributions_is_the_protocols() -> None:
+    assert MAX_CONTRIBUTIONS == MAX_PROPOSERS
 
 
 def test_flushed_subnormals_are_noticed() -> None:

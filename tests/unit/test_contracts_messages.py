@@ -19,15 +19,21 @@ from contracts.messages import (
     Attestation,
     Commit,
     Domain,
+    Exit,
+    Migration,
     Proposal,
+    Return,
     Reveal,
+    Revocation,
+    Rotation,
 )
 
 SOLIDITY = Path(__file__).parents[2] / "contracts" / "evm" / "src"
-SIGNED = (Approval, Proposal, Commit, Attestation)
+SIGNED = (Approval, Revocation, Rotation, Exit, Migration, Return, Proposal, Commit, Attestation)
 KEY = "0x" + "11" * 32
 SIGNER = str(Account.from_key(KEY).address)
 NODE = "0x00000000000000000000000000000000000000AA"
+OTHER = "0x00000000000000000000000000000000000000BB"
 DOMAIN = Domain(chain_id=31337, verifying_contract="0x5FC8d32690cc91D4c39d9d3abcBD16989F875707")
 CONTEXT = "0x" + "c0" * 16
 
@@ -40,6 +46,11 @@ MESSAGES: dict[str, Any] = {
     "Approval": Approval(
         node=NODE, task=1, spec_digest=digest(1), policy_digest=digest(2), nonce=0, expiry_unix_s=9
     ),
+    "Revocation": Revocation(node=NODE, task=1, nonce=3, expiry_unix_s=9),
+    "Rotation": Rotation(node=NODE, signer=OTHER, nonce=4, expiry_unix_s=9),
+    "Exit": Exit(node=NODE, amount=10**30, nonce=5, expiry_unix_s=9),
+    "Migration": Migration(node=NODE, successor=OTHER, nonce=6, expiry_unix_s=9),
+    "Return": Return(node=NODE, nonce=7, expiry_unix_s=9),
     "Proposal": Proposal(
         node=NODE,
         task=1,
@@ -117,7 +128,8 @@ def test_a_signature_binds_every_field_the_chain_and_the_contract(name: str) -> 
     message = MESSAGES[name]
     signature = message.sign(DOMAIN, KEY)
     message.require_signer(DOMAIN, signature, SIGNER.lower())
-    others = {"node": "0x00000000000000000000000000000000000000AB", "context": "0x" + "c1" * 16}
+    address = "0x00000000000000000000000000000000000000AB"
+    others = {"node": address, "signer": address, "successor": address, "context": "0x" + "c1" * 16}
     for field in type(message).model_fields:
         value = getattr(message, field)
         if isinstance(value, int):

@@ -7,14 +7,19 @@ import pytest
 from contracts import settlement
 from contracts.aggregation.spec import Krum, WeightedMean
 from contracts.messages import INVALID_SCORE, UNAVAILABLE_SCORE
+from contracts.phase import Phase
 from contracts.settlement import (
+    Attendance,
     AttestationResult,
     AttestedAggregate,
+    Conduct,
+    Fault,
     Member,
     Outcome,
     ProposalTally,
     ProposedAdapter,
     Rules,
+    Standing,
 )
 
 A, B, C, D = ("0x" + "00" * 19 + f"{n:02x}" for n in (1, 2, 3, 4))
@@ -26,6 +31,9 @@ RULES = Rules(
     min_reveals=1,
     min_scorers=1,
     attestation_quorum_bps=5_000,
+    absent_bps=100,
+    unrevealed_bps=500,
+    invalid_bps=2_000,
     proposer_share_bps=6_000,
     acceptance_threshold_micronats=-100,
     closeness_range_micronats=1_000,
@@ -166,7 +174,7 @@ def test_only_the_winning_digests_scores_count_and_zero_is_no_worse() -> None:
 
 def test_the_outcome_follows_the_quorums_in_their_order() -> None:
     rules = replace(RULES, min_proposals=2, min_reveals=2)
-    good = ProposalTally(A, accepted=True, has_median=True, median_micronats=1, proven_invalid=False)
+    good = ProposalTally(A, Standing.ACCEPTED, median_micronats=1, proven_invalid=False)
     carried = AttestationResult(digest="x", median_micronats=0)
 
     def outcome(
@@ -189,7 +197,7 @@ def test_the_outcome_follows_the_quorums_in_their_order() -> None:
 
     assert outcome(2, 2, 2, [good], carried) is Outcome.FINAL
     assert outcome(2, 2, 2, [good], NO_QUORUM) is Outcome.REJECTED
-    assert outcome(2, 2, 2, [replace(good, accepted=False)], carried) is Outcome.REJECTED
+    assert outcome(2, 2, 2, [replace(good, standing=Standing.REFUSED)], carried) is Outcome.REJECTED
     assert outcome(2, 2, 1, [], NO_QUORUM) is Outcome.ABORTED
     assert outcome(2, 1, 0, [], NO_QUORUM) is Outcome.ABORTED
     assert outcome(1, 0, 0, [], NO_QUORUM) is Outcome.ABORTED
@@ -201,7 +209,10 @@ def test_the_outcome_follows_the_quorums_in_their_order() -> None:
 
 def proposal_tally(node: str, median: int, *, accepted: bool = True) -> ProposalTally:
     return ProposalTally(
-        node, accepted=accepted, has_median=True, median_micronats=median, proven_invalid=False
+        node,
+        Standing.ACCEPTED if accepted else Standing.REFUSED,
+        median_micronats=median,
+        proven_invalid=False,
     )
 
 
@@ -261,7 +272,7 @@ def test_an_invalid_earns_the_range_only_where_two_thirds_agree() -> None:
 
 
 def test_closeness_is_the_mean_over_the_proposals_with_a_median() -> None:
-    no_median = ProposalTally(D, accepted=False, has_median=False, median_micronats=0, proven_invalid=False)
+    no_median = ProposalTally(D, Standing.UNSCORED, median_micronats=0, proven_invalid=False)
     one = voter_pay({B: (0, 0), C: (1_000, 0)}, [proposal_tally(A, 0), no_median])
     # C's only counted score is at the edge of the range: nothing; the other proposal is not asked about.
     assert dict(one.amounts) == {B: 125 + 500, C: 375}
@@ -283,3 +294,61 @@ def test_a_rejected_round_pays_no_proposer() -> None:
         1_000, Outcome.REJECTED, [PROPOSAL], drawn, {B: (1,)}, [proposal_tally(A, 1)], RULES
     )
     assert dict(paid.amounts) == {B: 400}
+
+
+def test_a_final_round_pays_only_voters_who_attested_its_aggregate() -> None:
+    rules = replace(RULES, proposer_share_bps=0)
+    tallies = [proposal_tally(A, 5)]
+    proposals = [ProposedAdapter(A, 90, "a")]
+    scores = {B: (5,), C: (5,), D: (5,)}
+    paid = settlement.rewards(
+        900, Outcome.FINAL, proposals, voters(10, 10, 10), scores, tallies, rules, attested=[B, D]
+    )
+    assert paid.amounts == ((B, 450), (D, 450))
+    everybody = settlement.rewards(
+        900, Outcome.REJECTED, proposals, voters(10, 10, 10), scores, tallies, rules
+    )
+    assert everybody.amounts == ((B, 300), (C, 300), (D, 300))
+
+
+# Faults
+
+
+def conducts_of(last_phase: Phase, *, invalid: bool = False) -> dict[str, Conduct]:
+    """A proposed, B did not; C committed and did not reveal, D did neither; B votes too and did all."""
+    tally = ProposalTally(A, Standing.UNSCORED, median_micronats=0, proven_invalid=invalid)
+    found = settlement.conducts(
+        last_phase=last_phase,
+        proposers=[Member(A, 1, 1_000), Member(B, 2, 1_000)],
+        voters=voters(1_000, 1_000, 1_000),
+        proposed=[A],
+        committed=[B, C],
+        revealed=[B],
+        tallies=[tally],
+        rules=RULES,
+    )
+    return {conduct.node: conduct for conduct in found}
+
+
+def test_nodes_answer_for_what_they_were_asked_for() -> None:
+    absent = Conduct(B, Attendance.ABSENT, Fault.ABSENT, 10)
+    requested = conducts_of(Phase.REQUESTED, invalid=True)
+    assert {c.fault for c in requested.values()} == {Fault.NONE}
+    assert {c.attendance for c in requested.values()} == {Attendance.NOT_ASKED}
+    training = conducts_of(Phase.TRAINING)
+    assert training[A] == Conduct(A, Attendance.ATTENDED, Fault.NONE, 0)
+    assert training[B] == absent
+    assert training[C] == Conduct(C, Attendance.NOT_ASKED, Fault.NONE, 0)
+    committing = conducts_of(Phase.COMMITTING)
+    assert committing[C] == Conduct(C, Attendance.ATTENDED, Fault.NONE, 0)
+    assert committing[D] == Conduct(D, Attendance.ABSENT, Fault.ABSENT, 10)
+    revealing = conducts_of(Phase.REVEALING)
+    assert revealing[C] == Conduct(C, Attendance.ATTENDED, Fault.UNREVEALED, 50)
+    assert revealing[B] == absent
+
+
+def test_a_proven_invalid_adapter_is_the_gravest_fault() -> None:
+    assert conducts_of(Phase.REVEALING, invalid=True)[A] == Conduct(
+        A, Attendance.ATTENDED, Fault.INVALID, 200
+    )
+    assert conducts_of(Phase.COMMITTING, invalid=True)[A].fault is Fault.NONE

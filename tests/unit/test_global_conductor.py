@@ -1,19 +1,24 @@
 """The conductor with real nodes in a simulated round: what it asks, relays, refuses, and survives."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from contracts.aggregation import Contribution
 from contracts.digests import sha256_digest
 from contracts.manifest import adapter_digest
 from contracts.messages import Proposal, Reveal
-from contracts.parent import read_parent
+from contracts.parent import Parent, next_parent, read_parent
 from contracts.phase import Phase
+from contracts.task import TaskSpec
 from tests.unit.global_sim import DOMAIN, GENESIS, MANIFEST, SPEC, Sim, make_adapter
 from tier_global.errors import RoundOverdue
 from tier_global.exchange import CommitReply, Reply, Request, RevealReply, TrainReply
+from tier_global.flower_mailbox import _arrival
 from tier_global.mailbox import Arrival
 from tier_global.scoring import combine
 
@@ -297,6 +302,46 @@ def test_an_answer_to_another_question_is_dropped(sim: Sim, monkeypatch: pytest.
     assert confused not in sim.chain.proposals
 
 
+@pytest.mark.parametrize("header", [b"(", b"  1\n 2\n"])
+def test_an_answer_that_breaks_the_wire_fails_alone(
+    sim: Sim, monkeypatch: pytest.MonkeyPatch, header: bytes
+) -> None:
+    bad = sim.chain.proposers[0]
+    npy = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    array = Array(dtype="uint8", shape=(1,), stype="numpy.ndarray", data=npy)
+    records = RecordDict(
+        {
+            "message": ConfigRecord({"header": "{}"}),
+            f"adapter.{adapter_digest(GENESIS)}": ArrayRecord({"safetensors": array}),
+        }
+    )
+    collect = type(sim.mailbox).collect
+
+    def collect_from_flower(mailbox: object) -> list[Arrival]:
+        return [
+            _arrival(FlowerReply(SimpleNamespace(reply_to_message_id=arrival.letter), records))  # type: ignore[arg-type]
+            if isinstance(arrival.reply, TrainReply) and arrival.reply.proposal.node == bad
+            else arrival
+            for arrival in collect(mailbox)  # type: ignore[arg-type]
+        ]
+
+    monkeypatch.setattr(type(sim.mailbox), "collect", collect_from_flower)
+
+    assert sim.conduct() is Phase.FINAL
+    assert sim.chain.proposals.keys() == set(sim.chain.proposers) - {bad}
+
+
+@dataclass
+class FlowerReply:
+    """What the conductor reads of Flower's Message, which only Flower's own processes can make."""
+
+    metadata: SimpleNamespace
+    content: RecordDict
+
+    def has_error(self) -> bool:
+        return False
+
+
 def test_a_failed_letter_is_sent_again_and_again_but_not_at_once(
     sim: Sim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,3 +367,44 @@ def test_a_failed_letter_is_sent_again_and_again_but_not_at_once(
     assert pauses_s == sorted(pauses_s)
     assert pauses_s[0] >= 5
     assert sim.nodes[failing].inner.jobs["train"] == 1
+
+
+def test_a_round_with_weights_and_an_outer_optimiser_leaves_a_parent_with_momentum(tmp_path: Path) -> None:
+    changes = {
+        "aggregation": {"rule": "weighted_mean"},
+        "outer_optimiser": {
+            "name": "nesterov",
+            "momentum_millionths": 900_000,
+            "learning_rate_millionths": 700_000,
+        },
+    }
+    spec = TaskSpec.model_validate(SPEC.model_dump(mode="json", by_alias=True) | changes)
+    first = Sim(tmp_path / "first", spec=spec)
+    weights = {node: 1_000 * place for place, node in enumerate(first.chain.proposers)}
+    first.chain.medians_micronats = weights
+    assert first.conduct() is Phase.FINAL
+
+    def made_of(sim: Sim, parent_data: bytes) -> Parent:
+        contributions = [
+            Contribution(
+                node, digest, MANIFEST.decode(sim.chain.artifacts[digest]), sim.chain.medians_micronats[node]
+            )
+            for node, digest in ((node, p.adapter_digest) for node, p in sim.chain.proposals.items())
+        ]
+        return next_parent(spec, read_parent(spec, sim.chain.parent_digest, parent_data), contributions)
+
+    second_parent = made_of(first, GENESIS)
+    assert {a.aggregate_digest for a in first.chain.attestations.values()} == {second_parent.digest}
+    assert first.chain.artifacts[second_parent.digest] == second_parent.data
+    assert second_parent.momentum is not None
+
+    # The next round starts from that artifact, and everybody takes it as the parent.
+    second = Sim(tmp_path / "second", spec=spec, parent_digest=second_parent.digest)
+    second.chain.artifacts[second_parent.digest] = second_parent.data
+    second.chain.medians_micronats = weights
+    assert second.conduct() is Phase.FINAL
+    third_parent = made_of(second, second_parent.data)
+    assert {a.aggregate_digest for a in second.chain.attestations.values()} == {third_parent.digest}
+    # Proposals are adapters: what was trained from a parent with momentum carries none.
+    for proposal in second.chain.proposals.values():
+        MANIFEST.decode(second.chain.artifacts[proposal.adapter_digest])

@@ -62,7 +62,8 @@ def test_train_gives_the_files_of_the_job(tmp_path: Path, files: tuple[Path, Pat
     assert (trained.adapter, trained.report) == (b"adapter", b"{}")
     assert json.loads((tmp_path / "arguments.json").read_text()) == [
         *("train", "--spec", str(spec), "--network", str(tmp_path / "network.json"), "--parent", str(parent)),
-        *("--out", str(out), "--deadline-unix-s", str(int(deadline_unix_s)), "--exit-with-parent"),
+        *("--out", str(out), "--deadline-unix-s", str(int(deadline_unix_s))),
+        *("--exit-with-parent", str(os.getpid())),
     ]
 
 

@@ -1,5 +1,6 @@
 """The signing key's file: made private, refused when it is not."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
 def test_a_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     with pytest.raises(UnsafeKeyFile, match="chmod 600"):
         read_key(write(tmp_path / "node.key", KEY, mode))
+
+
+def test_a_key_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "node.key", KEY)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(UnsafeKeyFile, match="belongs to another user"):
+        read_key(path)
 
 
 @pytest.mark.parametrize("text", ["", "0x12", "11" * 32, KEY + "00", "0x" + "zz" * 32, "0x" + "00" * 32])

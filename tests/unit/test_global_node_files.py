@@ -37,11 +37,13 @@ def test_an_adapter_is_found_by_its_digest(tmp_path: Path) -> None:
     assert folder.adapter("0x" + "00" * 32) is None
 
 
-def test_bytes_that_went_bad_are_not_given_out(tmp_path: Path) -> None:
+def test_bytes_that_went_bad_are_not_given_out_and_can_be_replaced(tmp_path: Path) -> None:
     folder = RoundFolder(tmp_path, 1, 1)
     folder.keep_adapter(GENESIS).write_bytes(GENESIS[:-1] + b"!")
 
     assert folder.adapter(adapter_digest(GENESIS)) is None
+    folder.keep_adapter(GENESIS)
+    assert folder.adapter(adapter_digest(GENESIS)) == GENESIS
 
 
 def test_only_earlier_rounds_of_the_task_are_forgotten(tmp_path: Path) -> None:

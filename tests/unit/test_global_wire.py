@@ -9,11 +9,13 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from contracts.digests import sha256_digest
 from contracts.manifest import adapter_digest
+from contracts.messages import Commit
 from tests.unit.global_sim import GENESIS, SPEC_BYTES, make_adapter
 from tier_global import wire
 from tier_global.errors import MalformedExchange
 from tier_global.exchange import (
     AttestRequest,
+    CommitReply,
     CommitRequest,
     IdentifyRequest,
     RefusalReply,
@@ -114,6 +116,38 @@ def test_a_hostile_array_is_refused(hostile: Array) -> None:
         decode_adapter(ArrayRecord({"safetensors": hostile}))
 
 
+HOSTILE_HEADERS = (
+    b"",
+    b"(",
+    b"'''",
+    b"(" * 4000,
+    b"-" * 4000 + b"1",
+    b"{[]:1}\n",
+    b"{1: 2, 'descr': '|u1', 'fortran_order': False}\n",
+    b"  1\n 2\n",
+    b"{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }\n",
+    b"{'descr': '|u1', 'fortran_order': True, 'shape': (3,), }".ljust(117) + b"\n",
+)
+"""numpy's parser raises TokenError, TypeError, IndentationError or MemoryError for some of them."""
+
+
+def npy_with_header(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"abc"
+
+
+@pytest.mark.parametrize("header", HOSTILE_HEADERS)
+def test_no_header_but_that_of_an_array_of_bytes_is_read(header: bytes) -> None:
+    with pytest.raises(MalformedExchange, match="npy format"):
+        decode_adapter(ArrayRecord({"safetensors": array(npy_with_header(header))}))
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 9, 10, 99_999, 100_000])
+def test_arrays_of_any_length_are_read(size_bytes: int) -> None:
+    assert decode_adapter(ArrayRecord({"safetensors": array(npy(np.zeros(size_bytes, np.uint8)))})) == bytes(
+        size_bytes
+    )
+
+
 def test_an_adapter_is_exactly_one_array() -> None:
     good = Array(np.zeros(3, np.uint8))
     for record in (
@@ -158,7 +192,6 @@ GOOD_HEADER = header_of(encode(IdentifyRequest(task=1, round=1, challenge=CHALLE
         message("[" * 100_000),
         message("[]"),
         message("null"),
-        message(" " * (wire.MAX_HEADER_BYTES + 1)),
         message({}),
         message(GOOD_HEADER | {"stage": "sing"}),
         message(GOOD_HEADER | {"task": 0}),
@@ -177,6 +210,24 @@ GOOD_HEADER = header_of(encode(IdentifyRequest(task=1, round=1, challenge=CHALLE
 def test_a_hostile_message_is_refused(records: RecordDict) -> None:
     with pytest.raises(MalformedExchange):
         decode_request(records)
+
+
+def test_a_header_is_not_longer_than_the_limit() -> None:
+    header = json.dumps(GOOD_HEADER)
+    decode_request(message(header.ljust(wire.MAX_HEADER_BYTES)))
+    with pytest.raises(MalformedExchange, match=f"more than {wire.MAX_HEADER_BYTES} bytes"):
+        decode_request(message(header.ljust(wire.MAX_HEADER_BYTES + 1)))
+
+
+@pytest.mark.parametrize("seconds", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_seconds_are_finite(seconds: str) -> None:
+    address, digest, signature = "0x" + "11" * 20, "0x" + "22" * 32, "0x" + "33" * 65
+    commit = Commit(node=address, task=1, round=1, context="0x" + "44" * 16, commitment=digest)
+    reply = CommitReply(task=1, round=1, commit=commit, signature=signature, seconds={"evaluate": 1.5})
+    header = reply.model_dump_json()
+    assert decode_reply(message(header)) == reply
+    with pytest.raises(MalformedExchange, match="seconds"):
+        decode_reply(message(header.replace("1.5", seconds)))
 
 
 def test_unknown_records_are_refused() -> None:
@@ -198,7 +249,7 @@ def test_more_adapters_than_a_round_has_are_refused() -> None:
     records = encode(train_request())
     for seed in range(20):
         records[f"adapter.{adapter_digest(make_adapter(seed))}"] = encode_adapter(make_adapter(seed))
-    with pytest.raises(MalformedExchange, match="at most 17"):
+    with pytest.raises(MalformedExchange, match="carries at most 17 adapters"):
         decode_request(records)
 
 

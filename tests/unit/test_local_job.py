@@ -32,7 +32,7 @@ def request_(tmp_path: Path) -> JobRequest:
         network=Network(name="aurora", sites=sites, model_cache=tmp_path),
         out_folder=tmp_path,
         deadline_unix_s=time.time() + 60,
-        exit_with_parent=False,
+        exit_with_parent=None,
     )
 
 

@@ -10,7 +10,6 @@ import {
     DeadlinePassed,
     NoOpenRound,
     NoRoundsLeft,
-    NodeUnknown,
     NotCommitted,
     NotDrawn,
     NotDue,
@@ -34,10 +33,11 @@ import {IRegistry} from "./interfaces/IRegistry.sol";
 import {IRounds} from "./interfaces/IRounds.sol";
 import {ITasks} from "./interfaces/ITasks.sol";
 import {MessageHash} from "./libraries/MessageHash.sol";
+import {Packed} from "./libraries/Packed.sol";
 import {Settlement} from "./libraries/Settlement.sol";
 import {Signatures} from "./libraries/Signatures.sol";
 import {Attestation, Commit, Proposal, Reveal} from "./Messages.sol";
-import {Member, OpenRound, Round, RoundHeader, Seat} from "./RoundState.sol";
+import {Member, OpenRound, Round, RoundHeader, RoundState, Seat, StoredSeat} from "./RoundState.sol";
 import {
     INVALID_SCORE,
     Phase,
@@ -54,12 +54,12 @@ contract Rounds is IRounds, EIP712 {
     using MessageHash for Commit;
     using MessageHash for Reveal;
     using MessageHash for Attestation;
+    using RoundState for Round;
     using Settlement for Round;
 
     struct TaskState {
         uint32 roundsRequested;
         uint32 roundsClosed;
-        bytes32 parentDigest;
         mapping(bytes32 adapterDigest => bool) isAccepted;
     }
 
@@ -94,20 +94,21 @@ contract Rounds is IRounds, EIP712 {
         if (nodes.length < needed) revert NotEnoughEligible(nodes.length, needed);
 
         uint256 reward = _tasksContract.openRound(task, config.rounds - state.roundsRequested);
-        if (state.roundsRequested == 0) state.parentDigest = config.genesisDigest;
+        bytes32 parentDigest =
+            state.roundsRequested == 0 ? config.genesisDigest : _parentAfter(_rounds[task][state.roundsRequested]);
         number = ++state.roundsRequested;
         Round storage round = _rounds[task][number];
         round.header.phase = Phase.Requested;
         round.header.requestBlock = uint64(block.number);
         round.header.seedBlock = uint64(block.number) + SEED_DELAY_BLOCKS;
         round.header.reward = SafeCast.toUint128(reward);
-        round.header.parentDigest = state.parentDigest;
+        round.header.parentDigest = parentDigest;
         for (uint256 i; i < nodes.length; ++i) {
             // forge-lint: disable-next-line(unsafe-typecast) at most the cap
             round.eligible.push(Member({node: nodes[i], stake: uint96(stakes[i])}));
         }
 
-        emit RoundRequested(task, number, round.header.parentDigest, round.header.seedBlock, reward, nodes, stakes);
+        emit RoundRequested(task, number, parentDigest, round.header.seedBlock, reward, nodes, stakes);
     }
 
     /// @inheritdoc IRounds
@@ -140,7 +141,7 @@ contract Rounds is IRounds, EIP712 {
         Round storage round = _rounds[proposal.task][proposal.round];
         _requireOpen(round, Phase.Training, proposal.context);
         if (proposal.parentDigest != round.header.parentDigest) revert WrongParent(round.header.parentDigest);
-        Seat storage seat = round.seats[proposal.node];
+        StoredSeat storage seat = round.seats[proposal.node];
         if (!seat.isProposer) revert NotDrawn(proposal.node);
         if (seat.adapterDigest != 0) revert AlreadySent(proposal.node);
         if (proposal.adapterDigest == 0) revert ZeroDigest();
@@ -159,7 +160,7 @@ contract Rounds is IRounds, EIP712 {
         Round storage round = _rounds[message.task][message.round];
         _requireOpen(round, Phase.Committing, message.context);
         if (message.commitment == 0) revert ZeroDigest();
-        Seat storage seat = round.seats[message.node];
+        StoredSeat storage seat = round.seats[message.node];
         if (!seat.isVoter) revert NotDrawn(message.node);
         if (seat.commitment != 0) revert AlreadySent(message.node);
         _requireSigned(message.node, message.hash(), signature);
@@ -174,14 +175,14 @@ contract Rounds is IRounds, EIP712 {
     function reveal(Reveal calldata message) external {
         Round storage round = _rounds[message.task][message.round];
         _requireOpen(round, Phase.Revealing, message.context);
-        Seat storage seat = round.seats[message.node];
+        StoredSeat storage seat = round.seats[message.node];
         if (!seat.isVoter) revert NotDrawn(message.node);
         if (seat.commitment == 0) revert NotCommitted(message.node);
-        if (seat.scores.length != 0) revert AlreadySent(message.node);
+        if (seat.packedScores.length != 0) revert AlreadySent(message.node);
         if (message.commitment() != seat.commitment) revert WrongCommitment(seat.commitment);
         _requireScores(message.scores, round.header.proposalCount);
 
-        seat.scores = message.scores;
+        seat.packedScores = Packed.packScores(message.scores);
         ++round.header.revealCount;
 
         emit Revealed(message.task, message.round, message.node, message.scores, message.salt);
@@ -193,7 +194,7 @@ contract Rounds is IRounds, EIP712 {
         _requireOpen(round, Phase.Attesting, attestation.context);
         if (attestation.aggregateDigest == 0) revert ZeroDigest();
         if (!_isNumber(attestation.score)) revert ScoreOutOfRange(attestation.score);
-        Seat storage seat = round.seats[attestation.node];
+        StoredSeat storage seat = round.seats[attestation.node];
         if (!seat.isVoter) revert NotDrawn(attestation.node);
         if (seat.attestedDigest != 0) revert AlreadySent(attestation.node);
         _requireSigned(attestation.node, attestation.hash(), signature);
@@ -230,8 +231,8 @@ contract Rounds is IRounds, EIP712 {
     /// @inheritdoc IRounds
     function progressOf(uint64 task) external view returns (uint32 requested, uint32 closed, bytes32 parentDigest) {
         TaskState storage state = _tasks[task];
-        parentDigest = state.roundsRequested == 0 ? _configOf(task).genesisDigest : state.parentDigest;
-        return (state.roundsRequested, state.roundsClosed, parentDigest);
+        (requested, closed) = (state.roundsRequested, state.roundsClosed);
+        parentDigest = requested == 0 ? _configOf(task).genesisDigest : _parentAfter(_rounds[task][requested]);
     }
 
     /// @inheritdoc IRounds
@@ -246,13 +247,12 @@ contract Rounds is IRounds, EIP712 {
 
     /// @inheritdoc IRounds
     function rolesOf(uint64 task, uint32 number) external view returns (uint8[] memory, uint8[] memory) {
-        Round storage round = _rounds[task][number];
-        return (round.proposers, round.voters);
+        return _rounds[task][number].roles();
     }
 
     /// @inheritdoc IRounds
     function seatOf(uint64 task, uint32 number, address node) external view returns (Seat memory) {
-        return _rounds[task][number].seats[node];
+        return _rounds[task][number].seat(node);
     }
 
     /// @inheritdoc IRounds
@@ -312,16 +312,15 @@ contract Rounds is IRounds, EIP712 {
         if (digest == 0 || median < 0) return _close(open, round, Phase.Rejected, Phase.Attesting);
 
         round.header.aggregateDigest = digest;
-        _tasks[open.task].parentDigest = digest;
         _rememberAccepted(open.task, round);
         _close(open, round, Phase.Final, Phase.Attesting);
     }
 
     /// Adapters that made it into a parent cannot be proposed again.
     function _rememberAccepted(uint64 task, Round storage round) private {
-        uint8[] memory proposals = round.proposals;
+        uint8[] memory proposals = round.proposals();
         for (uint256 i; i < proposals.length; ++i) {
-            Seat storage seat = round.seats[round.eligible[proposals[i]].node];
+            StoredSeat storage seat = round.seats[round.eligible[proposals[i]].node];
             if (seat.standing == Standing.Accepted) _tasks[task].isAccepted[seat.adapterDigest] = true;
         }
     }
@@ -344,12 +343,18 @@ contract Rounds is IRounds, EIP712 {
         ++state.roundsClosed;
 
         emit PhaseChanged(open.task, open.number, outcome, round.header.context, 0);
-        emit RoundClosed(open.task, open.number, outcome, state.parentDigest);
+        emit RoundClosed(open.task, open.number, outcome, _parentAfter(round));
 
         round.settle(open, lastPhase, _registry, _tasksContract);
     }
 
     // ---------------------------------------------------------------------------------------------------- reads
+
+    /// What the round after this one starts from: only a final round has an aggregate.
+    function _parentAfter(Round storage round) private view returns (bytes32) {
+        bytes32 aggregateDigest = round.header.aggregateDigest;
+        return aggregateDigest == 0 ? round.header.parentDigest : aggregateDigest;
+    }
 
     function _configOf(uint64 task) private view returns (TaskConfig memory) {
         return _tasksContract.configOf(task);
@@ -393,10 +398,11 @@ contract Rounds is IRounds, EIP712 {
             return status != SeedStatus.Pending;
         }
         if (block.timestamp > round.header.deadline) return true;
-        if (phase == Phase.Training) return round.header.proposalCount == round.proposers.length;
-        if (phase == Phase.Committing) return round.header.commitCount == round.voters.length;
         if (phase == Phase.Revealing) return round.header.revealCount == round.header.commitCount;
-        return round.header.attestationCount == round.voters.length;
+        (uint8[] memory proposers, uint8[] memory voters) = round.roles();
+        if (phase == Phase.Training) return round.header.proposalCount == proposers.length;
+        if (phase == Phase.Committing) return round.header.commitCount == voters.length;
+        return round.header.attestationCount == voters.length;
     }
 
     /// Refuses a message that the round does not take now.
@@ -419,10 +425,8 @@ contract Rounds is IRounds, EIP712 {
         return score >= -SCORE_LIMIT_MICRONATS && score <= SCORE_LIMIT_MICRONATS;
     }
 
-    /// Refuses a struct that the node's signing key neither sent nor signed.
+    /// Refuses a struct that the signing key of a node with a seat neither sent nor signed.
     function _requireSigned(address node, bytes32 structHash, bytes calldata signature) private view {
-        address signer = _registry.signerOf(node);
-        if (signer == address(0)) revert NodeUnknown(node);
-        Signatures.requireFrom(signer, _hashTypedDataV4(structHash), signature);
+        Signatures.requireFrom(_registry.signerOf(node), _hashTypedDataV4(structHash), signature);
     }
 }

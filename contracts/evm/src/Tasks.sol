@@ -7,6 +7,7 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {Arrays} from "@openzeppelin/contracts/utils/Arrays.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {EnumerableSet} from "@openzeppelin/contracts/utils/structs/EnumerableSet.sol";
@@ -53,14 +54,15 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
     using MessageHash for Revocation;
     using SafeERC20 for IERC20;
 
-    /// `contributed` is what funders put in; `refunded` what they got back after the task's end.
+    /// `contributed` is what funders put in; `refunded` what they got back after the task's end. What every round
+    /// changes, `pool` to `isOver`, shares a slot.
     struct Task {
         TaskConfig config;
         EnumerableSet.AddressSet approved;
-        uint256 pool;
-        uint256 openReward;
         uint256 contributed;
         uint256 refunded;
+        uint112 pool;
+        uint112 openReward;
         bool hasOpenRound;
         bool isPaused;
         bool isCancelled;
@@ -217,7 +219,8 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
 
         state.contributions[funder].refunded += amount;
         state.refunded += amount;
-        state.pool -= amount;
+        // forge-lint: disable-next-line(unsafe-typecast) at most the pool
+        state.pool -= uint112(amount);
         totalOwed -= amount;
 
         emit Refunded(task, funder, amount);
@@ -234,8 +237,10 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
         if (state.isPaused) revert TaskPaused(task);
 
         reward = state.pool / roundsLeft;
-        state.pool -= reward;
-        state.openReward = reward;
+        // forge-lint: disable-next-line(unsafe-typecast) at most the pool
+        uint112 part = uint112(reward);
+        state.pool -= part;
+        state.openReward = part;
         state.hasOpenRound = true;
     }
 
@@ -254,7 +259,8 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
         }
         if (spent > reward) revert OverspentReward(reward, spent);
         state.openReward = 0;
-        state.pool += reward - spent;
+        // forge-lint: disable-next-line(unsafe-typecast) at most the reward
+        state.pool += uint112(reward - spent);
         state.hasOpenRound = false;
 
         emit Rewarded(task, round, nodes, amounts, reward - spent);
@@ -302,7 +308,7 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
     // ------------------------------------------------------------------------------------------------------- steps
 
     function _addToPool(Task storage state, uint256 amount) private {
-        state.pool += amount;
+        state.pool += SafeCast.toUint112(amount);
         totalOwed += amount;
     }
 
@@ -317,7 +323,7 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
     function _refundable(Task storage state, address funder) private view returns (uint256) {
         Contribution storage contribution = state.contributions[funder];
         if (contribution.amount == 0) return 0;
-        uint256 total = state.pool + state.refunded;
+        uint256 total = uint256(state.pool) + state.refunded;
         return Math.mulDiv(total, contribution.amount, state.contributed) - contribution.refunded;
     }
 

@@ -3,7 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 
-import {NodeKnown, NodeUnknown, ZeroAddress, ZeroGroup} from "../src/Errors.sol";
+import {NodeKnown, ZeroAddress, ZeroGroup} from "../src/Errors.sol";
 import {IRegistry} from "../src/interfaces/IRegistry.sol";
 import {NodeView} from "../src/Types.sol";
 import {ConsortiumTest} from "./helpers/Consortium.sol";
@@ -24,7 +24,7 @@ contract AdmitTest is ConsortiumTest {
         vm.assertEq(admittedNode.group, group);
         vm.assertEq(admittedNode.stake, 0);
         vm.assertEq(registry.signerOf(node), signer);
-        vm.assertEq(registry.groupOf(node), group);
+        vm.assertEq(registry.nodeOf(node).group, group);
         vm.assertEq(registry.nodes()[0], node);
     }
 
@@ -52,27 +52,5 @@ contract AdmitTest is ConsortiumTest {
         vm.expectRevert(ZeroGroup.selector);
         vm.prank(council);
         registry.admit(address(1), address(2), 0);
-    }
-
-    function testFuzz_ANodeRotatesItsOwnSigner(address signer) public {
-        vm.assume(signer != address(0));
-        address node = admitNode(1, 0);
-        vm.prank(node);
-        registry.rotateSigner(signer);
-        vm.assertEq(registry.signerOf(node), signer);
-    }
-
-    function test_NobodyElseRotates() public {
-        admitNode(1, 0);
-        vm.expectRevert(abi.encodeWithSelector(NodeUnknown.selector, council));
-        vm.prank(council);
-        registry.rotateSigner(address(9));
-    }
-
-    function test_ASignerIsNeverZero() public {
-        address node = admitNode(1, 0);
-        vm.expectRevert(ZeroAddress.selector);
-        vm.prank(node);
-        registry.rotateSigner(address(0));
     }
 }

@@ -2,11 +2,12 @@
 pragma solidity ^0.8.30;
 
 import {NoOpenRound, NotDue, WrongWiring} from "../src/Errors.sol";
+import {IRandomness} from "../src/interfaces/IRandomness.sol";
 import {IRounds} from "../src/interfaces/IRounds.sol";
 import {ITasks} from "../src/interfaces/ITasks.sol";
-import {Phase, RoundView} from "../src/Types.sol";
+import {Phase, RoundView, SeedStatus, Standing} from "../src/Types.sol";
 import {ConsortiumTest} from "./helpers/Consortium.sol";
-import {vm} from "./helpers/Vm.sol";
+import {bound, vm} from "./helpers/Vm.sol";
 
 /// The edges of the state diagram, and what each of them fixes.
 contract AdvanceTest is ConsortiumTest {
@@ -52,6 +53,39 @@ contract AdvanceTest is ConsortiumTest {
         rounds.advance(task);
         vm.assertEq(viewOf(task).voters.length, 0);
         _is(Phase.Aborted);
+    }
+
+    /// However its hash is found later, a lost seed is never drawn; the next round waits for a block of its own.
+    function testFuzz_ALostSeedIsNeverDrawnAgain(bytes32 seed, uint256 later) public {
+        vm.assume(seed != 0);
+        rounds.requestRound(task);
+        uint64 seedBlock = viewOf(task).seedBlock;
+        vm.roll(seedBlock + bound(later, 257, 1e6));
+        rounds.advance(task);
+        _is(Phase.Aborted);
+        vm.roll(seedBlock + 1);
+        vm.setBlockhash(seedBlock, seed);
+        vm.expectRevert(NoOpenRound.selector);
+        rounds.advance(task);
+        _is(Phase.Aborted);
+        vm.assertEq(viewOf(task).seed, 0);
+
+        vm.roll(seedBlock + 300);
+        rounds.requestRound(task);
+        vm.assertEq(viewOf(task).seedBlock, seedBlock + 301);
+    }
+
+    function testFuzz_TheBlockhashIsPendingReadyThenLost(uint256 distance, bytes32 hash) public {
+        vm.assume(hash != 0);
+        uint64 seedBlock = 5000;
+        distance = bound(distance, 0, 600);
+        vm.roll(seedBlock - 100 + distance);
+        if (distance > 100 && distance <= 356) vm.setBlockhash(seedBlock, hash);
+        (SeedStatus status, bytes32 seed) = IRandomness(rounds.randomness()).seedOf(seedBlock);
+        SeedStatus expected =
+            distance <= 100 ? SeedStatus.Pending : distance <= 356 ? SeedStatus.Ready : SeedStatus.Lost;
+        vm.assertEq(uint256(status), uint256(expected));
+        vm.assertEq(seed, expected == SeedStatus.Ready ? hash : bytes32(0));
     }
 
     function testFuzz_TheDrawIsFixedInTheContext(bytes32 seed) public {
@@ -148,8 +182,8 @@ contract AdvanceTest is ConsortiumTest {
         _is(Phase.Aborted);
         vm.assertEq(tasks.claimableOf(admitted[0]), VOTERS_SHARE / 4);
         vm.assertEq(tasks.claimableOf(admitted[2]), VOTERS_SHARE * 3 / 4);
-        vm.assertEq(tasks.poolOf(task), 3 * REWARD - VOTERS_SHARE);
-        vm.assertEq(rounds.taskOf(task).parentDigest, GENESIS);
+        vm.assertEq(tasks.poolOf(task).pool, 3 * REWARD - VOTERS_SHARE);
+        vm.assertEq(lens.taskOf(task).parentDigest, GENESIS);
     }
 
     function test_NothingAcceptedRejectsAndPaysVoters() public {
@@ -160,8 +194,8 @@ contract AdvanceTest is ConsortiumTest {
         for (uint256 i; i < 4; ++i) {
             vm.assertEq(tasks.claimableOf(admitted[i]), VOTERS_SHARE * (i + 1) / 10);
         }
-        vm.assertEq(tasks.poolOf(task), 3 * REWARD - VOTERS_SHARE);
-        vm.assertEq(rounds.taskOf(task).parentDigest, GENESIS);
+        vm.assertEq(tasks.poolOf(task).pool, 3 * REWARD - VOTERS_SHARE);
+        vm.assertEq(lens.taskOf(task).parentDigest, GENESIS);
     }
 
     function test_TheTallyIsFixedInTheContext() public {
@@ -172,14 +206,15 @@ contract AdvanceTest is ConsortiumTest {
         }
         RoundView memory round = vote(task, scores);
         vm.assertEq(uint256(round.phase), uint256(Phase.Attesting));
-        bool[] memory accepted = new bool[](3);
+        Standing[] memory standings = new Standing[](3);
         int32[] memory medians = new int32[](3);
-        (accepted[0], accepted[2]) = (true, true);
+        (standings[0], standings[1], standings[2]) = (Standing.Accepted, Standing.Refused, Standing.Accepted);
         (medians[0], medians[1], medians[2]) = (40_000, -900_000, 40_000);
-        bytes16 expected = bytes16(keccak256(abi.encode(context, accepted, medians)));
+        bytes16 expected = bytes16(keccak256(abi.encode(context, standings, medians)));
         vm.assertEq(bytes32(round.context), bytes32(expected));
-        vm.assertFalse(round.proposals[1].accepted);
-        vm.assertTrue(round.proposals[1].hasMedian);
+        for (uint256 i; i < 3; ++i) {
+            vm.assertEq(uint256(round.proposals[i].standing), uint256(standings[i]));
+        }
         vm.assertEq(round.proposals[1].medianMicronats, -900_000);
         vm.assertEq(round.deadline, block.timestamp + 200);
     }
@@ -201,8 +236,8 @@ contract AdvanceTest is ConsortiumTest {
             vm.assertEq(tasks.claimableOf(admitted[i]), expected);
             paid += expected;
         }
-        vm.assertEq(tasks.poolOf(task), 3 * REWARD - paid);
-        vm.assertEq(tasks.openRewardOf(task), 0);
+        vm.assertEq(tasks.poolOf(task).pool, 3 * REWARD - paid);
+        vm.assertEq(tasks.poolOf(task).openReward, 0);
     }
 
     function test_WithoutAttestationsTheRoundIsRejected() public {
@@ -212,7 +247,7 @@ contract AdvanceTest is ConsortiumTest {
         passDeadline(task);
         rounds.advance(task);
         _is(Phase.Rejected);
-        vm.assertEq(tasks.poolOf(task), 3 * REWARD - VOTERS_SHARE);
+        vm.assertEq(tasks.poolOf(task).pool, 3 * REWARD - VOTERS_SHARE);
     }
 
     function test_AFailedRoundNeverBlocksTheNext() public {
@@ -224,7 +259,7 @@ contract AdvanceTest is ConsortiumTest {
         attestAll(task, 5);
         _is(Phase.Final);
         vm.assertEq(viewOf(task).reward, 3 * REWARD / 2);
-        vm.assertEq(uint256(rounds.roundOf(task, 1).phase), uint256(Phase.Aborted));
+        vm.assertEq(uint256(lens.roundOf(task, 1).phase), uint256(Phase.Aborted));
     }
 
     function test_TwoTasksRunSideBySide() public {
@@ -261,8 +296,8 @@ contract AdvanceTest is ConsortiumTest {
     }
 
     function _allReturned() private view {
-        vm.assertEq(tasks.poolOf(task), 3 * REWARD);
-        vm.assertEq(tasks.openRewardOf(task), 0);
+        vm.assertEq(tasks.poolOf(task).pool, 3 * REWARD);
+        vm.assertEq(tasks.poolOf(task).openReward, 0);
     }
 
     function _silent(int32[][] memory scores, uint256 count) private pure returns (int32[][] memory) {

@@ -1,36 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
+import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
 
-import {
-    Expired,
-    NodeUnknown,
-    TaskUnknown,
-    TooManyApproved,
-    WrongNonce,
-    WrongSignature,
-    WrongSpecDigest
-} from "../src/Errors.sol";
-import {IRounds} from "../src/interfaces/IRounds.sol";
+import {Expired, NodeUnknown, TaskUnknown, TooManyApproved, WrongSignature, WrongSpecDigest} from "../src/Errors.sol";
+import {ITasks} from "../src/interfaces/ITasks.sol";
 import {Approval} from "../src/Messages.sol";
 import {ConsortiumTest} from "./helpers/Consortium.sol";
+import {Answer, ContractSigner} from "./helpers/ContractSigner.sol";
 import {bound, vm} from "./helpers/Vm.sol";
-
-/// A signer that is a contract: accepts one digest, or burns what it is given.
-contract ContractSigner is IERC1271 {
-    bytes32 public accepted;
-    bool public burns;
-
-    constructor(bytes32 accepted_, bool burns_) {
-        (accepted, burns) = (accepted_, burns_);
-    }
-
-    function isValidSignature(bytes32 digest, bytes calldata) external view returns (bytes4) {
-        while (burns) {}
-        return digest == accepted ? IERC1271.isValidSignature.selector : bytes4(0);
-    }
-}
 
 contract ApproveTest is ConsortiumTest {
     uint64 private task;
@@ -46,30 +24,30 @@ contract ApproveTest is ConsortiumTest {
         Approval memory approval = approvalOf(task, node);
         approval.policyDigest = policyDigest;
         approval.expiry = uint64(block.timestamp + bound(lifetime, 0, 1e9));
-        bytes memory signature = sign(node, hashOf(approval));
+        bytes memory signature = signTo(address(tasks), keyOf[node], hashOf(approval));
 
         vm.expectEmit();
-        emit IRounds.Approved(task, node, policyDigest);
+        emit ITasks.Approved(task, node, policyDigest);
         vm.prank(relayer);
-        rounds.approve(approval, signature);
+        tasks.approve(approval, signature);
 
-        vm.assertEq(rounds.nonceOf(node), 1);
-        vm.assertEq(rounds.taskOf(task).approved[0], node);
+        vm.assertEq(nonceAt(address(tasks), node), 1);
+        vm.assertEq(lens.taskOf(task).approved[0], node);
     }
 
     function test_ApprovingAgainChangesNothingButTheNonce() public {
         approve(task, node);
         approve(task, node);
-        vm.assertEq(rounds.nonceOf(node), 2);
-        vm.assertEq(rounds.taskOf(task).approved.length, 1);
+        vm.assertEq(nonceAt(address(tasks), node), 2);
+        vm.assertEq(lens.taskOf(task).approved.length, 1);
     }
 
     function test_ASignatureCountsOnce() public {
         Approval memory approval = approvalOf(task, node);
-        bytes memory signature = sign(node, hashOf(approval));
-        rounds.approve(approval, signature);
-        vm.expectRevert(abi.encodeWithSelector(WrongNonce.selector, 1));
-        rounds.approve(approval, signature);
+        bytes memory signature = signTo(address(tasks), keyOf[node], hashOf(approval));
+        tasks.approve(approval, signature);
+        vm.expectRevert(abi.encodeWithSelector(Nonces.InvalidAccountNonce.selector, node, 1));
+        tasks.approve(approval, signature);
     }
 
     function testFuzz_AnotherSpecIsRefused(bytes32 specDigest) public {
@@ -91,24 +69,24 @@ contract ApproveTest is ConsortiumTest {
         _refused(approval, abi.encodeWithSelector(TaskUnknown.selector, task + 1));
         approval = approvalOf(task, address(77));
         vm.expectRevert(abi.encodeWithSelector(NodeUnknown.selector, address(77)));
-        rounds.approve(approval, signWith(1, hashOf(approval), address(rounds), block.chainid));
+        tasks.approve(approval, signWith(1, hashOf(approval), address(tasks), block.chainid));
     }
 
     function testFuzz_AnotherKeyIsRefused(uint256 key) public {
         key = bound(key, 2, 1e60);
         Approval memory approval = approvalOf(task, node);
-        _refusedSignature(approval, signWith(key, hashOf(approval), address(rounds), block.chainid));
+        _refusedSignature(approval, signWith(key, hashOf(approval), address(tasks), block.chainid));
     }
 
     function test_AnotherDomainIsRefused() public {
         Approval memory approval = approvalOf(task, node);
-        _refusedSignature(approval, signWith(1, hashOf(approval), address(rounds), block.chainid + 1));
-        _refusedSignature(approval, signWith(1, hashOf(approval), address(tasks), block.chainid));
+        _refusedSignature(approval, signWith(1, hashOf(approval), address(tasks), block.chainid + 1));
+        _refusedSignature(approval, signWith(1, hashOf(approval), address(rounds), block.chainid));
     }
 
     function testFuzz_AlteredFieldsAreRefused(bytes32 policyDigest) public {
         Approval memory approval = approvalOf(task, node);
-        bytes memory signature = sign(node, hashOf(approval));
+        bytes memory signature = signTo(address(tasks), keyOf[node], hashOf(approval));
         vm.assume(policyDigest != approval.policyDigest);
         approval.policyDigest = policyDigest;
         _refusedSignature(approval, signature);
@@ -119,37 +97,35 @@ contract ApproveTest is ConsortiumTest {
     }
 
     function test_TheOldKeyIsRefusedAfterARotation() public {
-        vm.prank(node);
-        registry.rotateSigner(vm.addr(99));
+        rotate(node, vm.addr(99));
         Approval memory approval = approvalOf(task, node);
-        bytes memory old = sign(node, hashOf(approval));
+        bytes memory old = signTo(address(tasks), keyOf[node], hashOf(approval));
         vm.expectRevert(abi.encodeWithSelector(WrongSignature.selector, vm.addr(99)));
-        rounds.approve(approval, old);
-        rounds.approve(approval, signWith(99, hashOf(approval), address(rounds), block.chainid));
+        tasks.approve(approval, old);
+        tasks.approve(approval, signWith(99, hashOf(approval), address(tasks), block.chainid));
     }
 
     function test_AContractMaySign() public {
         Approval memory approval = approvalOf(task, node);
-        ContractSigner signer = new ContractSigner(digestOf(hashOf(approval), address(rounds), block.chainid), false);
-        vm.prank(node);
-        registry.rotateSigner(address(signer));
+        ContractSigner signer =
+            new ContractSigner(digestOf(hashOf(approval), address(tasks), block.chainid), Answer.Honest);
+        rotate(node, address(signer));
 
-        rounds.approve(approval, "");
+        tasks.approve(approval, "");
 
         approval = approvalOf(task, node);
         vm.expectRevert(abi.encodeWithSelector(WrongSignature.selector, address(signer)));
-        rounds.approve(approval, "");
+        tasks.approve(approval, "");
     }
 
     function test_AContractSignerCannotBurnTheRelayersGas() public {
-        ContractSigner signer = new ContractSigner(0, true);
-        vm.prank(node);
-        registry.rotateSigner(address(signer));
+        ContractSigner signer = new ContractSigner(0, Answer.Burn);
+        rotate(node, address(signer));
         Approval memory approval = approvalOf(task, node);
 
         uint256 before = gasleft();
         vm.expectRevert(abi.encodeWithSelector(WrongSignature.selector, address(signer)));
-        rounds.approve(approval, "");
+        tasks.approve(approval, "");
         vm.assertLt(before - gasleft(), 200_000);
     }
 
@@ -161,19 +137,19 @@ contract ApproveTest is ConsortiumTest {
         address last = admitNode(257, 0);
         Approval memory approval = approvalOf(task, last);
         vm.expectRevert(TooManyApproved.selector);
-        rounds.approve(approval, sign(last, hashOf(approval)));
+        tasks.approve(approval, signTo(address(tasks), keyOf[last], hashOf(approval)));
         approve(task, node);
     }
 
     function _refused(Approval memory approval, bytes memory reason) private {
-        bytes memory signature = sign(node, hashOf(approval));
+        bytes memory signature = signTo(address(tasks), keyOf[node], hashOf(approval));
         vm.expectRevert(reason);
-        rounds.approve(approval, signature);
+        tasks.approve(approval, signature);
     }
 
     function _refusedSignature(Approval memory approval, bytes memory signature) private {
         vm.expectRevert(abi.encodeWithSelector(WrongSignature.selector, vm.addr(1)));
-        rounds.approve(approval, signature);
-        vm.assertEq(rounds.nonceOf(node), 0);
+        tasks.approve(approval, signature);
+        vm.assertEq(nonceAt(address(tasks), node), 0);
     }
 }

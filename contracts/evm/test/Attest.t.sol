@@ -146,7 +146,7 @@ contract AttestTest is ConsortiumTest {
         if (!rounds.isDue(task)) passDeadline(task);
         rounds.advance(task);
         vm.assertEq(uint256(viewOf(task).phase), uint256(phase));
-        vm.assertEq(rounds.taskOf(task).parentDigest, parentDigest);
+        vm.assertEq(lens.taskOf(task).parentDigest, parentDigest);
         vm.assertEq(viewOf(task).aggregateDigest, phase == Phase.Final ? parentDigest : bytes32(0));
     }
 

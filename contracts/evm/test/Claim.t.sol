@@ -19,7 +19,7 @@ contract ClaimTest is ConsortiumTest {
         uint256 owed = tasks.totalOwed();
 
         vm.expectEmit();
-        emit ITasks.Claimed(node, node, amount);
+        emit ITasks.Claimed(node, amount);
         vm.prank(caller);
         vm.assertEq(tasks.claim(node), amount);
 
@@ -38,7 +38,7 @@ contract ClaimTest is ConsortiumTest {
         tasks.openRound(task, 1);
         vm.expectRevert(OnlyRounds.selector);
         vm.prank(stranger);
-        tasks.settleRound(task, 1, new address[](0), new uint256[](0));
+        tasks.settleRound(task, 1, new address[](0), new uint256[](0), false);
     }
 
     function testFuzz_ARoundNeverPaysMoreThanItsReward(uint256 pool, uint256 amount) public {
@@ -51,6 +51,6 @@ contract ClaimTest is ConsortiumTest {
         tasks.openRound(task, 2);
         vm.expectRevert(abi.encodeWithSelector(OverspentReward.selector, pool / 2, amounts[0]));
         vm.prank(address(rounds));
-        tasks.settleRound(task, 1, nodes, amounts);
+        tasks.settleRound(task, 1, nodes, amounts, false);
     }
 }

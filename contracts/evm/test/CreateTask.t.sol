@@ -3,13 +3,12 @@ pragma solidity ^0.8.30;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 
-import {InvalidConfig, TaskUnknown, ZeroAmount} from "../src/Errors.sol";
+import {InvalidConfig, TaskUnknown} from "../src/Errors.sol";
 import {ITasks} from "../src/interfaces/ITasks.sol";
 import {TaskConfig} from "../src/Types.sol";
 import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
-/// Tasks: create and fund.
 contract CreateTaskTest is ConsortiumTest {
     function test_CouncilCreatesNumberedTasks() public {
         TaskConfig memory config = demoConfig();
@@ -24,7 +23,7 @@ contract CreateTaskTest is ConsortiumTest {
         vm.assertEq(tasks.taskCount(), 2);
         vm.assertEq(keccak256(abi.encode(tasks.configOf(1))), keccak256(abi.encode(demoConfig())));
         vm.assertEq(keccak256(abi.encode(tasks.configOf(2))), keccak256(abi.encode(config)));
-        vm.assertEq(rounds.taskOf(1).parentDigest, GENESIS);
+        vm.assertEq(lens.taskOf(1).parentDigest, GENESIS);
     }
 
     function testFuzz_OnlyTheCouncilCreates(address stranger) public {
@@ -34,25 +33,11 @@ contract CreateTaskTest is ConsortiumTest {
         tasks.createTask(demoConfig());
     }
 
-    function testFuzz_Fund(uint256 first, uint256 second) public {
-        first = bound(first, 1, 1e30);
-        second = bound(second, 1, 1e30);
-        uint64 task = createTask(demoConfig(), 0);
-        tasks.fund(task, first);
-        tasks.fund(task, second);
-        vm.assertEq(tasks.poolOf(task), first + second);
-        vm.assertEq(tasks.totalOwed(), first + second);
-        vm.assertEq(token.balanceOf(address(tasks)), first + second);
-    }
-
-    function test_FundingNothingOrAnUnknownTaskIsRefused() public {
-        uint64 task = createTask(demoConfig(), 0);
-        vm.expectRevert(ZeroAmount.selector);
-        tasks.fund(task, 0);
-        vm.expectRevert(abi.encodeWithSelector(TaskUnknown.selector, task + 1));
-        tasks.fund(task + 1, 1);
+    function test_UnknownTasksAreRefused() public {
         vm.expectRevert(abi.encodeWithSelector(TaskUnknown.selector, 0));
         tasks.configOf(0);
+        vm.expectRevert(abi.encodeWithSelector(TaskUnknown.selector, 1));
+        tasks.configOf(1);
     }
 
     function testFuzz_ProposersAndTheirQuorumAreBounded(uint8 proposers, uint8 minProposals) public {
@@ -83,6 +68,42 @@ contract CreateTaskTest is ConsortiumTest {
         else if (proposerShareBps > 10_000) _refused(config, "proposerShareBps");
         else if (threshold < -8_000_000 || threshold > 8_000_000) _refused(config, "acceptanceThresholdMicronats");
         else createTask(config, 0);
+    }
+
+    function testFuzz_GraverFaultsCostNoLess(uint16 absentBps, uint16 unrevealedBps, uint16 invalidBps) public {
+        TaskConfig memory config = demoConfig();
+        config.absentBps = uint16(bound(absentBps, 0, 12_000));
+        config.unrevealedBps = uint16(bound(unrevealedBps, 0, 12_000));
+        config.invalidBps = uint16(bound(invalidBps, 0, 12_000));
+        if (config.absentBps > config.unrevealedBps) _refused(config, "absentBps");
+        else if (config.unrevealedBps > config.invalidBps) _refused(config, "unrevealedBps");
+        else if (config.invalidBps > 10_000) _refused(config, "invalidBps");
+        else createTask(config, 0);
+    }
+
+    /// A stake that leaves at the request is still there when the slashes of the round are due.
+    function testFuzz_ARoundAndAnAppealFitIntoTheUnbondingTime(uint32[4] memory durations) public {
+        TaskConfig memory config = demoConfig();
+        uint256 sum = APPEAL_SECONDS;
+        for (uint256 i; i < 4; ++i) {
+            durations[i] = uint32(bound(durations[i], 1, i == 3 ? 14 days : 4 days));
+            sum += durations[i];
+        }
+        (config.trainingSeconds, config.committingSeconds) = (durations[0], durations[1]);
+        (config.revealingSeconds, config.attestingSeconds) = (durations[2], durations[3]);
+        if (sum > UNBONDING_SECONDS) _refused(config, "durations");
+        else createTask(config, 0);
+    }
+
+    function test_ToTheSecond() public {
+        TaskConfig memory config = demoConfig();
+        config.trainingSeconds = UNBONDING_SECONDS - APPEAL_SECONDS - 600;
+        createTask(config, 0);
+        ++config.trainingSeconds;
+        _refused(config, "durations");
+        config.trainingSeconds = type(uint32).max;
+        config.committingSeconds = type(uint32).max;
+        _refused(config, "durations");
     }
 
     function test_NothingIsZeroThatMustNotBe() public {

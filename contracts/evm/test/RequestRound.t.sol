@@ -17,8 +17,7 @@ contract RequestRoundTest is ConsortiumTest {
         uint64 task = createTask(config, 3000 * TOKEN);
         approveAll(task);
         address late = admitNode(7, TOKEN);
-        vm.prank(unapproved);
-        registry.withdraw(TOKEN);
+        exit(unapproved, TOKEN);
 
         rounds.requestRound(task);
         registry.deposit(admitted[0], 50 * TOKEN);
@@ -51,8 +50,8 @@ contract RequestRoundTest is ConsortiumTest {
         rounds.requestRound(task);
 
         vm.assertEq(viewOf(task).reward, pool / config.rounds);
-        vm.assertEq(tasks.poolOf(task), pool - pool / config.rounds);
-        vm.assertEq(tasks.openRewardOf(task), pool / config.rounds);
+        vm.assertEq(tasks.poolOf(task).pool, pool - pool / config.rounds);
+        vm.assertEq(tasks.poolOf(task).openReward, pool / config.rounds);
         vm.assertEq(tasks.totalOwed(), pool);
     }
 
@@ -75,6 +74,41 @@ contract RequestRoundTest is ConsortiumTest {
         rounds.requestRound(task);
     }
 
+    function test_DismissedAndAbsentNodesAreLeftOut() public {
+        admitFour();
+        TaskConfig memory config = demoConfig();
+        config.rounds = 10;
+        config.voters = 3;
+        uint64 other = createTask(config, 0);
+        address gone = admitNode(5, TOKEN);
+        approveAll(other);
+        dismiss(gone);
+        for (uint256 i; i < MOST_ABSENCES; ++i) {
+            // Three of four are drawn to propose, and keep silent; the fourth stays eligible, or becomes so again.
+            absentRound(other);
+        }
+        uint256 eligible;
+        for (uint256 i; i < 4; ++i) {
+            bool absent = registry.nodeOf(admitted[i]).absences == MOST_ABSENCES;
+            vm.assertEq(registry.eligibleStakeOf(admitted[i]), absent ? 0 : stakeOf(admitted[i]));
+            if (!absent) ++eligible;
+        }
+        vm.assertLt(eligible, 4);
+        uint256 back;
+        for (uint256 i; eligible + back < 3; ++i) {
+            if (registry.eligibleStakeOf(admitted[i]) != 0) continue;
+            comeBack(returnOf(admitted[i]));
+            ++back;
+        }
+        rounds.requestRound(other);
+        RoundView memory round = viewOf(other);
+        vm.assertEq(round.eligible.length, 3);
+        for (uint256 i; i < 3; ++i) {
+            vm.assertTrue(round.eligible[i] != gone);
+            vm.assertLt(registry.nodeOf(round.eligible[i]).absences, MOST_ABSENCES);
+        }
+    }
+
     function test_NeedsTheLastRoundClosed() public {
         uint64 task = demo();
         rounds.requestRound(task);
@@ -85,7 +119,7 @@ contract RequestRoundTest is ConsortiumTest {
     function test_EveryRequestUsesUpARound() public {
         uint64 task = demo();
         for (uint256 i; i < 3; ++i) {
-            openTraining(task, keccak256(abi.encode(i)));
+            openTraining(task, keccak256("seed"));
             passDeadline(task);
             rounds.advance(task);
             vm.assertEq(uint256(viewOf(task).phase), uint256(Phase.Aborted));

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {SettlementMath} from "../src/libraries/SettlementMath.sol";
-import {INVALID_SCORE, UNAVAILABLE_SCORE} from "../src/Types.sol";
+import {INVALID_SCORE, Standing, UNAVAILABLE_SCORE} from "../src/Types.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
 /// The arithmetic of the rewards.
@@ -67,7 +67,7 @@ contract RewardsTest {
         uint256 sum;
         for (uint256 i; i < 16; ++i) {
             sum += amounts[i];
-            if (!verdicts[i].accepted) vm.assertEq(amounts[i], 0);
+            if (verdicts[i].standing != Standing.Accepted) vm.assertEq(amounts[i], 0);
         }
         vm.assertLe(sum, share);
         // Only the rounding is left over: at most one unit per division.
@@ -99,7 +99,7 @@ contract RewardsTest {
         voters[0] = _voter(11, 100, 100_000);
         voters[1] = _voter(12, 300, 600_000);
         voters[2] = _voter(13, 100, -900_000);
-        voters[3] = SettlementMath.Voter({group: 14, stake: 500, scores: new int32[](0)});
+        voters[3] = SettlementMath.Voter({group: 14, stake: 500, scores: new int32[](0), earns: false});
         uint256[] memory amounts = SettlementMath.voterRewards(2000, RANGE, candidates, voters, verdicts);
         // Closeness 1, 0.5 and 0 of the range: weights 100, 150, 0.
         vm.assertEq(amounts[0], 200 + 400);
@@ -110,12 +110,12 @@ contract RewardsTest {
 
     function test_ClosenessOfSentinels() public pure {
         (SettlementMath.Candidate[] memory candidates, SettlementMath.Verdict[] memory verdicts) = _candidates(2);
-        verdicts[0].hasMedian = true;
+        verdicts[0].standing = Standing.Refused;
         SettlementMath.Voter memory voter = _voter(11, 1, INVALID_SCORE);
         voter.scores = new int32[](2);
         voter.scores[0] = INVALID_SCORE;
         vm.assertEq(SettlementMath.closeness(voter, RANGE, candidates, verdicts), 0);
-        verdicts[0].invalid = true;
+        verdicts[0].provenInvalid = true;
         vm.assertEq(SettlementMath.closeness(voter, RANGE, candidates, verdicts), RANGE);
         voter.scores[0] = UNAVAILABLE_SCORE;
         vm.assertEq(SettlementMath.closeness(voter, RANGE, candidates, verdicts), 0);
@@ -123,9 +123,10 @@ contract RewardsTest {
 
     function test_ClosenessLeavesOutOwnGroupAndNoMedian() public pure {
         (SettlementMath.Candidate[] memory candidates, SettlementMath.Verdict[] memory verdicts) = _candidates(3);
-        verdicts[0].hasMedian = true;
-        verdicts[1].hasMedian = true;
-        SettlementMath.Voter memory voter = SettlementMath.Voter({group: 1, stake: 1, scores: new int32[](3)});
+        verdicts[0].standing = Standing.Refused;
+        verdicts[1].standing = Standing.Refused;
+        SettlementMath.Voter memory voter =
+            SettlementMath.Voter({group: 1, stake: 1, scores: new int32[](3), earns: true});
         voter.scores[0] = 8_000_000;
         voter.scores[1] = 200_000;
         vm.assertEq(SettlementMath.closeness(voter, RANGE, candidates, verdicts), 800_000);
@@ -157,7 +158,7 @@ contract RewardsTest {
         SettlementMath.Voter[] memory voters = new SettlementMath.Voter[](8);
         for (uint256 v; v < 8; ++v) {
             voters[v] = _voter(uint64(v + 11), bound(stakes[v], 1, type(uint96).max), scores[v] % 8_000_001);
-            if ((revealedBits >> v) & 1 == 0) voters[v].scores = new int32[](0);
+            if ((revealedBits >> v) & 1 == 0) (voters[v].scores, voters[v].earns) = (new int32[](0), false);
         }
         uint256[] memory amounts = SettlementMath.voterRewards(share, 16_000_001, candidates, voters, verdicts);
         uint256[] memory byStake = SettlementMath.stakeRewards(share, voters);
@@ -188,12 +189,12 @@ contract RewardsTest {
     }
 
     function _accept(SettlementMath.Verdict memory verdict, int32 median) private pure {
-        (verdict.accepted, verdict.hasMedian, verdict.medianMicronats) = (true, true, median);
+        (verdict.standing, verdict.medianMicronats) = (Standing.Accepted, median);
     }
 
     function _voter(uint64 group, uint256 stake, int32 score) private pure returns (SettlementMath.Voter memory) {
         int32[] memory scores = new int32[](1);
         scores[0] = score;
-        return SettlementMath.Voter({group: group, stake: stake, scores: scores});
+        return SettlementMath.Voter({group: group, stake: stake, scores: scores, earns: true});
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Phase, RoundView} from "../src/Types.sol";
+import {Phase, RoundView, Standing} from "../src/Types.sol";
 import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {vm} from "./helpers/Vm.sol";
 
@@ -16,14 +16,14 @@ contract RoundFinalTest is ConsortiumTest {
 
             vm.assertEq(uint256(round.phase), uint256(Phase.Final));
             vm.assertEq(round.aggregateDigest, AGGREGATE);
-            vm.assertEq(rounds.taskOf(task).parentDigest, AGGREGATE);
-            vm.assertEq(rounds.taskOf(task).roundsClosed, number);
+            vm.assertEq(lens.taskOf(task).parentDigest, AGGREGATE);
+            vm.assertEq(lens.taskOf(task).roundsClosed, number);
             vm.assertEq(round.parentDigest, number == 1 ? GENESIS : AGGREGATE);
             vm.assertEq(round.proposals.length, 3);
-            vm.assertTrue(round.proposals[2].accepted);
+            vm.assertEq(uint256(round.proposals[2].standing), uint256(Standing.Accepted));
             vm.assertTrue(round.votes[3].revealed);
             vm.assertTrue(round.attestations[3].attested);
         }
-        vm.assertLe(tasks.poolOf(task), 3 * 20);
+        vm.assertLe(tasks.poolOf(task).pool, 3 * 20);
     }
 }

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {SettlementMath} from "../src/libraries/SettlementMath.sol";
-import {INVALID_SCORE, TaskConfig, UNAVAILABLE_SCORE} from "../src/Types.sol";
+import {INVALID_SCORE, Standing, TaskConfig, UNAVAILABLE_SCORE} from "../src/Types.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
 contract TallyTest {
@@ -52,10 +52,10 @@ contract TallyTest {
         voters[2] = _voter(3, 10, 7);
         voters[3] = _voter(4, 9, UNAVAILABLE_SCORE);
         SettlementMath.Verdict memory verdict = _judge(1, voters);
-        vm.assertTrue(verdict.hasMedian);
+        vm.assertTrue(_hasMedian(verdict));
         vm.assertEq(verdict.medianMicronats, 5);
         // 9 of 29 is less than a third.
-        vm.assertTrue(verdict.accepted);
+        vm.assertTrue(_accepted(verdict));
     }
 
     function test_AThirdOfSentinelsBlocks() public pure {
@@ -65,9 +65,9 @@ contract TallyTest {
         voters[2] = _voter(4, 4, UNAVAILABLE_SCORE);
         voters[3] = _voter(5, 6, INVALID_SCORE);
         SettlementMath.Verdict memory verdict = _judge(1, voters);
-        vm.assertTrue(verdict.hasMedian);
-        vm.assertFalse(verdict.accepted);
-        vm.assertFalse(verdict.invalid);
+        vm.assertTrue(_hasMedian(verdict));
+        vm.assertFalse(_accepted(verdict));
+        vm.assertFalse(verdict.provenInvalid);
     }
 
     function test_SilentVotersCountInTheThird() public pure {
@@ -75,8 +75,8 @@ contract TallyTest {
         voters[0] = _voter(2, 10, 5);
         voters[1] = _voter(3, 10, 5);
         voters[2] = _voter(4, 10, INVALID_SCORE);
-        voters[3] = SettlementMath.Voter({group: 5, stake: 1, scores: new int32[](0)});
-        vm.assertTrue(_judge(1, voters).accepted);
+        voters[3] = SettlementMath.Voter({group: 5, stake: 1, scores: new int32[](0), earns: false});
+        vm.assertTrue(_accepted(_judge(1, voters)));
     }
 
     function test_TwoThirdsMakeInvalid() public pure {
@@ -85,11 +85,11 @@ contract TallyTest {
         voters[1] = _voter(3, 10, INVALID_SCORE);
         voters[2] = _voter(4, 10, INVALID_SCORE);
         SettlementMath.Verdict memory verdict = _judge(1, voters);
-        vm.assertTrue(verdict.invalid);
-        vm.assertFalse(verdict.hasMedian);
+        vm.assertTrue(verdict.provenInvalid);
+        vm.assertFalse(_hasMedian(verdict));
         vm.assertEq(verdict.medianMicronats, 0);
         voters[0].stake = 11;
-        vm.assertFalse(_judge(1, voters).invalid);
+        vm.assertFalse(_judge(1, voters).provenInvalid);
     }
 
     function testFuzz_TheThresholdIsStrict(int32 threshold, int32 score) public pure {
@@ -102,7 +102,9 @@ contract TallyTest {
         voters[1] = _voter(3, 1, score);
         SettlementMath.Candidate[] memory candidates = new SettlementMath.Candidate[](1);
         candidates[0].group = 1;
-        vm.assertEq(SettlementMath.tally(candidates, voters, config)[0].accepted, score > threshold);
+        vm.assertEq(
+            SettlementMath.tally(candidates, voters, config)[0].standing == Standing.Accepted, score > threshold
+        );
     }
 
     function testFuzz_TooFewScorersGiveNoMedian(uint256 count) public pure {
@@ -112,8 +114,8 @@ contract TallyTest {
             voters[v] = v < count ? _voter(uint64(v + 2), 1, 3) : _voter(1, 1, 3);
         }
         SettlementMath.Verdict memory verdict = _judge(1, voters);
-        vm.assertEq(verdict.hasMedian, count >= 2);
-        vm.assertEq(verdict.accepted, count >= 2);
+        vm.assertEq(_hasMedian(verdict), count >= 2);
+        vm.assertEq(_accepted(verdict), count >= 2);
         vm.assertEq(verdict.medianMicronats, count >= 2 ? int256(3) : int256(0));
     }
 
@@ -158,7 +160,15 @@ contract TallyTest {
     function _voter(uint64 group, uint256 stake, int32 score) private pure returns (SettlementMath.Voter memory) {
         int32[] memory scores = new int32[](1);
         scores[0] = score;
-        return SettlementMath.Voter({group: group, stake: stake, scores: scores});
+        return SettlementMath.Voter({group: group, stake: stake, scores: scores, earns: true});
+    }
+
+    function _hasMedian(SettlementMath.Verdict memory verdict) private pure returns (bool) {
+        return verdict.standing == Standing.Refused || verdict.standing == Standing.Accepted;
+    }
+
+    function _accepted(SettlementMath.Verdict memory verdict) private pure returns (bool) {
+        return verdict.standing == Standing.Accepted;
     }
 
     function _config() private pure returns (TaskConfig memory config) {

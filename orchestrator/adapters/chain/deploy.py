@@ -6,13 +6,13 @@ follows from the deployer's nonce. The deployer must send nothing else meanwhile
 
 from dataclasses import dataclass
 
-from eth_account import Account
 from eth_typing import ChecksumAddress
 from web3 import Web3
 from web3.types import Nonce
 from web3.utils.address import get_create_address
 
 from contracts import abi
+from contracts.accounts import Account
 from contracts.deployment import Deployment
 from orchestrator.adapters.chain.connection import open_web3, translated_errors
 from orchestrator.domain.chain import ChainError

@@ -1,10 +1,10 @@
 """One sending account: estimates, prices, signs, broadcasts and follows its transactions (EIP-1559)."""
 
-from eth_account import Account
 from eth_typing import HexStr
 from web3.exceptions import TransactionNotFound, Web3Exception
 from web3.types import Nonce, TxParams, Wei
 
+from contracts.accounts import Account
 from orchestrator.adapters.chain.calls import contract_function
 from orchestrator.adapters.chain.connection import Connection, translated_errors
 from orchestrator.domain.chain import Call, CallRefused, ChainError, NonceUsed, Receipt, SignedTransaction

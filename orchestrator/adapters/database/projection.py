@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete, or_, select
+from sqlalchemy import Select, delete, or_, select
 from sqlalchemy.orm import Session
 
 from contracts.phase import Phase
@@ -185,21 +185,29 @@ class SqlProjectionRepository:
 
     def digest_is_public(self, digest: str) -> bool:
         """Whether the chain names the digest in a way that makes its artifact readable by all."""
-        proposal_over = (
-            select(ProposalRow.task)
-            .join(RoundRow, (RoundRow.task == ProposalRow.task) & (RoundRow.round == ProposalRow.round))
-            .where(
+        of_task = select(TaskRow.task).where(
+            or_(TaskRow.spec_digest == digest, TaskRow.genesis_digest == digest)
+        )
+        proposals = select(ProposalRow.task).join(
+            RoundRow, (RoundRow.task == ProposalRow.task) & (RoundRow.round == ProposalRow.round)
+        )
+        proposed_now = proposals.where(
+            ProposalRow.adapter_digest == digest, RoundRow.phase <= int(Phase.TRAINING)
+        )
+        named_by_nodes = (
+            proposals.where(
                 or_(ProposalRow.adapter_digest == digest, ProposalRow.report_digest == digest),
                 RoundRow.phase > int(Phase.TRAINING),
-            )
-        )
-        named = (
-            select(TaskRow.task).where(or_(TaskRow.spec_digest == digest, TaskRow.genesis_digest == digest)),
-            proposal_over,
+            ),
             select(AttestationRow.task).where(AttestationRow.aggregate_digest == digest),
             select(RoundRow.task).where(RoundRow.aggregate_digest == digest),
         )
-        return any(self._session.scalar(query.limit(1)) is not None for query in named)
+        if self._finds(of_task):
+            return True
+        return not self._finds(proposed_now) and any(map(self._finds, named_by_nodes))
+
+    def _finds(self, query: Select[int]) -> bool:
+        return self._session.scalar(query.limit(1)) is not None
 
     def _task_state(self, row: TaskRow) -> TaskState:
         approvals = self._session.scalars(select(ApprovalRow.node).where(ApprovalRow.task == row.task))

@@ -9,11 +9,11 @@ import anyio.to_thread
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
-from orchestrator.api.access import Conductor, Reader, ServicesOfApp
+from orchestrator.api.access import Conductor, Reader, ServicesOfApp, TokenFirst
 from orchestrator.api.schemas import ArtifactAnswer
 
 PREFIX = "/v1/artifacts"
-router = APIRouter(prefix=PREFIX, tags=["artifacts"])
+router = APIRouter(prefix=PREFIX, tags=["artifacts"], route_class=TokenFirst)
 
 DigestInPath = Annotated[str, Path(description="SHA-256 as 0x and 64 lower-case hex digits")]
 

@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from orchestrator.api.access import Reader, ServicesOfApp
+from orchestrator.api.access import Reader, ServicesOfApp, TokenFirst
 from orchestrator.api.schemas import EventAnswer
 from orchestrator.domain.ports import StreamEvent
 
-router = APIRouter(prefix="/v1/events", tags=["events"])
+router = APIRouter(prefix="/v1/events", tags=["events"], route_class=TokenFirst)
 
 EventNumber = Annotated[int | None, Query(ge=0, lt=1 << 63, description="begin after this event")]
 LastEventId = Annotated[int | None, Header(ge=0, lt=1 << 63, alias="Last-Event-ID")]

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from orchestrator.api.access import Reader, ServicesOfApp
+from orchestrator.api.access import Reader, ServicesOfApp, TokenFirst
 from orchestrator.api.schemas import IntentAnswer
 
-router = APIRouter(prefix="/v1/intents", tags=["intents"])
+router = APIRouter(prefix="/v1/intents", tags=["intents"], route_class=TokenFirst)
 
 
 @router.get("/{intent}", operation_id="get_intent")

@@ -4,11 +4,11 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from orchestrator.api.access import Admin, Reader, ServicesOfApp
+from orchestrator.api.access import Admin, Reader, ServicesOfApp, TokenFirst
 from orchestrator.api.schemas import IntentAnswer, NodeAnswer, NodeList, NodeRequest
 from orchestrator.services.queries import intent_view
 
-router = APIRouter(prefix="/v1/nodes", tags=["nodes"])
+router = APIRouter(prefix="/v1/nodes", tags=["nodes"], route_class=TokenFirst)
 
 
 @router.get("", operation_id="list_nodes")

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from orchestrator.api.access import Admin, Conductor, Reader, ServicesOfApp
+from orchestrator.api.access import Admin, Conductor, Reader, ServicesOfApp, TokenFirst
 from orchestrator.api.routers.paths import RoundInPath, RoundOrBaseInPath, TaskInPath
 from orchestrator.api.schemas import (
     AttestationRequest,
@@ -23,7 +23,7 @@ from orchestrator.domain.chain import RelayAttestation, RelayCommit, RelayPropos
 from orchestrator.services.bundle import Services
 from orchestrator.services.queries import intent_view
 
-router = APIRouter(prefix="/v1/tasks/{task}/rounds", tags=["rounds"])
+router = APIRouter(prefix="/v1/tasks/{task}/rounds", tags=["rounds"], route_class=TokenFirst)
 
 
 @router.get("", operation_id="list_rounds")

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from orchestrator.api.access import Admin, Conductor, Reader, ServicesOfApp
+from orchestrator.api.access import Admin, Reader, ServicesOfApp, TokenFirst
 from orchestrator.api.routers.paths import TaskInPath
 from orchestrator.api.schemas import (
     ApprovalRequest,
@@ -19,7 +19,7 @@ from orchestrator.api.schemas import (
 from orchestrator.domain.chain import RelayApproval
 from orchestrator.services.queries import intent_view
 
-router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
+router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=TokenFirst)
 
 
 @router.get("", operation_id="list_tasks")
@@ -50,8 +50,8 @@ def list_task_evaluations(task: TaskInPath, services: ServicesOfApp, _: Reader) 
 
 @router.post("/{task}/approvals", operation_id="approve_task", status_code=HTTPStatus.ACCEPTED)
 def approve_task(
-    task: TaskInPath, request: ApprovalRequest, services: ServicesOfApp, _: Conductor
+    task: TaskInPath, request: ApprovalRequest, services: ServicesOfApp, _: Reader
 ) -> IntentAnswer:
-    """Relay a node's approval."""
+    """Relay a node's approval. Its signature proves it, so that any token may hand it in."""
     intent = services.messages.approve(task, RelayApproval(request.message, request.signature))
     return IntentAnswer.model_validate(intent_view(intent))

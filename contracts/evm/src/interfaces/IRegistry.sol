@@ -82,7 +82,8 @@ interface IRegistry {
     /// Slashes are numbered from 0.
     function slashOf(uint256 slash) external view returns (SlashView memory);
     function slashCount() external view returns (uint256);
-    /// The ERC-20 that stakes are in. It must move exactly the amounts it is asked to.
+    /// The ERC-20 that stakes are in. It must move exactly the amounts it is asked to, and its supply must stay below
+    /// 2^96 units.
     function token() external view returns (address);
     /// The only contract that may hand out seats and record faults.
     function rounds() external view returns (address);

@@ -67,7 +67,8 @@ interface ITasks {
     /// What `refund` would pay now.
     function refundableOf(uint64 task, address funder) external view returns (uint256);
     function taskCount() external view returns (uint64);
-    /// The ERC-20 that pools and rewards are in. It must move exactly the amounts it is asked to.
+    /// The ERC-20 that pools and rewards are in. It must move exactly the amounts it is asked to, and its supply must stay below
+    /// 2^96 units.
     function token() external view returns (address);
     /// The only contract that may open and settle rounds.
     function rounds() external view returns (address);

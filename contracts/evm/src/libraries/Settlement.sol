@@ -4,8 +4,9 @@ pragma solidity ^0.8.30;
 import {IRegistry} from "../interfaces/IRegistry.sol";
 import {IRounds} from "../interfaces/IRounds.sol";
 import {ITasks} from "../interfaces/ITasks.sol";
-import {Member, OpenRound, Round, RoundState, Seat} from "../RoundState.sol";
+import {Member, OpenRound, Round, RoundState, StoredSeat} from "../RoundState.sol";
 import {Attendance, BASIS_POINTS, Conduct, Fault, Phase, Standing, TaskConfig} from "../Types.sol";
+import {Packed} from "./Packed.sol";
 import {SettlementMath} from "./SettlementMath.sol";
 
 /// Draw, tally, pay and faults of a stored round. Linked to the rounds contract and run in its storage and name, so that
@@ -25,8 +26,7 @@ library Settlement {
         uint8[] memory drawnProposers = SettlementMath.draw(seed, PROPOSER_ROLE, size, open.config.proposers);
         uint8[] memory drawnVoters = SettlementMath.draw(seed, VOTER_ROLE, size, open.config.voters);
         round.header.seed = seed;
-        round.proposers = drawnProposers;
-        round.voters = drawnVoters;
+        round.setRoles(drawnProposers, drawnVoters);
         for (uint256 i; i < drawnProposers.length; ++i) {
             _seat(round, drawnProposers[i]).isProposer = true;
         }
@@ -50,7 +50,7 @@ library Settlement {
     /// Fixes the order of the proposals, ascending by node; returns the context of Committing.
     function orderProposals(Round storage round) external returns (bytes16 context) {
         uint8[] memory proposals = round.proposed();
-        round.proposals = proposals;
+        round.packedProposals = Packed.packIndices(proposals);
         address[] memory nodes = round.nodesAt(proposals);
         bytes32[] memory adapterDigests = new bytes32[](nodes.length);
         for (uint256 i; i < nodes.length; ++i) {
@@ -61,8 +61,10 @@ library Settlement {
 
     /// Tallies the revealed scores and writes the verdicts down; returns the context of Attesting.
     function tally(Round storage round, OpenRound memory open) external returns (bool anyAccepted, bytes16 context) {
-        SettlementMath.Verdict[] memory verdicts = SettlementMath.tally(_candidates(round), _voters(round), open.config);
-        address[] memory nodes = round.nodesAt(round.proposals);
+        (, uint8[] memory voters) = round.roles();
+        SettlementMath.Verdict[] memory verdicts =
+            SettlementMath.tally(_candidates(round), _voters(round, voters), open.config);
+        address[] memory nodes = round.nodesAt(round.proposals());
         Standing[] memory standings = new Standing[](nodes.length);
         int32[] memory mediansMicronats = new int32[](nodes.length);
         bool[] memory provenInvalid = new bool[](nodes.length);
@@ -71,7 +73,7 @@ library Settlement {
             (standings[i], mediansMicronats[i], provenInvalid[i]) =
             (verdict.standing, verdict.medianMicronats, verdict.provenInvalid);
             if (verdict.standing == Standing.Accepted) anyAccepted = true;
-            Seat storage seat = round.seats[nodes[i]];
+            StoredSeat storage seat = round.seats[nodes[i]];
             seat.standing = verdict.standing;
             seat.medianMicronats = verdict.medianMicronats;
             seat.provenInvalid = verdict.provenInvalid;
@@ -98,10 +100,11 @@ library Settlement {
         view
         returns (bytes32 digest, int32 medianMicronats)
     {
-        address[] memory nodes = round.nodesAt(round.voters);
+        (, uint8[] memory voters) = round.roles();
+        address[] memory nodes = round.nodesAt(voters);
         SettlementMath.Statement[] memory statements = new SettlementMath.Statement[](nodes.length);
         for (uint256 i; i < nodes.length; ++i) {
-            Seat storage seat = round.seats[nodes[i]];
+            StoredSeat storage seat = round.seats[nodes[i]];
             statements[i] = SettlementMath.Statement({
                 stake: seat.stake, aggregateDigest: seat.attestedDigest, scoreMicronats: seat.attestedScoreMicronats
             });
@@ -121,19 +124,20 @@ library Settlement {
         uint256 proposersShare = uint256(round.header.reward) * config.proposerShareBps / BASIS_POINTS;
         uint256 votersShare = round.header.reward - proposersShare;
         uint256[] memory earned = new uint256[](round.eligible.length);
-        SettlementMath.Voter[] memory voters = _voters(round);
+        (, uint8[] memory indices) = round.roles();
+        SettlementMath.Voter[] memory voters = _voters(round, indices);
         if (round.header.phase == Phase.Aborted) {
-            _add(earned, round.voters, SettlementMath.stakeRewards(votersShare, voters));
+            _add(earned, indices, SettlementMath.stakeRewards(votersShare, voters));
         } else {
             SettlementMath.Candidate[] memory candidates = _candidates(round);
             SettlementMath.Verdict[] memory verdicts = _verdicts(round);
             _add(
                 earned,
-                round.voters,
+                indices,
                 SettlementMath.voterRewards(votersShare, config.closenessRangeMicronats, candidates, voters, verdicts)
             );
             if (round.header.phase == Phase.Final) {
-                _add(earned, round.proposals, SettlementMath.proposerRewards(proposersShare, candidates, verdicts));
+                _add(earned, round.proposals(), SettlementMath.proposerRewards(proposersShare, candidates, verdicts));
             }
         }
         return _onlyPaid(round, earned);
@@ -149,7 +153,7 @@ library Settlement {
         address[] memory nodes = _drawn(round);
         all = new Conduct[](nodes.length);
         for (uint256 i; i < nodes.length; ++i) {
-            Seat storage seat = round.seats[nodes[i]];
+            StoredSeat storage seat = round.seats[nodes[i]];
             Conduct memory conduct = all[i];
             conduct.node = nodes[i];
             (conduct.attendance, conduct.fault) = SettlementMath.judge(_dutiesOf(seat, lastPhase));
@@ -157,17 +161,22 @@ library Settlement {
         }
     }
 
-    function _dutiesOf(Seat storage seat, Phase lastPhase) private view returns (SettlementMath.Duties memory duties) {
-        duties.committed = seat.commitment != 0;
+    function _dutiesOf(StoredSeat storage seat, Phase lastPhase)
+        private
+        view
+        returns (SettlementMath.Duties memory duties)
+    {
         duties.owesProposal = seat.isProposer && lastPhase >= Phase.Training;
         duties.owesCommit = seat.isVoter && lastPhase >= Phase.Committing;
+        // What a node does not owe is not read.
+        duties.proposed = duties.owesProposal && seat.adapterDigest != 0;
+        duties.committed = duties.owesCommit && seat.commitment != 0;
         duties.owesReveal = duties.committed && lastPhase >= Phase.Revealing;
-        duties.proposed = seat.adapterDigest != 0;
-        duties.revealed = seat.scores.length != 0;
+        duties.revealed = duties.owesReveal && seat.packedScores.length != 0;
         duties.provenInvalid = seat.provenInvalid && lastPhase >= Phase.Revealing;
     }
 
-    function _seat(Round storage round, uint8 index) private returns (Seat storage seat) {
+    function _seat(Round storage round, uint8 index) private returns (StoredSeat storage seat) {
         Member memory member = round.eligible[index];
         seat = round.seats[member.node];
         seat.stake = member.stake;
@@ -184,8 +193,9 @@ library Settlement {
 
     /// All nodes with a seat, each once: the proposers, then the voters that are not proposers too.
     function _drawn(Round storage round) private view returns (address[] memory nodes) {
-        address[] memory proposers = round.nodesAt(round.proposers);
-        address[] memory voters = round.nodesAt(round.voters);
+        (uint8[] memory drawnProposers, uint8[] memory drawnVoters) = round.roles();
+        address[] memory proposers = round.nodesAt(drawnProposers);
+        address[] memory voters = round.nodesAt(drawnVoters);
         nodes = new address[](proposers.length + voters.length);
         uint256 count;
         for (; count < proposers.length; ++count) {
@@ -207,32 +217,36 @@ library Settlement {
     }
 
     function _candidates(Round storage round) private view returns (SettlementMath.Candidate[] memory candidates) {
-        address[] memory nodes = round.nodesAt(round.proposals);
+        address[] memory nodes = round.nodesAt(round.proposals());
         candidates = new SettlementMath.Candidate[](nodes.length);
         for (uint256 i; i < nodes.length; ++i) {
-            Seat storage seat = round.seats[nodes[i]];
+            StoredSeat storage seat = round.seats[nodes[i]];
             candidates[i] = SettlementMath.Candidate({group: seat.group, adapterDigest: seat.adapterDigest});
         }
     }
 
     function _verdicts(Round storage round) private view returns (SettlementMath.Verdict[] memory verdicts) {
-        address[] memory nodes = round.nodesAt(round.proposals);
+        address[] memory nodes = round.nodesAt(round.proposals());
         verdicts = new SettlementMath.Verdict[](nodes.length);
         for (uint256 i; i < nodes.length; ++i) {
-            Seat storage seat = round.seats[nodes[i]];
+            StoredSeat storage seat = round.seats[nodes[i]];
             verdicts[i] = SettlementMath.Verdict({
                 standing: seat.standing, medianMicronats: seat.medianMicronats, provenInvalid: seat.provenInvalid
             });
         }
     }
 
-    function _voters(Round storage round) private view returns (SettlementMath.Voter[] memory voters) {
-        address[] memory nodes = round.nodesAt(round.voters);
+    function _voters(Round storage round, uint8[] memory indices)
+        private
+        view
+        returns (SettlementMath.Voter[] memory voters)
+    {
+        address[] memory nodes = round.nodesAt(indices);
         bytes32 aggregateDigest = round.header.aggregateDigest;
         voters = new SettlementMath.Voter[](nodes.length);
         for (uint256 i; i < nodes.length; ++i) {
-            Seat storage seat = round.seats[nodes[i]];
-            int32[] memory scores = seat.scores;
+            StoredSeat storage seat = round.seats[nodes[i]];
+            int32[] memory scores = Packed.unpackScores(seat.packedScores);
             voters[i] = SettlementMath.Voter({
                 group: seat.group,
                 stake: seat.stake,

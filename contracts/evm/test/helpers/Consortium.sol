@@ -4,11 +4,23 @@ pragma solidity ^0.8.30;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
 
+import {ILens} from "../../src/interfaces/ILens.sol";
 import {IRegistry} from "../../src/interfaces/IRegistry.sol";
 import {IRounds} from "../../src/interfaces/IRounds.sol";
 import {ITasks} from "../../src/interfaces/ITasks.sol";
-import {Approval, Attestation, Commit, Proposal, Reveal} from "../../src/Messages.sol";
-import {RoundView, TaskConfig} from "../../src/Types.sol";
+import {
+    Approval,
+    Attestation,
+    Commit,
+    Exit,
+    Migration,
+    Proposal,
+    Return,
+    Reveal,
+    Revocation,
+    Rotation
+} from "../../src/Messages.sol";
+import {Phase, RoundView, TaskConfig} from "../../src/Types.sol";
 import {vm} from "./Vm.sol";
 
 interface IMintable is IERC20 {
@@ -31,19 +43,28 @@ abstract contract Consortium {
     IRegistry internal registry;
     ITasks internal tasks;
     IRounds internal rounds;
+    ILens internal lens;
 
     address[] internal admitted;
+    /// Of the signing key, and of the node's own account.
     mapping(address node => uint256) internal keyOf;
+    mapping(address node => uint256) internal ownerKeyOf;
 
     function deploy() internal {
+        deployOn(IMintable(vm.deployCode("TestToken.sol:TestToken", abi.encode(council))));
+    }
+
+    /// The contracts around a token of the test's own choice.
+    function deployOn(IMintable token_) internal {
         vm.roll(1000);
         vm.warp(1_800_000_000);
-        token = IMintable(vm.deployCode("TestToken.sol:TestToken", abi.encode(council)));
+        token = token_;
         address randomness = vm.deployCode("BlockhashRandomness.sol:BlockhashRandomness");
         address futureRounds = vm.computeCreateAddress(address(this), vm.getNonce(address(this)) + 2);
         registry = deployRegistry(futureRounds);
         tasks = ITasks(vm.deployCode("Tasks.sol:Tasks", abi.encode(token, council, futureRounds)));
         rounds = IRounds(vm.deployCode("Rounds.sol:Rounds", abi.encode(registry, tasks, randomness)));
+        lens = ILens(vm.deployCode("Lens.sol:Lens", abi.encode(rounds)));
         mint(address(this), 1e22 * TOKEN);
         token.approve(address(registry), type(uint256).max);
         token.approve(address(tasks), type(uint256).max);
@@ -61,14 +82,14 @@ abstract contract Consortium {
         token.mint(to, amount);
     }
 
-    /// Admits a node with a key of its own, in a group of its own, and stakes for it.
+    /// Admits a node with keys of its own, in a group of its own, and stakes for it.
     function admitNode(uint256 number, uint256 stake) internal returns (address) {
         return admitNode(number, stake, uint64(number));
     }
 
     function admitNode(uint256 number, uint256 stake, uint64 group) internal returns (address node) {
-        node = address(uint160(uint256(keccak256(abi.encode("node", number)))));
-        keyOf[node] = number;
+        node = vm.addr(number + 1e9);
+        (keyOf[node], ownerKeyOf[node]) = (number, number + 1e9);
         vm.prank(council);
         registry.admit(node, vm.addr(number), group);
         if (stake != 0) registry.deposit(node, stake);
@@ -127,8 +148,11 @@ abstract contract Consortium {
     }
 
     function approve(uint64 task, address node) internal {
-        Approval memory approval = approvalOf(task, node);
-        rounds.approve(approval, sign(node, hashOf(approval)));
+        approve(approvalOf(task, node));
+    }
+
+    function approve(Approval memory approval) internal {
+        tasks.approve(approval, signTo(address(tasks), keyOf[approval.node], hashOf(approval)));
     }
 
     function approvalOf(uint64 task, address node) internal view returns (Approval memory) {
@@ -137,15 +161,80 @@ abstract contract Consortium {
             task: task,
             specDigest: SPEC,
             policyDigest: keccak256("policy"),
-            nonce: Nonces(address(rounds)).nonces(node),
-            expiry: uint64(block.timestamp + 1 hours)
+            nonce: nonceAt(address(tasks), node),
+            expiry: inAnHour()
         });
+    }
+
+    function revoke(uint64 task, address node) internal {
+        Revocation memory revocation = revocationOf(task, node);
+        tasks.revoke(revocation, signTo(address(tasks), keyOf[node], hashOf(revocation)));
+    }
+
+    function revocationOf(uint64 task, address node) internal view returns (Revocation memory) {
+        return Revocation({node: node, task: task, nonce: nonceAt(address(tasks), node), expiry: inAnHour()});
+    }
+
+    /// A contract's next nonce for a node.
+    function nonceAt(address verifyingContract, address node) internal view returns (uint256) {
+        return Nonces(verifyingContract).nonces(node);
+    }
+
+    function inAnHour() internal view returns (uint64) {
+        return uint64(block.timestamp + 1 hours);
+    }
+
+    // ------------------------------------------------------------------------------------------------- node steps
+
+    function exitOf(address node, uint256 amount) internal view returns (Exit memory) {
+        return Exit({node: node, amount: amount, nonce: nonceAt(address(registry), node), expiry: inAnHour()});
+    }
+
+    function exit(address node, uint256 amount) internal {
+        exit(exitOf(node, amount));
+    }
+
+    function exit(Exit memory message) internal {
+        registry.exit(message, signAsOwner(message.node, hashOf(message)));
+    }
+
+    function migrationOf(address node, address successor) internal view returns (Migration memory) {
+        return
+            Migration({node: node, successor: successor, nonce: nonceAt(address(registry), node), expiry: inAnHour()});
+    }
+
+    function migrate(Migration memory message) internal returns (uint256) {
+        return registry.migrate(message, signAsOwner(message.node, hashOf(message)));
+    }
+
+    function rotationOf(address node, address signer) internal view returns (Rotation memory) {
+        return Rotation({node: node, signer: signer, nonce: nonceAt(address(registry), node), expiry: inAnHour()});
+    }
+
+    function rotate(Rotation memory message) internal {
+        registry.rotate(message, signAsOwner(message.node, hashOf(message)));
+    }
+
+    function rotate(address node, address signer) internal {
+        rotate(rotationOf(node, signer));
+    }
+
+    function returnOf(address node) internal view returns (Return memory) {
+        return Return({node: node, nonce: nonceAt(address(registry), node), expiry: inAnHour()});
+    }
+
+    function comeBack(Return memory message) internal {
+        registry.comeBack(message, signTo(address(registry), keyOf[message.node], hashOf(message)));
+    }
+
+    function stakeOf(address node) internal view returns (uint256) {
+        return registry.nodeOf(node).stake;
     }
 
     // ------------------------------------------------------------------------------------------------ round steps
 
     function viewOf(uint64 task) internal view returns (RoundView memory) {
-        return rounds.roundOf(task, rounds.taskOf(task).roundsRequested);
+        return lens.roundOf(task, lens.taskOf(task).roundsRequested);
     }
 
     /// Requests a round and draws it with `seed`.
@@ -172,7 +261,7 @@ abstract contract Consortium {
         return Proposal({
             node: node,
             task: task,
-            round: rounds.taskOf(task).roundsRequested,
+            round: lens.taskOf(task).roundsRequested,
             context: round.context,
             parentDigest: round.parentDigest,
             adapterDigest: adapterOf(node, round.context),
@@ -198,7 +287,7 @@ abstract contract Consortium {
         return Reveal({
             node: node,
             task: task,
-            round: rounds.taskOf(task).roundsRequested,
+            round: lens.taskOf(task).roundsRequested,
             context: viewOf(task).context,
             scores: scores,
             salt: SALT
@@ -254,7 +343,7 @@ abstract contract Consortium {
         return Attestation({
             node: node,
             task: task,
-            round: rounds.taskOf(task).roundsRequested,
+            round: lens.taskOf(task).roundsRequested,
             context: viewOf(task).context,
             aggregateDigest: digest,
             score: score
@@ -275,8 +364,56 @@ abstract contract Consortium {
         return viewOf(task);
     }
 
+    /// A whole round in which all goes well.
+    function finalRound(uint64 task) internal returns (RoundView memory) {
+        openCommitting(task);
+        vote(task, allScores(task, 50_000));
+        return attestAll(task, 1);
+    }
+
+    /// Closes the open round of the demo task with faults of all its proposers: none proposes.
+    function absentRound(uint64 task) internal returns (RoundView memory) {
+        openTraining(task);
+        return passAndAdvance(task);
+    }
+
+    function passAndAdvance(uint64 task) internal returns (RoundView memory) {
+        passDeadline(task);
+        rounds.advance(task);
+        return viewOf(task);
+    }
+
+    function pause(uint64 task) internal {
+        vm.prank(council);
+        tasks.pause(task);
+    }
+
+    function cancel(uint64 task) internal {
+        vm.prank(council);
+        tasks.cancel(task);
+    }
+
+    function dismiss(address node) internal {
+        vm.prank(council);
+        registry.dismiss(node);
+    }
+
+    /// Funds a task from an account of its own.
+    function fundFrom(address funder, uint64 task, uint256 amount) internal {
+        mint(funder, amount);
+        vm.startPrank(funder);
+        token.approve(address(tasks), amount);
+        tasks.fund(task, amount);
+        vm.stopPrank();
+    }
+
+    function assertPhase(uint64 task, Phase phase) internal view {
+        vm.assertEq(uint256(viewOf(task).phase), uint256(phase));
+    }
+
     function passDeadline(uint64 task) internal {
-        vm.warp(viewOf(task).deadline + 1);
+        uint256 deadline = viewOf(task).deadline;
+        if (block.timestamp <= deadline) vm.warp(deadline + 1);
     }
 
     /// The same scores of every drawn voter on every proposal.
@@ -293,8 +430,18 @@ abstract contract Consortium {
 
     // --------------------------------------------------------------------------- EIP-712, written out a second time
 
+    /// A message of a round, by the node's signing key.
     function sign(address node, bytes32 structHash) internal view returns (bytes memory) {
-        return signWith(keyOf[node], structHash, address(rounds), block.chainid);
+        return signTo(address(rounds), keyOf[node], structHash);
+    }
+
+    /// A message to the registry, by the node's own account.
+    function signAsOwner(address node, bytes32 structHash) internal view returns (bytes memory) {
+        return signTo(address(registry), ownerKeyOf[node], structHash);
+    }
+
+    function signTo(address verifyingContract, uint256 key, bytes32 structHash) internal view returns (bytes memory) {
+        return signWith(key, structHash, verifyingContract, block.chainid);
     }
 
     function signWith(uint256 key, bytes32 structHash, address verifyingContract, uint256 chainId)
@@ -328,6 +475,43 @@ abstract contract Consortium {
                 abi.encode(message)
             )
         );
+    }
+
+    function hashOf(Revocation memory message) internal pure returns (bytes32) {
+        return keccak256(
+            bytes.concat(
+                keccak256("Revocation(address node,uint64 task,uint256 nonce,uint64 expiry)"), abi.encode(message)
+            )
+        );
+    }
+
+    function hashOf(Rotation memory message) internal pure returns (bytes32) {
+        return keccak256(
+            bytes.concat(
+                keccak256("Rotation(address node,address signer,uint256 nonce,uint64 expiry)"), abi.encode(message)
+            )
+        );
+    }
+
+    function hashOf(Exit memory message) internal pure returns (bytes32) {
+        return keccak256(
+            bytes.concat(
+                keccak256("Exit(address node,uint256 amount,uint256 nonce,uint64 expiry)"), abi.encode(message)
+            )
+        );
+    }
+
+    function hashOf(Migration memory message) internal pure returns (bytes32) {
+        return keccak256(
+            bytes.concat(
+                keccak256("Migration(address node,address successor,uint256 nonce,uint64 expiry)"), abi.encode(message)
+            )
+        );
+    }
+
+    function hashOf(Return memory message) internal pure returns (bytes32) {
+        return
+            keccak256(bytes.concat(keccak256("Return(address node,uint256 nonce,uint64 expiry)"), abi.encode(message)));
     }
 
     function hashOf(Proposal memory message) internal pure returns (bytes32) {
