@@ -5,6 +5,7 @@ are mapped, not copied: memory stays flat however many a round has.
 """
 
 import mmap
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -14,13 +15,21 @@ import httpx
 
 from contracts.verify.errors import ArtifactSourceFailed
 
+<<<<<<< HEAD
+=======
+MAPPED_FROM_BYTES = 1 << 20
+>>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
 _MOST_SILENCE_S = 20.0
 
 
 class ArtifactSource(Protocol):
     """Reads artifacts by digest."""
 
+<<<<<<< HEAD
     def read(self, digest: str, *, most_bytes: int) -> memoryview | None:
+=======
+    def read(self, digest: str, *, most_bytes: int) -> Buffer | None:
+>>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
         """The artifact stored under ``digest``, or None if there is none.
 
         At most one byte more than ``most_bytes`` is given, so that what is too large shows as such.
@@ -33,7 +42,11 @@ class ArtifactSource(Protocol):
 class FolderSource:
     """A folder laid out as FOLDER/<first two hex digits>/<64 hex digits>.
 
+<<<<<<< HEAD
     Files are mapped: nobody may write to them in place while they are verified.
+=======
+    Large files are mapped and must not shrink meanwhile: an artifact store never changes what it has stored.
+>>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,12 +54,20 @@ class FolderSource:
             raise ArtifactSourceFailed(f"{folder} is not a folder")
         self._folder = folder
 
+<<<<<<< HEAD
     def read(self, digest: str, *, most_bytes: int) -> memoryview | None:
+=======
+    def read(self, digest: str, *, most_bytes: int) -> Buffer | None:
+>>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
         """As ``ArtifactSource.read``."""
         name = digest.removeprefix("0x")
         try:
             with (self._folder / name[:2] / name).open("rb") as file:
+<<<<<<< HEAD
                 return _mapped(file, most_bytes)
+=======
+                return _read_or_map(file, most_bytes)
+>>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -69,7 +90,7 @@ class HttpSource:
         except (httpx.InvalidURL, ValueError, OSError) as error:
             raise ArtifactSourceFailed(f"no artifacts can be read from there: {error}") from error
 
-    def read(self, digest: str, *, most_bytes: int) -> memoryview | None:
+    def read(self, digest: str, *, most_bytes: int) -> Buffer | None:
         """As ``ArtifactSource.read``."""
         give_up = time.monotonic() + self._timeout_s
         try:
@@ -93,7 +114,7 @@ class HttpSource:
                             f"artifact {digest} did not come within {self._timeout_s:g} s"
                         )
                 file.flush()
-                return _mapped(file, most_bytes)
+                return _read_or_map(file, most_bytes)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
             raise ArtifactSourceFailed(f"the artifact source failed: {error}") from error
 
@@ -109,9 +130,9 @@ def open_source(location: str, *, token: str | None = None) -> ArtifactSource:
     return FolderSource(Path(location))
 
 
-def _mapped(file: IO[bytes], most_bytes: int) -> memoryview:
-    size = file.seek(0, 2)
-    if size == 0:
-        # An empty file cannot be mapped.
-        return memoryview(b"")
-    return memoryview(mmap.mmap(file.fileno(), min(size, most_bytes + 1), access=mmap.ACCESS_READ))
+def _read_or_map(file: IO[bytes], most_bytes: int) -> Buffer:
+    size_bytes = min(file.seek(0, os.SEEK_END), most_bytes + 1)
+    if size_bytes >= MAPPED_FROM_BYTES:
+        return memoryview(mmap.mmap(file.fileno(), size_bytes, access=mmap.ACCESS_READ))
+    file.seek(0)
+    return file.read(size_bytes)

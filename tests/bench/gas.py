@@ -25,7 +25,13 @@ from tests.chain.anvil import Anvil, running_anvil
 
 EVM = Path(__file__).parents[2] / "contracts" / "evm"
 SNAPSHOT = EVM / "gas.json"
-TARGETS = {"proposal": 130_000, "commit": 70_000, "reveal4": 110_000, "attestation": 90_000, "round8": 4_500_000}
+TARGETS = {
+    "proposal": 130_000,
+    "commit": 70_000,
+    "reveal4": 110_000,
+    "attestation": 90_000,
+    "round8": 4_500_000,
+}
 NODES = 8
 PROPOSERS = 4
 TOKEN = 10**18
@@ -67,9 +73,7 @@ class Chain:
         self.addresses[name] = receipt["contractAddress"]
         return self.addresses[name]
 
-    def send(
-        self, sender: int, contract: str, function: str, *arguments: object, label: str = ""
-    ) -> None:
+    def send(self, sender: int, contract: str, function: str, *arguments: object, label: str = "") -> None:
         """One transaction that must succeed."""
         receipt = self._transact(sender, self.addresses[contract], self._data(contract, function, arguments))
         if label:
@@ -97,7 +101,8 @@ class Chain:
         domain = (keccak(text=kind), keccak(text="Collegium"), keccak(text="1"))
         chain_id = int(self.anvil.ask("eth_chainId"), 16)
         where = encode(
-            ["bytes32", "bytes32", "bytes32", "uint256", "address"], [*domain, chain_id, self.addresses[contract]]
+            ["bytes32", "bytes32", "bytes32", "uint256", "address"],
+            [*domain, chain_id, self.addresses[contract]],
         )
         return keccak(b"\x19\x01" + keccak(where) + message)
 
@@ -229,7 +234,16 @@ def _round(chain: Chain, keys: Mapping[str, str]) -> None:
     context = _context(chain)
     for score, node in enumerate(voters):
         chain.say(
-            "Rounds", "attest", keys[node], node, TASK, 1, context, keccak(b"aggregate"), 1000 * score, label="attestation"
+            "Rounds",
+            "attest",
+            keys[node],
+            node,
+            TASK,
+            1,
+            context,
+            keccak(b"aggregate"),
+            1000 * score,
+            label="attestation",
         )
     _advance(chain, "finalisation")
     if chain.read("Rounds", "headerOf", TASK, 1)[0] != FINAL:

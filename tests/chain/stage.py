@@ -28,7 +28,7 @@ from contracts.manifest import FloatArray, Manifest, TensorSpec
 from contracts.messages import INVALID_SCORE, Reveal
 from contracts.parent import next_parent, read_parent
 from contracts.phase import Phase
-from contracts.settlement import Standing
+from contracts.settlement import Standing, aggregation_weights
 from contracts.task import TaskSpec
 from contracts.verify.facts import NodeView, RoundView, TaskView
 from contracts.verify.views import view_call
@@ -87,6 +87,7 @@ class Stage:
         self.anvil = anvil
         self.artifacts = artifacts
         artifacts.mkdir(exist_ok=True)
+        self.specs: dict[int, TaskSpec] = {}
         # A connection of its own: a story is thousands of calls.
         self._client = httpx.Client(timeout=10)
         self.rpc("anvil_autoImpersonateAccount", True)
@@ -162,12 +163,18 @@ class Stage:
 
     # --- nodes and tasks
 
-    def create_task(self, *, rounds: int, pool: int = 9_000 * TOKEN, **changes: int) -> int:
-        """Create and fund a task that all nodes approve."""
-        genesis = adapter_file(0)
+    def create_task(
+        self,
+        *,
+        rounds: int,
+        pool: int = 9_000 * TOKEN,
+        spec: Mapping[str, object] | None = None,
+        **changes: int,
+    ) -> int:
+        """Create and fund a task that all nodes approve; ``spec`` and ``changes`` are parts of it."""
         number = int(self.ask(int, "Tasks", "taskCount")) + 1
-        spec = make_spec(self.store(genesis), name=f"story-{number}")
-        spec_digest = self.store(spec.canonical_bytes())
+        self.specs[number] = make_spec(self.store(adapter_file(0)), f"story-{number}", **(spec or {}))
+        spec_digest = self.store(self.specs[number].canonical_bytes())
         config = {
             "rounds": rounds,
             "proposers": 4,
@@ -188,7 +195,7 @@ class Stage:
             "attesting_s": PHASE_S,
             "stake_cap": 1_003 * TOKEN,
         } | changes
-        digests = (_bytes(spec_digest), _bytes(spec.genesis_digest))
+        digests = (_bytes(spec_digest), _bytes(self.specs[number].genesis_digest))
         self.tasks("createTask", (*digests, *config.values()))
         self.tasks("fund", number, pool)
         for node in self.nodes:
@@ -312,11 +319,17 @@ class Stage:
     def aggregate_of_accepted(self, task: int, number: int) -> bytes:
         """The aggregate's file, from the stored adapters that the chain accepted."""
         view = self.view(task, number)
-        spec = make_spec(sha256_digest(adapter_file(0)), name=f"story-{task}")
+        spec = self.specs[task]
         accepted = [p for p in view.proposals if p.standing is Standing.ACCEPTED]
+        weights = aggregation_weights([p.median_micronats for p in accepted], spec.aggregation)
         contributions = [
-            Contribution(p.node, p.adapter_digest, MANIFEST.decode(self.path(p.adapter_digest).read_bytes()))
-            for p in accepted
+            Contribution(
+                proposal.node,
+                proposal.adapter_digest,
+                MANIFEST.decode(self.path(proposal.adapter_digest).read_bytes()),
+                weight,
+            )
+            for proposal, weight in zip(accepted, weights, strict=True)
         ]
         parent = read_parent(spec, view.parent_digest, self.path(view.parent_digest).read_bytes())
         return bytes(next_parent(spec, parent, contributions).data)
@@ -378,8 +391,8 @@ class Stage:
         return receipt
 
 
-def make_spec(genesis_digest: str, name: str) -> TaskSpec:
-    """A valid task spec over the manifest above."""
+def make_spec(genesis_digest: str, name: str, **changes: object) -> TaskSpec:
+    """A valid task spec over the manifest above; ``changes`` are parts of it."""
     return TaskSpec.model_validate(
         {
             "schema": "collegium.task/1",
@@ -408,6 +421,7 @@ def make_spec(genesis_digest: str, name: str) -> TaskSpec:
                 "seed": 1,
             },
             "aggregation": {"rule": "mean"},
+            **changes,
         }
     )
 

@@ -121,6 +121,21 @@ def test_an_open_round_is_checked_as_far_as_it_goes(make_stage: Callable[[], Sta
     assert verify(stage, task).rounds[-1].phase == "final"
 
 
+def test_weights_and_an_outer_optimiser_are_recomputed(make_stage: Callable[[], Stage]) -> None:
+    stage = make_stage()
+    outer = {"name": "momentum", "momentum_millionths": 900_000, "learning_rate_millionths": 700_000}
+    spec = {"aggregation": {"rule": "weighted_mean"}, "outer_optimiser": outer}
+    task = stage.create_task(rounds=3, spec=spec)
+    for _ in range(2):
+        stage.play(task, stage.open_round(task), Acts())
+    verdict = verify(stage, task)
+    assert verdict.ok, verdict.wrong
+    assert [checked.phase for checked in verdict.rounds] == ["final", "final"]
+    parent = stage.path(verdict.rounds[1].parent_digest).read_bytes()
+    manifests = stage.specs[task]
+    assert len(parent) == manifests.parent_manifest.file_bytes > manifests.manifest.file_bytes
+
+
 # Artifacts
 
 
@@ -336,6 +351,7 @@ def test_holdings_are_what_the_books_come_to(honest: TaskFacts) -> None:
     for holdings in honest.holdings:
         assert isinstance(holdings, Holdings)
         assert holdings.held == holdings.owed > 0
+<<<<<<< HEAD
 
 
 def test_weights_and_an_outer_optimiser_are_recomputed(make_world: Callable[..., World]) -> None:
@@ -350,3 +366,5 @@ def test_weights_and_an_outer_optimiser_are_recomputed(make_world: Callable[...,
     parent = world.artifact_path(verdict.rounds[1].parent_digest)
     spec = world.specs[task]
     assert len(parent.read_bytes()) == spec.parent_manifest.file_bytes > spec.manifest.file_bytes
+=======
+>>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
