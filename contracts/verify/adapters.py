@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contracts.aggregation import Contribution
 from contracts.digests import sha256_digest
 from contracts.errors import InvalidAdapter, InvalidTaskSpec, NotFinite
+from contracts.manifest import Buffer
 from contracts.parent import Parent, next_parent, read_parent
 from contracts.settlement import ProposalTally, aggregation_weights
 from contracts.task import MAX_SPEC_BYTES, TaskSpec
@@ -139,11 +140,7 @@ class ArtifactChecks:
         most_bytes: int,
         round_number: int | None = None,
         node: str | None = None,
-<<<<<<< HEAD
-    ) -> memoryview:
-=======
     ) -> Buffer:
->>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
         data = self._bounded(what, digest, most_bytes, round_number, node)
         self._same_digest(what, digest, data, round_number, node)
         return data
@@ -155,11 +152,7 @@ class ArtifactChecks:
         most_bytes: int,
         round_number: int | None = None,
         node: str | None = None,
-<<<<<<< HEAD
-    ) -> memoryview:
-=======
     ) -> Buffer:
->>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
         data = self._source.read(digest, most_bytes=most_bytes)
         if data is None:
             raise disagreement(what, expected=digest, found="missing", round_number=round_number, node=node)
@@ -185,11 +178,7 @@ class ArtifactChecks:
             self._same_digest(what, digest, data, round_number, node)
 
     def _same_digest(
-<<<<<<< HEAD
-        self, what: str, digest: str, data: memoryview, round_number: int | None, node: str | None
-=======
         self, what: str, digest: str, data: Buffer, round_number: int | None, node: str | None
->>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
     ) -> None:
         self._compare.same(
             f"the digest of {what}",

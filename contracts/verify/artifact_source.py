@@ -13,23 +13,17 @@ from typing import IO, Protocol
 
 import httpx
 
+from contracts.manifest import Buffer
 from contracts.verify.errors import ArtifactSourceFailed
 
-<<<<<<< HEAD
-=======
 MAPPED_FROM_BYTES = 1 << 20
->>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
 _MOST_SILENCE_S = 20.0
 
 
 class ArtifactSource(Protocol):
     """Reads artifacts by digest."""
 
-<<<<<<< HEAD
-    def read(self, digest: str, *, most_bytes: int) -> memoryview | None:
-=======
     def read(self, digest: str, *, most_bytes: int) -> Buffer | None:
->>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
         """The artifact stored under ``digest``, or None if there is none.
 
         At most one byte more than ``most_bytes`` is given, so that what is too large shows as such.
@@ -42,11 +36,7 @@ class ArtifactSource(Protocol):
 class FolderSource:
     """A folder laid out as FOLDER/<first two hex digits>/<64 hex digits>.
 
-<<<<<<< HEAD
-    Files are mapped: nobody may write to them in place while they are verified.
-=======
     Large files are mapped and must not shrink meanwhile: an artifact store never changes what it has stored.
->>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,20 +44,12 @@ class FolderSource:
             raise ArtifactSourceFailed(f"{folder} is not a folder")
         self._folder = folder
 
-<<<<<<< HEAD
-    def read(self, digest: str, *, most_bytes: int) -> memoryview | None:
-=======
     def read(self, digest: str, *, most_bytes: int) -> Buffer | None:
->>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
         """As ``ArtifactSource.read``."""
         name = digest.removeprefix("0x")
         try:
             with (self._folder / name[:2] / name).open("rb") as file:
-<<<<<<< HEAD
-                return _mapped(file, most_bytes)
-=======
                 return _read_or_map(file, most_bytes)
->>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -351,20 +351,3 @@ def test_holdings_are_what_the_books_come_to(honest: TaskFacts) -> None:
     for holdings in honest.holdings:
         assert isinstance(holdings, Holdings)
         assert holdings.held == holdings.owed > 0
-<<<<<<< HEAD
-
-
-def test_weights_and_an_outer_optimiser_are_recomputed(make_world: Callable[..., World]) -> None:
-    world = make_world()
-    outer = {"name": "momentum", "momentum_millionths": 900_000, "learning_rate_millionths": 700_000}
-    task = world.create_task(spec={"aggregation": {"rule": "weighted_mean"}, "outer_optimiser": outer})
-    world.play_round(task)
-    world.play_round(task)
-    verdict = verify(world, task)
-    assert verdict.ok, verdict.wrong
-    assert [checked.phase for checked in verdict.rounds] == ["final", "final"]
-    parent = world.artifact_path(verdict.rounds[1].parent_digest)
-    spec = world.specs[task]
-    assert len(parent.read_bytes()) == spec.parent_manifest.file_bytes > spec.manifest.file_bytes
-=======
->>>>>>> cf13afa2ffd28013f968b68c45454e8b3c29a6c8
