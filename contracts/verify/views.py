@@ -20,8 +20,9 @@ from contracts.events import abi_type
 from contracts.verify.errors import ChainUnavailable
 
 _T = TypeVar("_T")
-MOST_ANSWER_BYTES = 256 << 10
-"""A round of 16 proposers, 64 voters and 256 eligible nodes takes about 100 KiB."""
+MOST_ANSWER_BYTES = 128 << 10
+"""A round of 16 proposers, 64 voters and 256 eligible nodes takes about 80 KiB. Not more: a lying answer may
+point to the same array many times, so that what it decodes to grows with the square of its length."""
 
 
 @dataclass(frozen=True)
