@@ -205,7 +205,7 @@ class ConsortiumMachine(RuleBasedStateMachine):
         """Mostly what moves a round on; the rest is spread over everything that there is."""
         kinds: dict[Callable[[st.DataObject], None], int] = {
             self._next_step: 30,
-            self._say_something_wrong: 4,
+            self._say_something_wrong: 6,
             self._commit_to_bad_scores: 3,
             self._relay_a_batch: 2,
             self._council_on_a_task: 2,
@@ -214,7 +214,7 @@ class ConsortiumMachine(RuleBasedStateMachine):
             self._speak_for_oneself: 3,
             self._money_of_a_node: 3,
             self._money_of_a_task: 2,
-            self._settle_a_slash: 3,
+            self._settle_a_slash: 4,
             self._let_time_pass: 1,
             self._push: 1,
             self._leave_whatever_happens: 1,
@@ -240,6 +240,8 @@ class ConsortiumMachine(RuleBasedStateMachine):
             self._speak(data, task, round_)
 
     def _begin_another_task(self, data: st.DataObject) -> None:
+        for task in self.reference.tasks:
+            self._refund(task, data.draw(st.sampled_from([COUNCIL_LOWER, SECOND_FUNDER.lower()])))
         self.create_task(data.draw(make_rules(len(self.nodes))), PHASE_SECONDS)
         number = max(self.reference.tasks)
         self.fund(number, data.draw(AMOUNTS), SECOND_FUNDER.lower())
@@ -275,6 +277,7 @@ class ConsortiumMachine(RuleBasedStateMachine):
                 self._commit(node, task, number, round_.context, self._reveal_of(task, node).commitment)
             case Phase.REVEALING:
                 self._reveal(self._reveal_of(task, node))
+                self._reveal(self._reveal_of(task, node), self._bad_scores(node, round_))
                 committed = round_.said("commitment", round_.voters)
                 for silent in [voter for voter in round_.voters if voter not in committed]:
                     self._reveal(self._reveal_of(task, silent))
@@ -327,13 +330,16 @@ class ConsortiumMachine(RuleBasedStateMachine):
             if round_ is None or round_.phase not in (Phase.COMMITTING, Phase.REVEALING):
                 continue
             node = data.draw(st.sampled_from(round_.voters))
-            count = len(round_.proposals())
-            # The same whenever it is asked, so that what was committed to is revealed.
-            bad = (1,) * (count + 1) if int(node, 16) % 2 else (SCORE_LIMIT_MICRONATS + 1,) * count
+            bad = self._bad_scores(node, round_)
             reveal = self._reveal_of(task, node).model_copy(update={"scores_micronats": bad})
             number = len(state.rounds)
             self._commit(node, task, number, round_.context, reveal.commitment)
             self._reveal(reveal, bad)
+
+    def _bad_scores(self, node: str, round_: Round) -> tuple[int, ...]:
+        """Too many scores, or too high ones; the same whenever it is asked."""
+        count = len(round_.proposals())
+        return (1,) * (count + 1) if int(node, 16) % 2 else (SCORE_LIMIT_MICRONATS + 1,) * count
 
     def _relay_a_batch(self, data: st.DataObject) -> None:
         """Several messages at once: what is refused is skipped."""
@@ -530,13 +536,16 @@ class ConsortiumMachine(RuleBasedStateMachine):
                     funder,
                 )
             case _:
-                self.both(
-                    self.chain.tasks,
-                    "refund",
-                    (task, funder),
-                    lambda: self.reference.refund(task, funder),
-                    STRANGER,
-                )
+                self._refund(task, funder)
+
+    def _refund(self, task: int, funder: str) -> None:
+        self.both(
+            self.chain.tasks,
+            "refund",
+            (task, funder),
+            lambda: self.reference.refund(task, funder),
+            STRANGER,
+        )
 
     def _settle_a_slash(self, data: st.DataObject) -> None:
         verb = data.draw(st.sampled_from(["waive", "execute", "execute"]))
