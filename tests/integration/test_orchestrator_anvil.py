@@ -209,7 +209,7 @@ def play_round(hub: Hub, task: int, number: int, *, kill: bool = False) -> Any:
     values = [
         BY_ADDRESS[proposal["node"]].value_in(number)
         for proposal in state["proposals"]
-        if proposal["accepted"]
+        if proposal["standing"] == "accepted"
     ]
     digest = hub.put(adapter(sum(values) / len(values)))
     for network in voters:

@@ -368,7 +368,7 @@ def collegium(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
 def test_the_council_pauses_cancels_and_refunds_at_the_command_line(
     rig: Rig, collegium: Callable[..., tuple[int, Any]]
 ) -> None:
-    rig.start_task()
+    rig.start_task(rounds=4)
     rig.round_in("training")
     task = ("--task", "1")
     assert collegium("task", "unpause", *task) == (ExitCode.REFUSED, "task_not_paused")
