@@ -48,11 +48,12 @@ DEMO = Profile(
     name="demo",
     draft=_HERE / "icd10_task.json",
     task_config=MappingProxyType(
-        _SHARED_TERMS | {"training_s": 900, "committing_s": 900, "revealing_s": 180, "attesting_s": 300}
+        # Phases end early when all is in. On a busy machine Flower alone may need minutes to start a node's process.
+        _SHARED_TERMS | {"training_s": 900, "committing_s": 900, "revealing_s": 600, "attesting_s": 600}
     ),
     pool=3_000 * TOKEN,
     stake=1_000 * TOKEN,
-    wait_for_round_s=2_300,
+    wait_for_round_s=3_100,
 )
 
 # Fewer of everything: what takes time here is not the tiny model but starting NVFlare for each inner job.
@@ -64,11 +65,11 @@ TINY = Profile(
     task_config=MappingProxyType(
         _SHARED_TERMS
         | _TINY_TERMS
-        | {"training_s": 300, "committing_s": 300, "revealing_s": 120, "attesting_s": 300}
+        | {"training_s": 300, "committing_s": 300, "revealing_s": 300, "attesting_s": 300}
     ),
     pool=300 * TOKEN,
     stake=10 * TOKEN,
-    wait_for_round_s=1_050,
+    wait_for_round_s=1_250,
 )
 
 PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for profile in (DEMO, TINY)})
