@@ -69,8 +69,8 @@ check-deep: setup ## the Solidity tests with 10,000 fuzz runs and long invariant
 
 .PHONY: coverage-contracts
 coverage-contracts: setup ## branch and line coverage of the contracts
-	cd $(EVM) && node_modules/.bin/forge coverage --offline --ir-minimum --exclude-tests --no-match-coverage '(test|script)/' \
-	  --no-match-contract 'Gas' --report summary
+	cd $(EVM) && node_modules/.bin/forge coverage --offline --no-match-coverage '^(test|script|node_modules)/' \
+	  --no-match-contract 'Gas|Invariants' --report summary
 
 .PHONY: gas-snapshot
 gas-snapshot: setup ## measure transactions on Anvil and rewrite the committed gas figures

@@ -1,9 +1,10 @@
 """What the protocol's transactions cost, measured as real transactions on Anvil.
 
-Eight nodes, four proposers, eight voters, four scores in a reveal, the task's first round (every slot is written for the
-first time), one message in a transaction, ECDSA signatures, relayed by an account that is not the signer. The figures are
-``gasUsed`` of the receipts: the 21,000 of a transaction and its calldata are in them. A message's figure is the dearest of
-its kind in the round; the round's figure is the sum of every transaction from the request to the last of eight claims.
+Eight nodes, four proposers, eight voters, four scores in a reveal, the task's first round (every slot is
+written for the first time), one message in a transaction, ECDSA signatures, relayed by an account that is
+not the signer. The figures are ``gasUsed`` of the receipts: the 21,000 of a transaction and its calldata are
+in them. A message's figure is the dearest of its kind in the round; the round's figure is the sum of every
+transaction from the request to the last of eight claims.
 """
 
 import json
@@ -25,7 +26,13 @@ from tests.chain.anvil import Anvil, running_anvil
 
 EVM = Path(__file__).parents[2] / "contracts" / "evm"
 SNAPSHOT = EVM / "gas.json"
-TARGETS = {"proposal": 130_000, "commit": 70_000, "reveal4": 110_000, "attestation": 90_000, "round8": 4_500_000}
+TARGETS = {
+    "proposal": 130_000,
+    "commit": 70_000,
+    "reveal4": 110_000,
+    "attestation": 90_000,
+    "round8": 4_500_000,
+}
 NODES = 8
 PROPOSERS = 4
 TOKEN = 10**18
@@ -48,8 +55,8 @@ class Chain:
 
     def __init__(self, anvil: Anvil) -> None:
         self.anvil = anvil
-        self.accounts: list[str] = anvil.ask("eth_accounts")
-        self.abis: dict[str, dict[str, dict[str, Any]]] = {}
+        self.accounts: list[Any] = anvil.ask("eth_accounts")
+        self.abis: dict[str, dict[str, Any]] = {}
         self.addresses: dict[str, str] = {}
         self.costs: dict[str, list[int]] = defaultdict(list)
 
@@ -67,9 +74,7 @@ class Chain:
         self.addresses[name] = receipt["contractAddress"]
         return self.addresses[name]
 
-    def send(
-        self, sender: int, contract: str, function: str, *arguments: object, label: str = ""
-    ) -> None:
+    def send(self, sender: int, contract: str, function: str, *arguments: object, label: str = "") -> None:
         """One transaction that must succeed."""
         receipt = self._transact(sender, self.addresses[contract], self._data(contract, function, arguments))
         if label:
@@ -97,7 +102,8 @@ class Chain:
         domain = (keccak(text=kind), keccak(text="Collegium"), keccak(text="1"))
         chain_id = int(self.anvil.ask("eth_chainId"), 16)
         where = encode(
-            ["bytes32", "bytes32", "bytes32", "uint256", "address"], [*domain, chain_id, self.addresses[contract]]
+            ["bytes32", "bytes32", "bytes32", "uint256", "address"],
+            [*domain, chain_id, self.addresses[contract]],
         )
         return keccak(b"\x19\x01" + keccak(where) + message)
 
@@ -228,9 +234,8 @@ def _round(chain: Chain, keys: Mapping[str, str]) -> None:
     _advance(chain, "tally")
     context = _context(chain)
     for score, node in enumerate(voters):
-        chain.say(
-            "Rounds", "attest", keys[node], node, TASK, 1, context, keccak(b"aggregate"), 1000 * score, label="attestation"
-        )
+        fields = (node, TASK, 1, context, keccak(b"aggregate"), 1000 * score)
+        chain.say("Rounds", "attest", keys[node], *fields, label="attestation")
     _advance(chain, "finalisation")
     if chain.read("Rounds", "headerOf", TASK, 1)[0] != FINAL:
         raise RuntimeError("the benchmark's round did not become final")
