@@ -80,7 +80,7 @@ gas-snapshot: setup ## measure transactions on Anvil and rewrite the committed g
 slither: setup ## static analysis of the contracts, in an environment of its own
 	test -x $(SLITHER)/bin/slither || $(PYTHON) -m venv $(SLITHER)
 	$(SLITHER)/bin/pip install --quiet 'slither-analyzer==0.11.6'
-	cd $(EVM) && PATH="$(CURDIR)/$(EVM)/node_modules/.bin:$$PATH" $(SLITHER)/bin/slither . --config-file slither.config.json
+	cd $(EVM) && PATH="$(CURDIR)/$(EVM)/node_modules/.bin:$$PATH" $(SLITHER)/bin/slither . --config-file slither.config.json --fail-high
 
 .PHONY: format
 format: setup ## format Python and Solidity, fix what ruff can fix
