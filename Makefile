@@ -57,7 +57,7 @@ test-contracts: setup ## the Solidity tests (Forge, with fuzzing)
 	cd $(EVM) && node_modules/.bin/forge test --offline
 
 .PHONY: bench
-bench: setup ## measure against targets; ONLY=aggregation,verify; writes var/bench/NAME.json
+bench: setup ## measure against targets; ONLY=gas,aggregation,verify; writes var/bench/NAME.json
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: check
@@ -69,13 +69,14 @@ check: setup ## format, lint, types, import directions
 	$(BIN)/lint-imports
 
 .PHONY: check-deep
-check-deep: setup ## the Solidity tests with 10,000 fuzz runs and long invariant sequences
+check-deep: setup ## 10,000 fuzz runs, long invariant sequences, 2,000 x 200 calls of the differential test; hours
 	cd $(EVM) && FOUNDRY_PROFILE=deep node_modules/.bin/forge test --offline
+	COLLEGIUM_DEEP=1 $(BIN)/pytest tests/chain/test_protocol_differential.py
 
 .PHONY: coverage-contracts
 coverage-contracts: setup ## branch and line coverage of the contracts
-	cd $(EVM) && node_modules/.bin/forge coverage --offline --ir-minimum --exclude-tests --no-match-coverage '(test|script)/' \
-	  --no-match-contract 'Gas' --report summary
+	cd $(EVM) && node_modules/.bin/forge coverage --offline --no-match-coverage '^(test|script|node_modules)/' \
+	  --no-match-contract 'Gas|Invariants' --report summary
 
 .PHONY: gas-snapshot
 gas-snapshot: setup ## measure transactions on Anvil and rewrite the committed gas figures
@@ -85,7 +86,7 @@ gas-snapshot: setup ## measure transactions on Anvil and rewrite the committed g
 slither: setup ## static analysis of the contracts, in an environment of its own
 	test -x $(SLITHER)/bin/slither || $(PYTHON) -m venv $(SLITHER)
 	$(SLITHER)/bin/pip install --quiet 'slither-analyzer==0.11.6'
-	cd $(EVM) && PATH="$(CURDIR)/$(EVM)/node_modules/.bin:$$PATH" $(SLITHER)/bin/slither . --config-file slither.config.json
+	cd $(EVM) && PATH="$(CURDIR)/$(EVM)/node_modules/.bin:$$PATH" $(SLITHER)/bin/slither . --config-file slither.config.json --fail-high
 
 .PHONY: format
 format: setup ## format Python and Solidity, fix what ruff can fix

@@ -233,7 +233,6 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
     /// @inheritdoc ITasks
     function openRound(uint64 task, uint256 roundsLeft) external onlyRounds returns (uint256 reward) {
         Task storage state = _running(task);
-        if (state.isCancelled) revert TaskOver(task);
         if (state.isPaused) revert TaskPaused(task);
 
         reward = state.pool / roundsLeft;

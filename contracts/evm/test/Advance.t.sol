@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {NoOpenRound, NotDue, WrongWiring} from "../src/Errors.sol";
+import {NoOpenRound, NotDue} from "../src/Errors.sol";
 import {IRandomness} from "../src/interfaces/IRandomness.sol";
 import {IRounds} from "../src/interfaces/IRounds.sol";
 import {ITasks} from "../src/interfaces/ITasks.sol";
@@ -274,14 +274,6 @@ contract AdvanceTest is ConsortiumTest {
         _is(Phase.Final);
         vm.assertEq(uint256(viewOf(other).phase), uint256(Phase.Final));
         vm.assertEq(viewOf(other).reward, 10 * TOKEN);
-    }
-
-    // ----------------------------------------------------------------------------------------------------- wiring
-
-    function test_ContractsThatDoNotBelongTogetherAreRefused() public {
-        address randomness = rounds.randomness();
-        vm.expectRevert(WrongWiring.selector);
-        vm.deployCode("Rounds.sol:Rounds", abi.encode(registry, tasks, randomness));
     }
 
     function _is(Phase phase) private view {

@@ -102,7 +102,7 @@ contract Handler is Consortium {
         _ghost.deposited += amount;
     }
 
-    function leave(uint256 number, uint256 amount) external timed {
+    function exitSome(uint256 number, uint256 amount) external timed {
         address node = _node(number);
         uint256 stake = stakeOf(node);
         if (stake == 0 || registry.unbondingOf(node).length > 10) return;
@@ -448,7 +448,7 @@ contract InvariantsTest {
             handler.takeOn(entropy >> 8, entropy >> 16, entropy >> 24);
             if (i % 2 == 0) handler.comeBack(i / 2);
             if (i % 7 == 0) handler.settle(entropy, i % 3 == 0);
-            if (i % 9 == 0) handler.leave(entropy, entropy >> 3);
+            if (i % 9 == 0) handler.exitSome(entropy, entropy >> 3);
             if (i % 30 == 29) _letSomeLeave();
             handler.deposit(i, entropy >> 180);
             if (i % 11 == 0) handler.dismissOrAdmit(entropy, uint64(entropy));

@@ -22,24 +22,13 @@ library Settlement {
         external
         returns (bytes16 context)
     {
-        uint256 size = round.eligible.length;
-        uint8[] memory drawnProposers = SettlementMath.draw(seed, PROPOSER_ROLE, size, open.config.proposers);
-        uint8[] memory drawnVoters = SettlementMath.draw(seed, VOTER_ROLE, size, open.config.voters);
-        round.header.seed = seed;
-        round.setRoles(drawnProposers, drawnVoters);
-        for (uint256 i; i < drawnProposers.length; ++i) {
-            _seat(round, drawnProposers[i]).isProposer = true;
-        }
-        for (uint256 i; i < drawnVoters.length; ++i) {
-            _seat(round, drawnVoters[i]).isVoter = true;
-        }
+        _seatDrawn(round, open, seed);
         _openRoles(round, registry);
+        (uint8[] memory drawnProposers, uint8[] memory drawnVoters) = round.roles();
         address[] memory proposers = round.nodesAt(drawnProposers);
         address[] memory voters = round.nodesAt(drawnVoters);
 
-        emit IRounds.Drawn(
-            open.task, open.number, seed, proposers, voters, _groups(round, proposers), _groups(round, voters)
-        );
+        _emitDrawn(round, open, proposers, voters);
 
         bytes memory header = abi.encode(
             block.chainid, address(this), open.task, open.number, round.header.parentDigest, seed, proposers, voters
@@ -177,6 +166,30 @@ library Settlement {
         duties.committed = duties.revealed || (duties.owesCommit && seat.commitment != 0);
         duties.owesReveal = duties.committed && lastPhase >= Phase.Revealing;
         duties.provenInvalid = seat.provenInvalid && lastPhase >= Phase.Revealing;
+    }
+
+    function _seatDrawn(Round storage round, OpenRound memory open, bytes32 seed) private {
+        uint256 size = round.eligible.length;
+        uint8[] memory proposers = SettlementMath.draw(seed, PROPOSER_ROLE, size, open.config.proposers);
+        uint8[] memory voters = SettlementMath.draw(seed, VOTER_ROLE, size, open.config.voters);
+        round.header.seed = seed;
+        round.setRoles(proposers, voters);
+        for (uint256 i; i < proposers.length; ++i) {
+            _seat(round, proposers[i]).isProposer = true;
+        }
+        for (uint256 i; i < voters.length; ++i) {
+            _seat(round, voters[i]).isVoter = true;
+        }
+    }
+
+    function _emitDrawn(Round storage round, OpenRound memory open, address[] memory proposers, address[] memory voters)
+        private
+    {
+        uint64[] memory proposerGroups = _groups(round, proposers);
+        uint64[] memory voterGroups = _groups(round, voters);
+        bytes32 seed = round.header.seed;
+
+        emit IRounds.Drawn(open.task, open.number, seed, proposers, voters, proposerGroups, voterGroups);
     }
 
     function _seat(Round storage round, uint8 index) private returns (StoredSeat storage seat) {

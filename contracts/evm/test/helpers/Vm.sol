@@ -37,6 +37,7 @@ interface Vm {
     function expectRevert() external;
     function expectRevert(bytes4 selector) external;
     function expectRevert(bytes calldata data) external;
+    function getCode(string calldata artifact) external view returns (bytes memory creationCode);
     function getNonce(address account) external view returns (uint64);
     function lastCallGas() external view returns (GasUsed memory);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
