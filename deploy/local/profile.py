@@ -48,7 +48,7 @@ DEMO = Profile(
     name="demo",
     draft=_HERE / "icd10_task.json",
     task_config=MappingProxyType(
-        # Phases end early when all is in. On a busy machine Flower alone may need minutes to start a node's process.
+        # Phases end early when all is in; a busy machine may need minutes to start the process of a node.
         _SHARED_TERMS | {"training_s": 900, "committing_s": 900, "revealing_s": 600, "attesting_s": 600}
     ),
     pool=3_000 * TOKEN,
