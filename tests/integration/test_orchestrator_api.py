@@ -22,7 +22,7 @@ from orchestrator.api.limits import BODY_LIMIT_BYTES
 from orchestrator.api.uploads import Uploads
 from orchestrator.domain.state import AttestationState, ProposalState
 from orchestrator.services.tokens import TokenService
-from tests.integration.orchestrator_double_rig import ARTIFACT_LIMIT_BYTES, DOMAIN, Rig
+from tests.integration.orchestrator_double_rig import ARTIFACT_LIMIT_BYTES, DEPLOYMENT, DOMAIN, Rig
 from tests.integration.orchestrator_rig import (
     BY_ADDRESS,
     GENESIS,
@@ -99,10 +99,10 @@ def test_a_network_hands_in_its_approval_with_a_readers_token(rig: Rig) -> None:
     rig.turn_until(lambda: rig.chain.state.tasks)
     rig.worker.run_once()
     path, until_unix_s = "/v1/tasks/1/approvals", rig.clock.unix_s + 100
-    body = NETWORKS[0].approval(DOMAIN, 1, task_spec().digest, until_unix_s)
+    body = NETWORKS[0].approval(DEPLOYMENT, 1, task_spec().digest, until_unix_s)
     assert rig.anonymous.post(path, json=body).status_code == 401
     forged = body | {
-        "signature": NETWORKS[1].approval(DOMAIN, 1, task_spec().digest, until_unix_s)["signature"]
+        "signature": NETWORKS[1].approval(DEPLOYMENT, 1, task_spec().digest, until_unix_s)["signature"]
     }
     assert rig.reader.post(path, json=forged).status_code == 422
     assert rig.reader.post(path, json=body).status_code == 202

@@ -14,13 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from contracts.deployment import Deployment
 from contracts.digests import sha256_digest
 from deploy.local.ports import free_ports
 from orchestrator.adapters.database import open_records
 from orchestrator.composition import SystemClock
 from orchestrator.services.tokens import TokenService
-from tests.integration.orchestrator_double_rig import DOMAIN, new_database
+from tests.integration.orchestrator_double_rig import DEPLOYMENT, new_database
 
 COLLEGIUM = Path(sys.executable).with_name("collegium")
 DEADLINE_S = 60.0
@@ -65,16 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     records = open_records(database_url)
     token = TokenService(records, SystemClock()).issue("conductor", "conductor")
     records.close()
-    contract = "0x" + "22" * 20
-    deployment = Deployment(
-        chain_id=DOMAIN.chain_id,
-        registry=contract,
-        tasks=contract,
-        rounds=DOMAIN.rounds_contract,
-        token=contract,
-        block=1,
-    )
-    (folder / "deployment.json").write_bytes(deployment.to_json())
+    (folder / "deployment.json").write_bytes(DEPLOYMENT.to_json())
     port = free_ports(1)[0]
     environment = os.environ | {
         "COLLEGIUM_DATABASE_URL": database_url,

@@ -4,12 +4,12 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from orchestrator.api.access import Admin, Reader, ServicesOfApp
+from orchestrator.api.access import Admin, Reader, ServicesOfApp, TokenFirst
 from orchestrator.api.routers.paths import SlashInPath
 from orchestrator.api.schemas import IntentAnswer, SlashAnswer, SlashList
 from orchestrator.services.queries import intent_view
 
-router = APIRouter(prefix="/v1/slashes", tags=["slashes"])
+router = APIRouter(prefix="/v1/slashes", tags=["slashes"], route_class=TokenFirst)
 
 
 @router.get("", operation_id="list_slashes")
