@@ -163,5 +163,5 @@ def test_a_folder_with_something_else_is_not_emptied(
     process = launch()
     output = process.communicate(timeout=60)[0].decode()
     assert process.returncode == 1
-    assert "holds something else than a run" in output
+    assert "was not made by this launcher" in output
     assert precious.read_text() == "ten years of work"
