@@ -145,6 +145,27 @@ contract RewardsTest {
         vm.assertEq(close, expected < 0 ? 0 : uint256(expected));
     }
 
+    function testFuzz_ClosenessIsTheMeanOverThoseWithAMedian(
+        int32[4] memory scores,
+        int32[4] memory medians,
+        uint8 bits
+    ) public pure {
+        (SettlementMath.Candidate[] memory candidates, SettlementMath.Verdict[] memory verdicts) = _candidates(4);
+        SettlementMath.Voter memory voter =
+            SettlementMath.Voter({group: 11, stake: 1, scores: new int32[](4), earns: true});
+        uint256 sum;
+        uint256 count;
+        for (uint256 c; c < 4; ++c) {
+            voter.scores[c] = scores[c] % 1_000_000;
+            if ((bits >> c) & 1 == 0) continue;
+            _accept(verdicts[c], medians[c] % 1_000_000);
+            int256 distance = int256(voter.scores[c]) - verdicts[c].medianMicronats;
+            sum += 2_000_000 - uint256(distance < 0 ? -distance : distance);
+            ++count;
+        }
+        vm.assertEq(SettlementMath.closeness(voter, 2_000_000, candidates, verdicts), count == 0 ? 0 : sum / count);
+    }
+
     function testFuzz_VotersNeverEarnMoreThanTheirShare(
         uint256 share,
         uint96[8] memory stakes,

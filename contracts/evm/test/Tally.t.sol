@@ -70,6 +70,20 @@ contract TallyTest {
         vm.assertFalse(verdict.provenInvalid);
     }
 
+    function test_TheSentinelsOfAllVotersAreSummed() public pure {
+        SettlementMath.Voter[] memory voters = new SettlementMath.Voter[](6);
+        voters[0] = _voter(2, 10, 5);
+        voters[1] = _voter(3, 10, 5);
+        voters[2] = _voter(4, 4, UNAVAILABLE_SCORE);
+        voters[3] = _voter(5, 2, UNAVAILABLE_SCORE);
+        voters[4] = _voter(6, 3, INVALID_SCORE);
+        voters[5] = _voter(7, 1, INVALID_SCORE);
+        // 10 of 30 is a third.
+        vm.assertFalse(_accepted(_judge(1, voters)));
+        voters[0].stake = 11;
+        vm.assertTrue(_accepted(_judge(1, voters)));
+    }
+
     function test_SilentVotersCountInTheThird() public pure {
         SettlementMath.Voter[] memory voters = new SettlementMath.Voter[](4);
         voters[0] = _voter(2, 10, 5);
@@ -145,6 +159,17 @@ contract TallyTest {
         }
         vm.assertEq(uint256(digest), winner);
         vm.assertEq(int256(median), int256(winner));
+    }
+
+    function testFuzz_ExactlyTheQuorumIsNotEnough(uint256 stake, uint256 more) public pure {
+        stake = bound(stake, 1, 1e28);
+        more = bound(more, 0, 1);
+        SettlementMath.Statement[] memory statements = new SettlementMath.Statement[](2);
+        statements[0] =
+            SettlementMath.Statement({stake: stake + more, aggregateDigest: bytes32(uint256(7)), scoreMicronats: 1});
+        statements[1].stake = stake;
+        (bytes32 digest,) = SettlementMath.attested(statements, 5000);
+        vm.assertEq(uint256(digest), more == 0 ? 0 : 7);
     }
 
     function _judge(uint64 group, SettlementMath.Voter[] memory voters)
