@@ -58,6 +58,7 @@ def _run(arguments: argparse.Namespace, layout: Layout, console: Console) -> int
         show(report, console)
         job.say_what_to_do_next(report)
         if arguments.keep:
+            job.say_where_the_dashboard_is()
             console.print("everything stays up for looking around; Ctrl-C stops it")
             job.stay()
     finally:

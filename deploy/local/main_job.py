@@ -93,7 +93,7 @@ class MainJob:
         spec = self._stopwatch.time("prepare", self._prepare)
         self._console.print("starting the chain, the orchestrator, Flower and four networks' nodes")
         nodes = self._stopwatch.time("start", self._start)
-        self._say_where_the_dashboard_is()
+        self.say_where_the_dashboard_is()
         task = self._stopwatch.time("task", lambda: self._create_task(nodes))
         base = self._test_set.measure_round(self._hub, task, 0, spec.genesis_digest)
         rounds, accuracies = self._stopwatch.time("rounds", lambda: self._follow_rounds(task))
@@ -309,11 +309,13 @@ class MainJob:
         self._console.print(f"adapter (PEFT): {report.adapter_folder}")
         self._console.print(f"report: {self._layout.report}")
         self._console.print(
-            "verify again while the chain runs (KEEP=1): collegium " + " ".join(self._verify_command(1)),
+            f"verify again while the chain runs (KEEP=1): {Path(sys.executable).with_name('collegium')} "
+            + " ".join(self._verify_command(1)),
             soft_wrap=True,
         )
 
-    def _say_where_the_dashboard_is(self) -> None:
+    def say_where_the_dashboard_is(self) -> None:
+        """A link that signs in once, within some minutes."""
         token_file = self._layout.tokens / "reader"
         # Whoever has the link can sign in.
         link = self._collegium("dashboard-link", "--token-file", str(token_file), secret_output=True)["url"]

@@ -10,7 +10,7 @@ from deploy.local.commands import Commands
 from deploy.local.hub import Hub
 from deploy.local.layout import Layout
 
-TIMEOUT_S = 900.0
+TIMEOUT_S = 1_800.0
 TEST_SET_NAME = "test"
 
 

@@ -64,7 +64,7 @@ class RoundWatcher:
     def _show(self, resource: Mapping[str, Any], live: Live) -> None:
         number, phase = resource["round"], resource["phase"]
         if self._first_time((number, phase)):
-            self.console.print(f"round {number}: [bold]{phase}[/bold]{_what_happened(resource)}")
+            self.console.print(f"round {number}: [bold]{phase}[/bold]{what_happened(resource)}")
         progress = inner_progress(self.layout)
         if self.console.is_terminal:
             live.update(_progress_table(progress), refresh=True)
@@ -101,7 +101,8 @@ def _newest(folder: Path) -> str | None:
     return max(texts)[1] if texts else None
 
 
-def _what_happened(resource: Mapping[str, Any]) -> str:
+def what_happened(resource: Mapping[str, Any]) -> str:
+    """What there is to say of a round beside its phase."""
     match resource["phase"]:
         case "training":
             return f" by {len(resource['proposers'])} proposers until all have proposed"
@@ -112,7 +113,22 @@ def _what_happened(resource: Mapping[str, Any]) -> str:
             return f": {accepted} of {len(resource['proposals'])} proposals accepted"
         case "final":
             return f": next parent {resource['aggregate_digest'][:18]}…"
+        case "rejected":
+            return f": {_counts(resource)}; the parent is kept"
+        case "aborted":
+            return f": too few messages in time ({_counts(resource)}); the parent is kept"
     return ""
+
+
+def _counts(resource: Mapping[str, Any]) -> str:
+    votes = resource["votes"]
+    came_in = {
+        "proposals": len(resource["proposals"]),
+        "commits": sum(vote["committed"] for vote in votes),
+        "reveals": sum(vote["revealed"] for vote in votes),
+        "attestations": len(resource["attestations"]),
+    }
+    return ", ".join(f"{count} {what}" for what, count in came_in.items())
 
 
 def _progress_table(progress: list[InnerProgress]) -> Table:

@@ -62,7 +62,7 @@ class _LazyCommand(click.Command):
     """Stands for a command in lists; the command itself takes over when it is called."""
 
     def __init__(self, entry: EntryPoint) -> None:
-        super().__init__(entry.name, help=f"From {entry.module.partition('.')[0]}.")
+        super().__init__(entry.name, help=_help(entry))
         self._entry = entry
 
     def make_context(
@@ -70,6 +70,10 @@ class _LazyCommand(click.Command):
     ) -> click.Context:
         """The context of the command itself."""
         return _load(self._entry).make_context(info_name, args, parent, **extra)
+
+
+def _help(entry: EntryPoint) -> str:
+    return f"See `collegium {entry.name} --help` (package {entry.module.partition('.')[0]})."
 
 
 def _entries() -> dict[str, EntryPoint]:
