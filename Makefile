@@ -23,7 +23,7 @@ ONLY ?=
 
 .PHONY: help
 help: ## show this list
-	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -46,7 +46,16 @@ demo: setup ## run the main job on real parts; POISON=1, BASELINES=1, KEEP=1, SE
 
 .PHONY: test
 test: check test-contracts ## all checks and all tests
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(MAKE) --jobs=2 --output-sync=target test-that-computes test-that-waits
+
+# Side by side, because the second spends most of its time waiting for processes that it starts.
+.PHONY: test-that-computes
+test-that-computes: setup ## unit, property, chain and browser tests
+	$(BIN)/pytest tests/unit tests/property tests/chain tests/browser $(PYTEST_ARGS)
+
+.PHONY: test-that-waits
+test-that-waits: setup ## integration and end-to-end tests: real NVFlare, Flower and servers
+	$(BIN)/pytest tests/integration tests/e2e $(PYTEST_ARGS)
 
 .PHONY: test-fast
 test-fast: setup ## unit and property tests only
