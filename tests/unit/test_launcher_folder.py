@@ -54,7 +54,7 @@ echo "a warning" >&2
     options = Options(seed=1, poisoned=False, baselines=False, model_cache=tmp_path)
     with _own(tmp_path / "run") as layout:
         job = MainJob(PROFILES["tiny"], layout, options, Console(file=said))
-        job._say_where_the_dashboard_is()
+        job.say_where_the_dashboard_is()
         logged = "".join(file.read_text() for file in layout.logs.iterdir())
     assert "ticket=secret" in said.getvalue()
     assert logged == "a warning\n"
