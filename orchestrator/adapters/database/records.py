@@ -10,13 +10,13 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
+from orchestrator.adapters.database.credentials import SqlSessionRepository, SqlTokenRepository
 from orchestrator.adapters.database.hub_records import (
     SqlEvaluationRepository,
     SqlFlowerRunRepository,
     SqlNodeNameRepository,
     SqlStreamRepository,
     SqlTaskOrderRepository,
-    SqlTokenRepository,
 )
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
@@ -37,6 +37,7 @@ class SqlUnit:
         self.orders = SqlTaskOrderRepository(session)
         self.names = SqlNodeNameRepository(session)
         self.tokens = SqlTokenRepository(session)
+        self.sessions = SqlSessionRepository(session)
         self.evaluations = SqlEvaluationRepository(session)
         self.flower_runs = SqlFlowerRunRepository(session)
 
