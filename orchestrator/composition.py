@@ -6,15 +6,18 @@ from contracts.deployment import Deployment
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database import DatabaseRecords, open_records
 from orchestrator.domain.ports import ArtifactStore, Clock, Records
+from orchestrator.options import AppOptions
 from orchestrator.services.artifacts import ArtifactService
 from orchestrator.services.bundle import Services
 from orchestrator.services.council import CouncilService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.messages import MessageService
+from orchestrator.services.node_sign_in import NodeSignInService
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.tasks import TaskService
+from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
 from orchestrator.settings import Settings
 
@@ -28,12 +31,14 @@ class SystemClock:
 
 
 def build_services(
-    records: Records, artifacts: ArtifactStore, deployment: Deployment, clock: Clock
+    records: Records, artifacts: ArtifactStore, deployment: Deployment, clock: Clock, options: AppOptions
 ) -> Services:
     """The services over given adapters."""
-    queries = QueryService(records, clock)
+    queries, tokens = QueryService(records, clock), TokenService(records, clock)
     return Services(
-        tokens=TokenService(records, clock),
+        tokens=tokens,
+        node_sign_in=NodeSignInService(records, clock, tokens, deployment, options.public_url),
+        throttle=Throttle(options.limits),
         queries=queries,
         feed=EventFeed(queries),
         artifacts=ArtifactService(records, artifacts),

@@ -15,7 +15,7 @@ _ROUNDS: tuple[Role, ...] = ("admin", "conductor")
 _NODES: tuple[Role, ...] = ("admin", "operator", "conductor")
 _PEOPLE: tuple[Role, ...] = ("admin", "operator", "auditor")
 
-OPEN_OPERATIONS = frozenset({"health", "readiness"})
+OPEN_OPERATIONS = frozenset({"health", "readiness", "create_challenge", "sign_in_node"})
 """Operations that need no credential."""
 
 ALLOWED: dict[str, tuple[Role, ...]] = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from orchestrator.domain.chain import Block, Call, IndexedEvent, TransactionLane
-from orchestrator.domain.credentials import SessionRepository, TokenRepository
+from orchestrator.domain.credentials import SessionRepository, TokenRepository, UserRepository
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.outbox import Intent, IntentStatus
 from orchestrator.domain.projection import Announcement
@@ -347,6 +347,8 @@ class Unit(Protocol):
     def tokens(self) -> TokenRepository: ...
     @property
     def sessions(self) -> SessionRepository: ...
+    @property
+    def users(self) -> UserRepository: ...
     @property
     def evaluations(self) -> EvaluationRepository: ...
     @property

@@ -47,8 +47,7 @@ class SessionService:
         """
         ticket_hash = _hash("ticket", ticket)
         with self.records.write() as unit:
-            record = unit.sessions.by_hash("ticket", ticket_hash)
-            unit.sessions.remove(ticket_hash)
+            record = unit.sessions.take("ticket", ticket_hash)
         # A known ticket begins with the time at which we wrote it: its hash covers that.
         if record is None or self.clock.now_unix_s() >= int(ticket.partition(".")[0]) + TICKET_S:
             raise Unauthenticated("this sign-in link was used already, or is older than 15 minutes")

@@ -10,7 +10,11 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from orchestrator.adapters.database.credentials import SqlSessionRepository, SqlTokenRepository
+from orchestrator.adapters.database.credentials import (
+    SqlSessionRepository,
+    SqlTokenRepository,
+    SqlUserRepository,
+)
 from orchestrator.adapters.database.hub_records import (
     SqlEvaluationRepository,
     SqlFlowerRunRepository,
@@ -38,6 +42,7 @@ class SqlUnit:
         self.names = SqlNodeNameRepository(session)
         self.tokens = SqlTokenRepository(session)
         self.sessions = SqlSessionRepository(session)
+        self.users = SqlUserRepository(session)
         self.evaluations = SqlEvaluationRepository(session)
         self.flower_runs = SqlFlowerRunRepository(session)
 
