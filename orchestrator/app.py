@@ -9,13 +9,15 @@ from contracts.deployment import Deployment
 from orchestrator import dashboard
 from orchestrator.api import problems
 from orchestrator.api.access import Reader, TokenFirst
+from orchestrator.api.audit import AuditMiddleware
 from orchestrator.api.correlation import CorrelationMiddleware
 from orchestrator.api.limits import BodyLimitMiddleware
 from orchestrator.api.routers import artifacts as artifact_router
-from orchestrator.api.routers import events, health, intents, nodes, rounds, slashes, tasks
+from orchestrator.api.routers import audit, enrolment, events, health, intents, nodes, rounds, slashes, tasks
 from orchestrator.api.uploads import Uploads
 from orchestrator.composition import SystemClock, build_services, open_artifacts, open_database
 from orchestrator.domain.ports import ArtifactStore, Clock, Records
+from orchestrator.services.audit import AuditedRecords, AuditService
 from orchestrator.settings import load_settings
 
 _ROUTERS = (
@@ -25,6 +27,9 @@ _ROUTERS = (
     rounds.router,
     slashes.router,
     intents.router,
+    audit.router,
+    enrolment.open_router,
+    enrolment.router,
     events.router,
 )
 
@@ -33,15 +38,18 @@ def create_app(records: Records, artifacts: ArtifactStore, deployment: Deploymen
     """The application over given adapters; ``deployment`` names the contracts that nodes sign for."""
     # The API's description is served behind a token; the interactive pages would load foreign scripts.
     app = FastAPI(title="Collegium", version="1", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.services = build_services(records, artifacts, deployment, clock)
+    audited = AuditedRecords(records, clock)
+    audit_log = AuditService(records, clock)
+    app.state.services = build_services(audited, artifacts, deployment, clock, audit_log)
     app.state.uploads = Uploads()
     problems.install(app)
     app.include_router(health.router)
     for router in _ROUTERS:
         app.include_router(router, responses=problems.PROBLEM_RESPONSES)
     app.include_router(_description(app))
-    dashboard.register(app, records, clock)
+    dashboard.register(app, audited, clock)
     app.add_middleware(BodyLimitMiddleware, streamed_prefix=artifact_router.PREFIX)
+    app.add_middleware(AuditMiddleware, audit=audit_log, streamed_prefix=artifact_router.PREFIX)
     # Added last, so that it is outermost: errors of the others carry the correlation id too.
     app.add_middleware(CorrelationMiddleware)
     return app

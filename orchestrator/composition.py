@@ -7,8 +7,10 @@ from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database import DatabaseRecords, open_records
 from orchestrator.domain.ports import ArtifactStore, Clock, Records
 from orchestrator.services.artifacts import ArtifactService
+from orchestrator.services.audit import AuditService
 from orchestrator.services.bundle import Services
 from orchestrator.services.council import CouncilService
+from orchestrator.services.enrolment import EnrolmentService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.messages import MessageService
@@ -28,7 +30,7 @@ class SystemClock:
 
 
 def build_services(
-    records: Records, artifacts: ArtifactStore, deployment: Deployment, clock: Clock
+    records: Records, artifacts: ArtifactStore, deployment: Deployment, clock: Clock, audit: AuditService
 ) -> Services:
     """The services over given adapters."""
     queries = QueryService(records, clock)
@@ -41,6 +43,8 @@ def build_services(
         council=CouncilService(records, clock),
         tasks=TaskService(records, artifacts, clock),
         messages=MessageService(records, artifacts, deployment, clock),
+        audit=audit,
+        enrolment=EnrolmentService(records, deployment, clock),
         evaluations=EvaluationService(records, clock),
     )
 

@@ -43,6 +43,10 @@ class Settings(BaseSettings):
     flower_connection: str = "collegium"
     flower_follow_every_s: Annotated[int, Field(ge=1)] = 30
     """How often the worker asks whether a conductor still runs."""
+    audit_epoch_minutes: Annotated[int, Field(ge=1)] = 60
+    """After how long the audit log's new rows are anchored on chain, if there are any."""
+    audit_epoch_rows: Annotated[int, Field(ge=1, le=1 << 20)] = 4096
+    """After how many rows they are anchored earlier."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     poll_s: Annotated[float, Field(gt=0, le=10)] = 0.25

@@ -14,6 +14,7 @@ from orchestrator.adapters.flower import FlowerCommandRuns
 from orchestrator.composition import SystemClock, open_database
 from orchestrator.domain.chain import ChainError
 from orchestrator.domain.ports import Clock, Records, RecordsUnavailable
+from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
 from orchestrator.services.outbox import OutboxProcessor
@@ -33,6 +34,7 @@ class Worker:
     indexer: Indexer
     reconciler: Reconciler
     outbox: OutboxProcessor
+    anchoring: AuditAnchoring
     conductors: Conductors | None
     poll_s: float
     _decide_again_s: float = 0.0
@@ -70,6 +72,7 @@ class Worker:
             self.outbox.run_once()
 
     def _decide(self) -> None:
+        self.anchoring.run_once()
         for run in self.reconciler.run_once():
             if self.conductors is not None:
                 self.conductors.start(run)
@@ -92,6 +95,9 @@ def build_worker(settings: Settings) -> Worker:
         indexer=Indexer(records, reader, lanes, clock, deployment.block),
         reconciler=Reconciler(records, reader, clock, conducts=conductors is not None),
         outbox=OutboxProcessor(records, lanes, clock),
+        anchoring=AuditAnchoring(
+            records, clock, epoch_s=60 * settings.audit_epoch_minutes, epoch_rows=settings.audit_epoch_rows
+        ),
         conductors=conductors,
         poll_s=settings.poll_s,
     )

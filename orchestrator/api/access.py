@@ -10,6 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from orchestrator.domain.errors import NotAllowed, Unauthenticated
 from orchestrator.domain.ports import Role
+from orchestrator.services.audit import identify
 from orchestrator.services.bundle import Services
 from orchestrator.services.tokens import Principal
 
@@ -34,7 +35,9 @@ class TokenFirst(APIRoute):
 
         async def handle_behind_token(request: Request) -> Response:
             credentials = await _bearer(request)
-            request.state.principal = await run_in_threadpool(_authenticate, services(request), credentials)
+            principal = await run_in_threadpool(_authenticate, services(request), credentials)
+            identify(principal.name, principal.role)
+            request.state.principal = principal
             return await handle(request)
 
         return handle_behind_token

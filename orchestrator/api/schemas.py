@@ -4,6 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from contracts.audit import AuditRow
 from contracts.digests import Digest
 from contracts.messages import (
     Address,
@@ -451,3 +452,10 @@ class EventAnswer(_Answer):
             created_unix_s=event.created_unix_s,
             facts=dict(announcement.facts),
         )
+
+
+class AuditPage(_Answer):
+    """Some rows of the audit log."""
+
+    items: tuple[AuditRow, ...]
+    next: int | None

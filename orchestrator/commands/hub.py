@@ -106,10 +106,13 @@ def deploy_contracts(
 def bootstrap(as_json: JsonOption = False) -> Answer:
     """Write the first tokens (admin, conductor, reader) into files that only their owner can read."""
     from orchestrator.composition import SystemClock, open_database
+    from orchestrator.services.audit import AuditedRecords, attempt_here, attempting
     from orchestrator.services.tokens import TokenService
 
     settings = _settings()
-    files = TokenService(open_database(settings), SystemClock()).bootstrap(settings.token_folder)
+    records = AuditedRecords(open_database(settings), SystemClock())
+    with attempting(attempt_here("bootstrap_tokens")):
+        files = TokenService(records, SystemClock()).bootstrap(settings.token_folder)
     folder = settings.token_folder
     return Answer({"files": [str(file) for file in files]}, f"tokens are in {folder}; each file holds one")
 

@@ -12,6 +12,7 @@ from orchestrator.dashboard import pages
 from orchestrator.dashboard.html_route import HtmlRoute
 from orchestrator.dashboard.setting import DashboardSetting, setting_of
 from orchestrator.domain.errors import NotAllowed, TooLarge, Unauthenticated
+from orchestrator.services.audit import identify
 from orchestrator.services.sessions import SESSION_S, TICKET_S
 from orchestrator.services.tokens import Principal
 
@@ -28,6 +29,7 @@ def current_session(request: Request, setting: Setting) -> Principal:
     session = setting.sessions.holder_of(request.cookies.get(COOKIE))
     if session is None:
         raise Unauthenticated("sign in first")
+    identify(session.name, session.role)
     return session
 
 
@@ -90,6 +92,9 @@ def sign_out(request: Request, setting: Setting) -> Response:
     _require_own_origin(request)
     secret = request.cookies.get(COOKIE)
     if secret:
+        holder = setting.sessions.holder_of(secret)
+        if holder is not None:
+            identify(holder.name, holder.role)
         setting.sessions.close(secret)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE)
@@ -104,6 +109,7 @@ def _reader(setting: DashboardSetting, token: str) -> Principal:
     holder = setting.tokens.authenticate(token)
     if holder is None:
         raise Unauthenticated("this token is not known, or it has expired")
+    identify(holder.name, holder.role)
     if not holder.may("reader"):
         raise NotAllowed(f"the dashboard needs a token of a reader or an admin, not of a {holder.role}")
     return holder

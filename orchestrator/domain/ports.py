@@ -9,7 +9,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from orchestrator.domain.audit import AuditRepository
 from orchestrator.domain.chain import Block, Call, IndexedEvent, TransactionLane
+from orchestrator.domain.enrolment import EnrolmentRepository
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.outbox import Intent, IntentStatus
 from orchestrator.domain.projection import Announcement
@@ -380,6 +382,16 @@ class Unit(Protocol):
     def evaluations(self) -> EvaluationRepository: ...
     @property
     def flower_runs(self) -> FlowerRunRepository: ...
+    @property
+    def audit(self) -> AuditRepository: ...
+    @property
+    def enrolments(self) -> EnrolmentRepository: ...
+
+    def has_changes(self) -> bool:
+        """Whether the unit has changed anything that is state."""
+
+    def note_change(self) -> None:
+        """Say that something changed which is not in the database."""
 
 
 class Records(Protocol):

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from orchestrator.services.artifacts import ArtifactService
+from orchestrator.services.audit import AuditService
 from orchestrator.services.council import CouncilService
+from orchestrator.services.enrolment import EnrolmentService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.messages import MessageService
@@ -26,3 +28,5 @@ class Services:
     tasks: TaskService
     messages: MessageService
     evaluations: EvaluationService
+    audit: AuditService
+    enrolment: EnrolmentService

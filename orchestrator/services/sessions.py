@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from orchestrator.domain.errors import Unauthenticated
 from orchestrator.domain.ports import Clock, Records, TokenRecord
+from orchestrator.services.audit import identify
 from orchestrator.services.tokens import Principal
 
 SESSION_S = 12 * 3600
@@ -48,6 +49,8 @@ class SessionService:
         with self.records.write() as unit:
             record = unit.tokens.by_hash(ticket_hash)
             unit.tokens.remove(ticket_hash)
+            if record is not None:
+                identify(record.name, record.role)
         # A known ticket begins with the time at which we wrote it: its hash covers that.
         if record is None or self.clock.now_unix_s() >= int(ticket.partition(".")[0]) + TICKET_S:
             raise Unauthenticated("this sign-in link was used already, or is older than 15 minutes")

@@ -1,0 +1,43 @@
+"""The audit log."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+_TEXT = sa.String(length=200)
+_DIGEST = sa.String(length=66)
+
+
+def upgrade() -> None:
+    """Apply the change."""
+    op.create_table(
+        "audit_log",
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("time_unix_s", sa.BigInteger(), nullable=False),
+        sa.Column("principal", _TEXT, nullable=False),
+        sa.Column("role", _TEXT, nullable=False),
+        sa.Column("operation", _TEXT, nullable=False),
+        sa.Column("task", sa.BigInteger(), nullable=True),
+        sa.Column("round", sa.BigInteger(), nullable=True),
+        sa.Column("node", sa.String(length=42), nullable=True),
+        sa.Column("outcome", sa.String(length=10), nullable=False),
+        sa.Column("reason", _TEXT, nullable=True),
+        sa.Column("correlation_id", _TEXT, nullable=False),
+        sa.Column("body_digest", _DIGEST, nullable=True),
+        sa.Column("previous_hash", _DIGEST, nullable=False),
+        sa.Column("hash", _DIGEST, nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("previous_hash", name="uq_audit_log_previous_hash"),
+    )
+    op.create_index("ix_audit_log_principal", "audit_log", ["principal"])
+    op.create_index("ix_audit_log_task", "audit_log", ["task"])
+    op.create_index("ix_audit_log_node", "audit_log", ["node"])
+
+
+def downgrade() -> None:
+    """Undo the change."""
+    op.drop_table("audit_log")
