@@ -1,22 +1,16 @@
 """The control plane in one process over a real database and a chain in memory."""
 
-import sqlite3
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
-from sqlalchemy import event
 
 from contracts.deployment import Deployment
 from contracts.digests import sha256_digest
 from orchestrator.adapters.artifacts import FolderArtifactStore
-from orchestrator.adapters.database import DatabaseRecords, open_records
-from orchestrator.adapters.database.migrate import migrate
 from orchestrator.app import create_app
 from orchestrator.domain.ports import FlowerError, RunStatus
 from orchestrator.services.conductors import Conductors
@@ -25,6 +19,7 @@ from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
 from orchestrator.services.tokens import TokenService
 from orchestrator.worker import Worker
+from tests.integration.databases import new_database, open_quick_records
 from tests.integration.orchestrator_chain_double import FIRST_BLOCK_UNIX_S, ChainDouble, LanesDouble
 from tests.integration.orchestrator_rig import (
     BY_ADDRESS,
@@ -87,36 +82,11 @@ class FlowerDouble:
         return self.statuses[run_id]
 
 
-@cache
-def _migrated() -> bytes:
-    """An empty database of the present schema; made once, because migrating takes a while."""
-    with tempfile.TemporaryDirectory() as folder:
-        migrate(f"sqlite:///{folder}/template.sqlite3")
-        return (Path(folder) / "template.sqlite3").read_bytes()
-
-
-def new_database(folder: Path) -> str:
-    """The URL of a new, migrated database."""
-    (folder / "hub.sqlite3").write_bytes(_migrated())
-    return f"sqlite:///{folder}/hub.sqlite3"
-
-
-def open_quick_records(database_url: str) -> DatabaseRecords:
-    """Records that do not wait for the disk at each commit: nobody pulls the plug of a test."""
-    records = open_records(database_url)
-    event.listen(records._reading, "connect", _do_not_sync)
-    return records
-
-
-def _do_not_sync(connection: sqlite3.Connection, _: object) -> None:
-    connection.execute("PRAGMA synchronous = OFF")
-
-
 class Rig:
-    """Everything together."""
+    """Everything together; on a new SQLite database when none is given."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database_url = new_database(folder)
+    def __init__(self, folder: Path, database_url: str | None = None) -> None:
+        self.database_url = database_url or new_database(folder)
         self.clock = ClockDouble()
         self.chain = ChainDouble()
         self.lanes = LanesDouble.of(self.chain)

@@ -23,8 +23,9 @@ from orchestrator.domain.errors import Conflict
 from orchestrator.domain.outbox import Intent, IntentStatus
 from orchestrator.domain.ports import Records, Unit
 from orchestrator.services.outbox import OutboxProcessor, enqueue
+from tests.integration.databases import Databases, open_quick_records
 from tests.integration.orchestrator_chain_double import ChainDouble, LaneDouble, LanesDouble, NodeOnDouble
-from tests.integration.orchestrator_double_rig import ClockDouble, new_database, open_quick_records
+from tests.integration.orchestrator_double_rig import ClockDouble
 from tests.integration.orchestrator_rig import NETWORKS, task_spec, terms_of
 
 CONFIG = TaskConfig(**terms_of(task_spec()))
@@ -148,8 +149,8 @@ class Setting:
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Iterator[Setting]:
-    records = open_quick_records(new_database(tmp_path))
+def setting(tmp_path: Path, databases: Databases) -> Iterator[Setting]:
+    records = open_quick_records(databases.new(tmp_path))
     yield Setting(records)
     records.close()
 
@@ -163,9 +164,9 @@ def queue_two(setting: Setting) -> None:
     setting.queue("create_task:y", CreateTask(CONFIG))
 
 
-def steps_of_a_whole_life(folder: Path) -> int:
+def steps_of_a_whole_life(folder: Path, databases: Databases) -> int:
     folder.mkdir()
-    records = open_quick_records(new_database(folder))
+    records = open_quick_records(databases.new(folder))
     fuse = Fuse()
     setting = Setting(records)
     queue_two(setting)
@@ -174,13 +175,13 @@ def steps_of_a_whole_life(folder: Path) -> int:
     return fuse.steps
 
 
-def test_killed_at_any_step_each_intent_has_one_effect(tmp_path: Path) -> None:
-    steps = steps_of_a_whole_life(tmp_path / "whole")
+def test_killed_at_any_step_each_intent_has_one_effect(tmp_path: Path, databases: Databases) -> None:
+    steps = steps_of_a_whole_life(tmp_path / "whole", databases)
     assert steps > 20
     for burns_at in range(1, steps + 1):
         folder = tmp_path / str(burns_at)
         folder.mkdir()
-        records = open_quick_records(new_database(folder))
+        records = open_quick_records(databases.new(folder))
         setting = Setting(records)
         queue_two(setting)
         with pytest.raises(Killed):

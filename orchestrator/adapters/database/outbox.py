@@ -82,9 +82,9 @@ class SqlOutboxRepository:
             select(IntentRow.kind, func.sum(IntentRow.gas_used))
             .where(IntentRow.task == task, IntentRow.round == round_number, IntentRow.gas_used > 0)
             .group_by(IntentRow.kind)
-            .order_by(IntentRow.kind)
         )
-        return {kind: int(gas) for kind, gas in self._session.execute(query)}
+        # Sorted here: databases order text by different rules.
+        return dict(sorted((kind, int(gas)) for kind, gas in self._session.execute(query)))
 
     def highest_nonce_in_flight(self, sender: str) -> int | None:
         """The highest nonce of the sender's signed or sent intents."""
