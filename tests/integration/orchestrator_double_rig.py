@@ -18,6 +18,7 @@ from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database import DatabaseRecords, open_records
 from orchestrator.adapters.database.migrate import migrate
 from orchestrator.app import create_app
+from orchestrator.domain.outbox import OutboxRules
 from orchestrator.domain.ports import FlowerError, RunStatus
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
@@ -50,6 +51,7 @@ DEPLOYMENT = Deployment(
 DOMAIN = DEPLOYMENT.rounds_domain
 ARTIFACT_LIMIT_BYTES = 1 << 16
 TURNS = 60
+RULES = OutboxRules(confirmations=3)
 
 
 @dataclass
@@ -154,7 +156,7 @@ class Rig:
         return Worker(
             indexer=Indexer(self.records, self.chain, used, self.clock, first_block=1),
             reconciler=Reconciler(self.records, self.chain, self.clock, conducts=True),
-            outbox=OutboxProcessor(self.records, used, self.clock),
+            outbox=OutboxProcessor(self.records, used, self.chain, self.clock, RULES),
             conductors=Conductors(self.records, self.flower, self.clock, follow_every_s=10),
             poll_s=0.01,
         )
