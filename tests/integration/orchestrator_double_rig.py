@@ -12,6 +12,7 @@ from contracts.deployment import Deployment
 from contracts.digests import sha256_digest
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.app import create_app
+from orchestrator.domain.outbox import OutboxRules
 from orchestrator.domain.ports import FlowerError, RunStatus
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
@@ -45,6 +46,7 @@ DEPLOYMENT = Deployment(
 DOMAIN = DEPLOYMENT.rounds_domain
 ARTIFACT_LIMIT_BYTES = 1 << 16
 TURNS = 60
+RULES = OutboxRules(confirmations=3)
 
 
 @dataclass
@@ -124,7 +126,7 @@ class Rig:
         return Worker(
             indexer=Indexer(self.records, self.chain, used, self.clock, first_block=1),
             reconciler=Reconciler(self.records, self.chain, self.clock, conducts=True),
-            outbox=OutboxProcessor(self.records, used, self.clock),
+            outbox=OutboxProcessor(self.records, used, self.chain, self.clock, RULES),
             conductors=Conductors(self.records, self.flower, self.clock, follow_every_s=10),
             poll_s=0.01,
         )
