@@ -336,7 +336,3 @@ class Enrolment(_SignedMessage):
     """Zeros while the network has none."""
     invite: Digest
     """SHA-256 of the invite's text: the statement is for this invite and no other."""
-
-
-MessageKind = Literal["approval", "proposal", "commit", "reveal", "attestation"]
-"""The names that the REST API, the outbox and the node's record use for message kinds."""

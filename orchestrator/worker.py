@@ -94,7 +94,7 @@ def build_worker(settings: Settings) -> Worker:
     return Worker(
         indexer=Indexer(records, reader, lanes, clock, deployment.block),
         reconciler=Reconciler(records, reader, clock, conducts=conductors is not None),
-        outbox=OutboxProcessor(records, lanes, clock),
+        outbox=OutboxProcessor(records, lanes, reader, clock, settings.outbox_rules()),
         anchoring=AuditAnchoring(
             records, clock, epoch_s=60 * settings.audit_epoch_minutes, epoch_rows=settings.audit_epoch_rows
         ),

@@ -35,7 +35,7 @@ def read_anchors(
     code = data_bytes(rpc.ask("eth_getCode", deployment.anchors, "latest"), "code")
     if "0x" + code.hex() != abi.load("Anchors").runtime.bytecode:
         raise ChainUnavailable(f"what lies at {deployment.anchors} is not the Anchors contract")
-    trusted = [to_checksum_address(sender) for sender in senders] or [_council(rpc, deployment)]
+    trusted: list[str] = [*map(to_checksum_address, senders)] or [_council(rpc, deployment)]
     head = quantity(rpc.ask("eth_blockNumber"), "block number")
     found: list[AnchoredEpoch] = []
     for start in range(deployment.block, head + 1, _LOG_RANGE_BLOCKS):

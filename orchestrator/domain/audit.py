@@ -35,7 +35,7 @@ class AuditRepository(Protocol):
     """The log. There is no way to change or remove a row."""
 
     def append(self, entry: AuditEntry) -> AuditRow:
-        """Write the next row; whoever else appends waits until this unit has ended."""
+        """Write the next row; whoever else writes waits until this unit has ended."""
 
     def last(self) -> AuditRow | None:
         """The newest row; None in an empty log."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from contracts.audit import epoch_root
 from orchestrator.domain.audit import AuditEpoch
 from orchestrator.domain.chain import AnchorEpoch
-from orchestrator.domain.outbox import Intent, IntentStatus
+from orchestrator.domain.outbox import Intent
 from orchestrator.domain.ports import Clock, Records, Unit
 from orchestrator.domain.reconciler import may_ask_again
 from orchestrator.services.outbox import enqueue
@@ -55,15 +55,14 @@ class AuditAnchoring:
     def _ask_again(self, epoch: AuditEpoch, now_unix_s: int) -> Intent | None:
         with self.records.write() as unit:
             intent = unit.outbox.by_key(_key(epoch))
-            is_refused = intent is not None and intent.status is IntentStatus.REFUSED
-            if intent is None or (is_refused and may_ask_again(intent, now_unix_s)):
+            if intent is None or may_ask_again(intent, now_unix_s):
                 return enqueue(unit, _key(epoch), _call(epoch), now_unix_s)
         return None
 
 
 def _is_anchored(unit: Unit, epoch: AuditEpoch) -> bool:
     intent = unit.outbox.by_key(_key(epoch))
-    return intent is not None and intent.status is IntentStatus.MINED
+    return intent is not None and intent.is_on_chain
 
 
 def _key(epoch: AuditEpoch) -> str:

@@ -16,17 +16,19 @@ from contracts.verify.errors import ChainUnavailable
 from orchestrator.adapters.database import DatabaseRecords
 from orchestrator.cli import app
 from orchestrator.domain.chain import AnchorEpoch, CallRefused
-from orchestrator.domain.outbox import IntentStatus
+from orchestrator.domain.outbox import IntentStatus, OutboxRules
 from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.outbox import OutboxProcessor
 from tests.chain.anvil import RICH_KEYS
 from tests.chain.world import World, wait_until
-from tests.integration.orchestrator_double_rig import ClockDouble, new_database, open_quick_records
+from tests.integration.databases import new_database, open_quick_records
+from tests.integration.orchestrator_double_rig import ClockDouble
 
 COUNCIL = str(Account.from_key(RICH_KEYS[0]).address)
 ENTRY = AuditEntry(
     time_unix_s=1_000, principal="a", role="admin", operation="o", outcome="done", correlation_id="c"
 )
+OTHER_ENTRY = ENTRY.model_copy(update={"principal": "nobody"})
 runner = CliRunner()
 
 
@@ -40,15 +42,21 @@ class Log:
         self.records: DatabaseRecords = open_quick_records(self.url)
         self.clock = ClockDouble(unix_s=1_000)
         self.anchoring = AuditAnchoring(self.records, self.clock, epoch_s=600, epoch_rows=5)
-        self.outbox = OutboxProcessor(self.records, world.lanes, self.clock)
+        self.outbox = self.new_outbox()
         self.deployment_file = folder / "deployment.json"
         self.deployment_file.write_bytes(world.deployment.to_json())
 
-    def write(self, count: int) -> None:
+    def new_outbox(self) -> OutboxProcessor:
+        """The outbox of a worker that has just been started."""
+        return OutboxProcessor(
+            self.records, self.world.lanes, self.world.reader, self.clock, OutboxRules(confirmations=1)
+        )
+
+    def write(self, count: int, entry: AuditEntry = ENTRY) -> None:
         """Append rows."""
         with self.records.write() as unit:
             for _ in range(count):
-                unit.audit.append(ENTRY)
+                unit.audit.append(entry)
 
     def anchor(self) -> AnchorEpoch | None:
         """Let the worker anchor what is due, until it is on chain."""
@@ -62,7 +70,7 @@ class Log:
             with self.records.read() as unit:
                 known = unit.outbox.by_id(intent.id)
                 assert known is not None
-                return known.status is IntentStatus.MINED
+                return known.is_on_chain
 
         wait_until(is_mined, "the anchor")
         return intent.call
@@ -133,7 +141,7 @@ def test_two_workers_and_a_crash_between_the_steps_anchor_once(log: Log) -> None
     other = AuditAnchoring(log.records, log.clock, epoch_s=600, epoch_rows=5)
     assert other.run_once() is None  # waits for the first epoch's transaction
     log.outbox.run_once()
-    again = OutboxProcessor(log.records, log.world.lanes, log.clock)
+    again = log.new_outbox()
 
     def is_mined() -> bool:
         again.run_once()
@@ -203,9 +211,7 @@ def test_whatever_is_done_to_the_table_is_found_and_named(
 
 def test_a_log_written_anew_from_row_two_is_found_by_the_chain_alone(anchored: Log) -> None:
     anchored.tamper("DELETE FROM audit_log WHERE number > 1")
-    with anchored.records.write() as unit:
-        for _ in range(11):
-            unit.audit.append(ENTRY.model_copy(update={"principal": "nobody"}))
+    anchored.write(11, OTHER_ENTRY)
     assert (
         runner.invoke(
             app, ["audit", "verify", "--from-database"], env={"COLLEGIUM_DATABASE_URL": anchored.url}
@@ -275,7 +281,7 @@ def test_a_database_from_before_an_anchor_is_noticed(anchored: Log) -> None:
         "DELETE FROM audit_epochs WHERE first_row > 5",
         "DELETE FROM outbox WHERE key = 'anchor:6'",
     )
-    anchored.write(4)
+    anchored.write(4, OTHER_ENTRY)
     intent: Any = anchored.anchoring.run_once()
     assert isinstance(intent.call, AnchorEpoch)
     anchored.outbox.run_once()

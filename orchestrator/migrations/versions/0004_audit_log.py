@@ -1,10 +1,10 @@
-"""The audit log."""
+"""The audit log, and its epochs, whose roots are put on chain."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
@@ -36,8 +36,17 @@ def upgrade() -> None:
     op.create_index("ix_audit_log_principal", "audit_log", ["principal"])
     op.create_index("ix_audit_log_task", "audit_log", ["task"])
     op.create_index("ix_audit_log_node", "audit_log", ["node"])
+    op.create_table(
+        "audit_epochs",
+        sa.Column("first_row", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("last_row", sa.BigInteger(), nullable=False),
+        sa.Column("root", _DIGEST, nullable=False),
+        sa.Column("closed_unix_s", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("first_row"),
+    )
 
 
 def downgrade() -> None:
     """Undo the change."""
+    op.drop_table("audit_epochs")
     op.drop_table("audit_log")
