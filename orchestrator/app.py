@@ -8,11 +8,11 @@ from fastapi.responses import JSONResponse
 from contracts.deployment import Deployment
 from orchestrator import dashboard
 from orchestrator.api import problems
-from orchestrator.api.access import Reader, TokenFirst
+from orchestrator.api.access import Caller, TokenFirst
 from orchestrator.api.correlation import CorrelationMiddleware
 from orchestrator.api.limits import BodyLimitMiddleware
 from orchestrator.api.routers import artifacts as artifact_router
-from orchestrator.api.routers import events, health, intents, nodes, rounds, slashes, tasks
+from orchestrator.api.routers import events, health, intents, nodes, rounds, slashes, tasks, tokens
 from orchestrator.api.uploads import Uploads
 from orchestrator.composition import SystemClock, build_services, open_artifacts, open_database
 from orchestrator.domain.ports import ArtifactStore, Clock, Records
@@ -25,6 +25,7 @@ _ROUTERS = (
     rounds.router,
     slashes.router,
     intents.router,
+    tokens.router,
     events.router,
 )
 
@@ -58,7 +59,7 @@ def _description(app: FastAPI) -> APIRouter:
     router = APIRouter(route_class=TokenFirst)
 
     @router.get("/v1/openapi.json", operation_id="describe", include_in_schema=False)
-    def describe(_: Reader) -> JSONResponse:
+    def describe(_: Caller) -> JSONResponse:
         return JSONResponse(app.openapi())
 
     return router

@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
+from orchestrator.adapters.database.credentials import SqlSessionRepository, SqlTokenRepository
 from orchestrator.adapters.database.engine import open_engine, writing
 from orchestrator.adapters.database.hub_records import (
     SqlEvaluationRepository,
@@ -14,7 +15,6 @@ from orchestrator.adapters.database.hub_records import (
     SqlNodeNameRepository,
     SqlStreamRepository,
     SqlTaskOrderRepository,
-    SqlTokenRepository,
 )
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
@@ -35,6 +35,7 @@ class SqlUnit:
         self.orders = SqlTaskOrderRepository(session)
         self.names = SqlNodeNameRepository(session)
         self.tokens = SqlTokenRepository(session)
+        self.sessions = SqlSessionRepository(session)
         self.evaluations = SqlEvaluationRepository(session)
         self.flower_runs = SqlFlowerRunRepository(session)
 
