@@ -30,7 +30,8 @@ def serve() -> None:
         factory=True,
         host=settings.host,
         port=settings.port,
-        log_level="info",
+        # The app sets up the log of the whole process.
+        log_config=None,
         access_log=False,
         # Streams of events never end by themselves.
         timeout_graceful_shutdown=_STOP_WITHIN_S,

@@ -44,6 +44,8 @@ class Intent:
     gas_used: int = 0
     block_number: int | None = None
     error: str | None = None
+    correlation_id: str | None = None
+    """Of the request, or of the hub's own decision, that caused it; None from before it was kept."""
 
 
 @dataclass(frozen=True)

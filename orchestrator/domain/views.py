@@ -167,7 +167,7 @@ class RoundView:
 
 @dataclass(frozen=True)
 class IntentView:
-    """A call of the outbox; ``error`` says why it was refused."""
+    """A call of the outbox; ``error`` says why it was refused, ``correlation_id`` what caused it."""
 
     intent: int
     kind: str
@@ -179,6 +179,7 @@ class IntentView:
     gas_used: int
     error: str | None
     changed_unix_s: int
+    correlation_id: str | None
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from orchestrator.domain.chain import (
     TransactionLane,
 )
 from orchestrator.domain.errors import Conflict
-from orchestrator.domain.outbox import Intent, IntentStatus, subject_of
+from orchestrator.domain.outbox import Intent, IntentStatus, call_kind, subject_of
 from orchestrator.domain.ports import Clock, Lanes, Records, Unit
 from orchestrator.domain.projection import Announcement
+from orchestrator.services.correlation import about, correlation_id
+from orchestrator.services.tracing import span
 
 _REBROADCAST_S = 5
 _MOST_FAILURES = 3
@@ -33,9 +35,9 @@ def enqueue(unit: Unit, key: str, call: Call, now_unix_s: int, *, round_number: 
     """
     known = unit.outbox.by_key(key)
     if known is None:
-        return unit.outbox.add(key, call, round_number, now_unix_s)
+        return unit.outbox.add(key, call, round_number, now_unix_s, correlation_id())
     if known.status is IntentStatus.REFUSED:
-        return unit.outbox.requeue(known, call, now_unix_s)
+        return unit.outbox.requeue(known, call, now_unix_s, correlation_id())
     if known.call == call:
         return known
     raise Conflict("another request of the same kind was recorded before this one")
@@ -64,16 +66,17 @@ class OutboxProcessor:
             intents = unit.outbox.unsettled()
         moved, failures = False, 0
         for intent in intents:
-            try:
-                moved |= self._process(intent)
-            except ChainError as error:
-                logger.warning("intent %d (%s): %s", intent.id, intent.key, error)
-                failures += 1
-                if failures >= _MOST_FAILURES or failures == len(intents):
-                    raise
-            except Conflict as error:
-                # Another worker moved it first; the next pass sees its new state.
-                logger.info("intent %d: %s", intent.id, error)
+            with about(intent):
+                try:
+                    moved |= self._process(intent)
+                except ChainError as error:
+                    logger.warning("intent %d (%s): %s", intent.id, intent.key, error)
+                    failures += 1
+                    if failures >= _MOST_FAILURES or failures == len(intents):
+                        raise
+                except Conflict as error:
+                    # Another worker moved it first; the next pass sees its new state.
+                    logger.info("intent %d: %s", intent.id, error)
         return moved
 
     def _process(self, intent: Intent) -> bool:
@@ -111,7 +114,8 @@ class OutboxProcessor:
     def _send(self, intent: Intent, lane: TransactionLane) -> None:
         """Broadcast the stored bytes; the intent is sent then, or queued again if they can never be mined."""
         try:
-            lane.broadcast(_transaction(intent))
+            with span("outbox.send", _in_traces(intent)):
+                lane.broadcast(_transaction(intent))
         except NonceUsed as error:
             logger.warning("intent %d is signed anew: %s", intent.id, error)
             self._save(_unsigned(intent, self.clock.now_unix_s()), intent.status)
@@ -119,6 +123,7 @@ class OutboxProcessor:
         now_unix_s = self.clock.now_unix_s()
         self._sent_unix_s[intent.id] = now_unix_s
         if intent.status is not IntentStatus.SENT:
+            logger.info("intent %d (%s) is sent as %s", intent.id, intent.key, intent.transaction_hash)
             self._save(replace(intent, status=IntentStatus.SENT, changed_unix_s=now_unix_s), intent.status)
 
     def _follow(self, intent: Intent, lane: TransactionLane) -> bool:
@@ -167,6 +172,15 @@ class OutboxProcessor:
     def _save(self, intent: Intent, expected: IntentStatus) -> None:
         with self.records.write() as unit:
             unit.outbox.save(intent, expected)
+
+
+def _in_traces(intent: Intent) -> dict[str, str | int | None]:
+    return {
+        "collegium.intent": intent.id,
+        "collegium.kind": call_kind(intent.call),
+        "collegium.correlation_id": intent.correlation_id,
+        "collegium.transaction": intent.transaction_hash,
+    }
 
 
 def _transaction(intent: Intent) -> SignedTransaction:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import event
 
@@ -18,6 +19,7 @@ from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database import DatabaseRecords, open_records
 from orchestrator.adapters.database.migrate import migrate
 from orchestrator.app import create_app
+from orchestrator.composition import WebhookOutlet, build_deliveries
 from orchestrator.domain.ports import FlowerError, RunStatus
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
@@ -25,6 +27,7 @@ from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
 from orchestrator.services.tokens import TokenService
 from orchestrator.worker import Worker
+from orchestrator.worker_metrics import WorkerMetrics
 from tests.integration.orchestrator_chain_double import FIRST_BLOCK_UNIX_S, ChainDouble, LanesDouble
 from tests.integration.orchestrator_rig import (
     BY_ADDRESS,
@@ -115,7 +118,13 @@ def _do_not_sync(connection: sqlite3.Connection, _: object) -> None:
 class Rig:
     """Everything together."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        prepare: Callable[[FastAPI], None] = lambda _: None,
+        outlet: WebhookOutlet | None = None,
+    ) -> None:
+        self.outlet = outlet or WebhookOutlet()
         self.database_url = new_database(folder)
         self.clock = ClockDouble()
         self.chain = ChainDouble()
@@ -123,7 +132,8 @@ class Rig:
         self.records = open_quick_records(self.database_url)
         self.artifacts = FolderArtifactStore(folder / "artifacts", ARTIFACT_LIMIT_BYTES)
         tokens = TokenService(self.records, self.clock)
-        self.app = create_app(self.records, self.artifacts, DEPLOYMENT, self.clock)
+        self.app = create_app(self.records, self.artifacts, DEPLOYMENT, self.clock, self.outlet)
+        prepare(self.app)
         self._open = ExitStack()
         self.clients = {
             role: self._client(tokens.issue(role, role)) for role in ("admin", "conductor", "reader")
@@ -157,12 +167,16 @@ class Rig:
             outbox=OutboxProcessor(self.records, used, self.clock),
             conductors=Conductors(self.records, self.flower, self.clock, follow_every_s=10),
             poll_s=0.01,
+            metrics=WorkerMetrics(self.records, self.chain),
+            webhooks=build_deliveries(self.records, self.outlet, self.clock),
         )
 
     def close(self) -> None:
         """Let go of the database and the thread."""
         assert self.worker.conductors is not None
         self.worker.conductors.close()
+        if self.worker.webhooks is not None:
+            self.worker.webhooks.close()
         self._open.close()
         self.records.close()
 

@@ -321,6 +321,7 @@ class IntentRow(Base):
     gas_used: Mapped[int]
     block_number: Mapped[int | None]
     error: Mapped[str | None] = mapped_column(String(500))
+    correlation_id: Mapped[str | None] = mapped_column(String(64))
 
 
 class TokenRow(Base):

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from orchestrator.adapters.database.models import IntentRow
 from orchestrator.domain.chain import Call
 from orchestrator.domain.errors import Conflict
+from orchestrator.domain.figures import Backlog
 from orchestrator.domain.outbox import Intent, IntentStatus, decode_call, encode_call, subject_of
 
 _UNSETTLED = (IntentStatus.QUEUED.value, IntentStatus.SIGNED.value, IntentStatus.SENT.value)
@@ -21,7 +22,14 @@ class SqlOutboxRepository:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def add(self, key: str, call: Call, round_number: int | None, now_unix_s: int) -> Intent:
+    def add(
+        self,
+        key: str,
+        call: Call,
+        round_number: int | None,
+        now_unix_s: int,
+        correlation_id: str | None = None,
+    ) -> Intent:
         """Queue a new intent. The key must be new."""
         subject = subject_of(call, round_number)
         row = IntentRow(
@@ -36,6 +44,7 @@ class SqlOutboxRepository:
             created_unix_s=now_unix_s,
             changed_unix_s=now_unix_s,
             gas_used=0,
+            correlation_id=correlation_id,
         )
         self._session.add(row)
         self._session.flush()
@@ -86,6 +95,18 @@ class SqlOutboxRepository:
         )
         return {kind: int(gas) for kind, gas in self._session.execute(query)}
 
+    def gas_by_kind(self) -> dict[str, int]:
+        """Gas used per kind of call, ever."""
+        query = select(IntentRow.kind, func.sum(IntentRow.gas_used)).group_by(IntentRow.kind)
+        return {kind: int(gas) for kind, gas in self._session.execute(query)}
+
+    def backlog(self) -> list[Backlog]:
+        """How many intents have which status, and since when."""
+        query = select(IntentRow.status, func.count(), func.min(IntentRow.created_unix_s)).group_by(
+            IntentRow.status
+        )
+        return [Backlog(status, count, oldest) for status, count, oldest in self._session.execute(query)]
+
     def highest_nonce_in_flight(self, sender: str) -> int | None:
         """The highest nonce of the sender's signed or sent intents."""
         in_flight = (IntentStatus.SIGNED.value, IntentStatus.SENT.value)
@@ -95,8 +116,10 @@ class SqlOutboxRepository:
             )
         )
 
-    def requeue(self, intent: Intent, call: Call, now_unix_s: int) -> Intent:
-        """Queue a refused intent again, with a new call."""
+    def requeue(
+        self, intent: Intent, call: Call, now_unix_s: int, correlation_id: str | None = None
+    ) -> Intent:
+        """Queue a refused intent again, with a new call, for whoever asks now."""
         values = {
             "payload": encode_call(call),
             "status": IntentStatus.QUEUED.value,
@@ -108,6 +131,7 @@ class SqlOutboxRepository:
             "raw": None,
             "block_number": None,
             "error": None,
+            "correlation_id": correlation_id,
         }
         self._change(intent.id, IntentStatus.REFUSED, values)
         row = self._session.get_one(IntentRow, intent.id, populate_existing=True)
@@ -157,4 +181,5 @@ def _intent(row: IntentRow) -> Intent:
         gas_used=row.gas_used,
         block_number=row.block_number,
         error=row.error,
+        correlation_id=row.correlation_id,
     )

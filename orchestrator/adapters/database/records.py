@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from orchestrator.adapters.database.hub_records import (
@@ -20,6 +20,7 @@ from orchestrator.adapters.database.hub_records import (
 )
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
+from orchestrator.adapters.database.webhooks import SqlWebhookRepository
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import RecordsUnavailable
 
@@ -39,6 +40,7 @@ class SqlUnit:
         self.tokens = SqlTokenRepository(session)
         self.evaluations = SqlEvaluationRepository(session)
         self.flower_runs = SqlFlowerRunRepository(session)
+        self.webhooks = SqlWebhookRepository(session)
 
 
 class DatabaseRecords:
@@ -47,6 +49,7 @@ class DatabaseRecords:
     def __init__(self, engine: Engine) -> None:
         self._reading = engine
         self._writing = engine.execution_options(**{_WRITES: True})
+        self._watching: PoolProxiedConnection | None = None
 
     @contextmanager
     def read(self) -> Iterator[SqlUnit]:
@@ -60,8 +63,27 @@ class DatabaseRecords:
         with _translated(), Session(self._writing) as session, session.begin():
             yield SqlUnit(session)
 
+    def version(self) -> int | None:
+        """A number that changes with every commit to a SQLite file; None elsewhere.
+
+        SQLite counts the commits of other connections, in any process; this one writes nothing.
+        """
+        if self._reading.dialect.name != "sqlite":
+            return None
+        try:
+            if self._watching is None:
+                self._watching = self._reading.raw_connection()
+            cursor = self._watching.cursor()
+            cursor.execute("PRAGMA data_version")
+            version: int = cursor.fetchall()[0][0]
+        except (sqlite3.Error, SQLAlchemyError):
+            return None
+        return version
+
     def close(self) -> None:
         """Close all connections."""
+        if self._watching is not None:
+            self._watching.close()
         self._reading.dispose()
 
 
@@ -74,10 +96,11 @@ def open_engine(database_url: str) -> Engine:
     """An engine; SQLite gets write-ahead logging, foreign keys and a busy timeout."""
     url = make_url(database_url)
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url)
+    # Parameters of a statement that failed would stand in the log, and some are secrets.
+    engine = create_engine(url, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
