@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.deployment import Deployment
+from orchestrator.domain.outbox import OutboxRules
 
 _LEAST_KEY_BYTES = 32
 
@@ -32,6 +33,8 @@ class Settings(BaseSettings):
     """The largest artifact that is taken."""
     rpc_url: str | None = None
     """The chain's JSON-RPC."""
+    confirmations: Annotated[int, Field(ge=0, le=10_000)] = 12
+    """Blocks on top of a block that make it final; 0 on a chain whose blocks are final at once."""
     deployment_file: Path = Path("deployment.json")
     """Where the contracts live, as ``collegium deploy-contracts`` writes it."""
     relayer_key_file: Path | None = None
@@ -73,6 +76,10 @@ class Settings(BaseSettings):
                 f"COLLEGIUM_DEPLOYMENT_FILE {self.deployment_file}: {error.strerror}; "
                 "`collegium deploy-contracts --out` writes it"
             ) from error
+
+    def outbox_rules(self) -> OutboxRules:
+        """How the outbox treats its transactions."""
+        return OutboxRules(confirmations=self.confirmations)
 
     def chain_rpc_url(self) -> str:
         """``rpc_url``. Raises SettingsError without it."""

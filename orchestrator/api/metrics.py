@@ -20,7 +20,7 @@ from orchestrator.services.bundle import Services
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_SETTLED = (IntentStatus.MINED, IntentStatus.REFUSED)
+_SETTLED = (IntentStatus.MINED, IntentStatus.FINAL, IntentStatus.REFUSED)
 
 
 class Metrics:

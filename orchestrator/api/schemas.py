@@ -199,9 +199,10 @@ class SlashList(_Answer):
 
 
 class IntentAnswer(_Answer):
-    """What was recorded for the chain, and where it stands.
+    """What was recorded for the chain, and where it stands; ``error`` says why it was refused.
 
-    ``error`` says why it was refused; ``correlation_id`` is that of the request that caused it.
+    ``final``: its block is so deep that this will not change, or it was refused without any.
+    ``correlation_id`` is that of the request that caused it.
     """
 
     intent: int
@@ -211,6 +212,8 @@ class IntentAnswer(_Answer):
     node: str | None
     status: IntentStatus
     transaction_hash: str | None
+    block_number: int | None
+    final: bool
     gas_used: int
     error: str | None
     correlation_id: str | None

@@ -25,6 +25,7 @@ def serve() -> None:
     settings = _settings()
     _checked(settings.deployment)
     _require_schema(settings)
+    _allow_many_connections()
     uvicorn.run(
         "orchestrator.app:create_app_from_environment",
         factory=True,
@@ -113,6 +114,14 @@ def bootstrap(as_json: JsonOption = False) -> Answer:
     files = TokenService(open_database(settings), SystemClock()).bootstrap(settings.token_folder)
     folder = settings.token_folder
     return Answer({"files": [str(file) for file in files]}, f"tokens are in {folder}; each file holds one")
+
+
+def _allow_many_connections() -> None:
+    """Use all the file descriptors that the system allows: every listener to the stream holds one."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 Result = TypeVar("Result")

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from orchestrator.domain.chain import Block, Call, IndexedEvent, TransactionLane
+from orchestrator.domain.chain import Block, Call, IndexedEvent, SignedTransaction, TransactionLane
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.figures import Backlog, StoreUsage
-from orchestrator.domain.outbox import Intent, IntentStatus
+from orchestrator.domain.outbox import Intent, IntentStatus, Slot
 from orchestrator.domain.projection import Announcement
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
 from orchestrator.domain.webhooks import Delivery, Subscription
@@ -282,17 +282,23 @@ class OutboxRepository(Protocol):
     def by_id(self, intent_id: int) -> Intent | None:
         """The intent of that number."""
 
-    def unsettled(self) -> list[Intent]:
-        """Intents that are neither mined nor refused, oldest first."""
+    def queued(self) -> list[Intent]:
+        """Intents that wait for a transaction, oldest first."""
+
+    def open_slots(self) -> list[Slot]:
+        """Slots whose intents are in flight, by sender and nonce."""
 
     def settled_from_block(self, block_number: int) -> list[Intent]:
-        """Intents whose transaction was mined at that block or later."""
+        """Intents whose transaction was mined at that block or later, by number."""
+
+    def to_finalise(self, block_number: int, limit: int) -> list[Intent]:
+        """Intents mined at that block or before whose end is not final yet, by block and number."""
 
     def refused(self, limit: int) -> list[Intent]:
         """The newest refused intents."""
 
     def count_unsettled(self) -> int:
-        """How many intents are neither mined nor refused."""
+        """How many intents are queued or in flight."""
 
     def gas_of_round(self, task: int, round_number: int) -> dict[str, int]:
         """Gas used per kind of call in a round."""
@@ -303,8 +309,17 @@ class OutboxRepository(Protocol):
     def backlog(self) -> list[Backlog]:
         """How many intents have which status, and since when."""
 
-    def highest_nonce_in_flight(self, sender: str) -> int | None:
-        """The highest nonce of the sender's signed or sent intents."""
+    def add_transaction(self, sender: str, transaction: SignedTransaction, now_unix_s: int) -> None:
+        """Keep a transaction that was signed for a slot."""
+
+    def transactions_of(self, sender: str, nonce: int) -> tuple[SignedTransaction, ...]:
+        """All transactions signed for a slot, oldest first."""
+
+    def forget_transactions(self, sender: str, nonce: int) -> None:
+        """Drop the transactions of a slot that can never be mined."""
+
+    def highest_nonce(self, sender: str) -> int | None:
+        """The highest nonce that a transaction of the sender was signed for."""
 
     def requeue(
         self, intent: Intent, call: Call, now_unix_s: int, correlation_id: str | None = None
@@ -315,7 +330,7 @@ class OutboxRepository(Protocol):
         """Store an intent's new state.
 
         Raises:
-            Conflict: its stored status is not ``expected``, or another intent holds its sender's nonce.
+            Conflict: its stored status is not ``expected``, or another intent holds its place in the slot.
         """
 
 

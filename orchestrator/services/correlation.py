@@ -33,8 +33,14 @@ def begin(identifier: str) -> None:
 
 
 @contextmanager
-def about(intent: Intent) -> Iterator[None]:
-    """The log's lines in the block are about an intent, and so about what caused it."""
-    facts = {"intent": intent.id, "kind": call_kind(intent.call), _NAME: intent.correlation_id}
+def about(*intents: Intent) -> Iterator[None]:
+    """The log's lines in the block are about one intent or several, and so about what caused them."""
+    facts: dict[str, object] = {}
+    if len(intents) == 1:
+        (intent,) = intents
+        facts = {"intent": intent.id, "kind": call_kind(intent.call), _NAME: intent.correlation_id}
+    elif intents:
+        facts = {"intents": [each.id for each in intents]}
+        facts[_NAME + "s"] = [each.correlation_id for each in intents]
     with bound_contextvars(**facts):
         yield

@@ -1,15 +1,17 @@
 """Spans around what takes time; nothing happens, and nothing is imported, until a process sets a tracer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
+
+Attribute = str | int | Sequence[str] | Sequence[int]
 
 
 class Tracer(Protocol):
     """As much of OpenTelemetry's tracer as is used."""
 
     def start_as_current_span(
-        self, name: str, *, attributes: Mapping[str, str | int]
+        self, name: str, *, attributes: Mapping[str, Attribute]
     ) -> AbstractContextManager[object]:
         """A span that lasts as long as the block."""
 
@@ -24,11 +26,10 @@ def set_tracer(tracer: Tracer | None) -> None:
 
 
 @contextmanager
-def span(name: str, attributes: Mapping[str, str | int | None]) -> Iterator[None]:
-    """The block as a span; attributes that are None are left out."""
+def span(name: str, attributes: Mapping[str, Attribute]) -> Iterator[None]:
+    """The block as a span."""
     if _tracer is None:
         yield
         return
-    given = {key: value for key, value in attributes.items() if value is not None}
-    with _tracer.start_as_current_span(name, attributes=given):
+    with _tracer.start_as_current_span(name, attributes=attributes):
         yield

@@ -15,7 +15,8 @@ from orchestrator.domain.projection import Announcement
 from orchestrator.services import feed as feed_module
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.queries import QueryService
-from tests.integration.orchestrator_double_rig import ClockDouble, new_database, open_quick_records
+from tests.integration.databases import new_database, open_quick_records
+from tests.integration.orchestrator_double_rig import ClockDouble
 
 DEADLINE_S = 60.0
 

@@ -54,9 +54,9 @@ def test_requests_and_sends_are_spans(tmp_path: Path, exporter: InMemorySpanExpo
     (sent,) = [each for each in spans if each.name == "outbox.send"]
     assert sent.attributes is not None
     assert dict(sent.attributes) == {
-        "collegium.intent": 1,
-        "collegium.kind": "admit",
-        "collegium.correlation_id": intent["correlation_id"],
+        "collegium.intents": (1,),
+        "collegium.kinds": ("admit",),
+        "collegium.correlation_ids": (intent["correlation_id"],),
         "collegium.transaction": intent["transaction_hash"],
     }
     written = "".join(each.to_json() for each in spans)
@@ -95,7 +95,7 @@ def test_spans_reach_the_endpoint(exporter: InMemorySpanExporter) -> None:
         endpoint = f"http://127.0.0.1:{server.server_port}"
         provider = start_tracing(Settings(otlp_endpoint=endpoint), "collegium-tests")
         assert provider is not None
-        with span("outbox.send", {"collegium.intent": 7}):
+        with span("outbox.send", {"collegium.intents": [7]}):
             pass
         provider.shutdown()
     finally:
