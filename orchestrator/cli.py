@@ -2,7 +2,7 @@
 
 import typer
 
-from orchestrator.commands import dashboard, hub, node, rounds, slash, task, tokens
+from orchestrator.commands import dashboard, hub, node, rounds, slash, task, tokens, webhooks
 from orchestrator.commands.plugins import RootGroup
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.add_typer(node.node, name="node")
 app.add_typer(task.task, name="task")
 app.add_typer(rounds.rounds, name="rounds")
 app.add_typer(slash.slash, name="slash")
+app.add_typer(webhooks.webhooks, name="webhooks")
 
 
 def main() -> None:

@@ -63,6 +63,13 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     # People's sessions.
     "createDashboardTicket": _PEOPLE,
     "open_dashboard": _PEOPLE,
+    # How busy the hub is, and who is told of what happens.
+    "metrics": _ALL,
+    "create_webhook": _ADMIN,
+    "list_webhooks": _ADMIN,
+    "delete_webhook": _ADMIN,
+    "list_deliveries": _ADMIN,
+    "replay_delivery": _ADMIN,
     # Tokens. An operator sees and makes tokens of its own node only; a token may always see, replace and
     # revoke itself.
     "get_current_token": _ALL,
