@@ -16,9 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.audit import MOST_EXACT
 from contracts.digests import is_digest, sha256_digest
-from orchestrator.api.correlation import correlation_id
 from orchestrator.api.limits import BODY_LIMIT_BYTES
+from orchestrator.api.observation import operation_of
 from orchestrator.services.audit import ANONYMOUS, Attempt, AuditService, Deed, Subject, attempting
+from orchestrator.services.correlation import correlation_id
 
 SECRET_BODIES: frozenset[str] = frozenset()
 """Operations whose bodies may hold a secret that is short enough to be guessed from its digest."""
@@ -26,7 +27,6 @@ SECRET_BODIES: frozenset[str] = frozenset()
 _READING = ("GET", "HEAD", "OPTIONS")
 _SIGN_IN_PATHS = ("/login",)
 _LIMITS = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-_UNMATCHED = "unmatched"
 _API_PREFIX = "/v1/"
 _PATH_DIGEST = "digest"
 _MOST_DIGITS = len(str(MOST_EXACT))
@@ -95,15 +95,14 @@ class _Request:
             return True
         if status == HTTPStatus.UNAUTHORIZED and "authorization" in Headers(scope=self._scope):
             return True
-        return self._may_change and (self._operation() != _UNMATCHED or status in _LIMITS)
+        return self._may_change and ("route" in self._scope or status in _LIMITS)
 
     def deed(self) -> Deed:
         """What is asked for."""
-        return Deed(self._operation(), correlation_id(), self._subject(), self._body_digest())
+        return Deed(self._operation(), correlation_id() or "none", self._subject(), self._body_digest())
 
     def _operation(self) -> str:
-        route = self._scope.get("route")
-        return str(getattr(route, "operation_id", None) or getattr(route, "name", None) or _UNMATCHED)
+        return operation_of(self._scope)
 
     def _subject(self) -> Subject:
         path: Mapping[str, Any] = self._scope.get("path_params", {})

@@ -7,7 +7,6 @@ forget to hand it on. What the worker does by itself is no attempt of anybody an
 import logging
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from contracts.audit import AuditEntry, AuditOutcome, AuditRow
 from orchestrator.domain.audit import ANY_ROW, AuditFilter
 from orchestrator.domain.ports import Clock, Records, RecordsUnavailable, Unit
+from orchestrator.services.correlation import new_correlation_id
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ class Attempt:
 
 def attempt_here(operation: str) -> Attempt:
     """A command on the hub's own machine, by whoever runs it there."""
-    deed = Deed(operation, uuid.uuid4().hex)
+    deed = Deed(operation, new_correlation_id())
     return Attempt(lambda: deed, f"uid {os.geteuid()}", "host")
 
 
@@ -115,6 +115,10 @@ class AuditedRecords:
     def read(self) -> AbstractContextManager[Unit]:
         """A unit that sees one consistent state and changes nothing."""
         return self.records.read()
+
+    def version(self) -> int | None:
+        """A number that changes whenever anything is written; None when that cannot be told at once."""
+        return self.records.version()
 
     @contextmanager
     def write(self) -> Iterator[Unit]:

@@ -117,7 +117,7 @@ def test_refusals_are_recorded_with_their_reason(rig: Rig) -> None:
     path = "/v1/tasks/1/rounds/1/proposals"
     rig.anonymous.post(path, json=forged)
     rig.anonymous.post(path, json=forged, headers={"Authorization": "Bearer collegium_wrong"})
-    rig.reader.post(path, json=forged)
+    rig.auditor.post(path, json=forged)
     rig.conductor.post(path, json=forged)
     rig.conductor.post(path, json={"message": 1})
     rig.conductor.post(path, content=b"[" * 100_000)
@@ -131,7 +131,7 @@ def test_refusals_are_recorded_with_their_reason(rig: Rig) -> None:
     assert [(item["principal"], item["operation"], item["reason"]) for item in items] == [
         ("anonymous", "propose", "unauthenticated"),
         ("anonymous", "propose", "unauthenticated"),
-        ("reader", "propose", "not_allowed"),
+        ("auditor", "propose", "not_allowed"),
         ("conductor", "propose", "bad_signature"),
         ("conductor", "propose", "invalid_request"),
         ("conductor", "propose", "invalid_request"),
@@ -149,7 +149,7 @@ def test_refusals_are_recorded_with_their_reason(rig: Rig) -> None:
 
 def test_reading_and_unknown_paths_leave_no_rows(rig: Rig) -> None:
     rig.anonymous.get("/v1/tasks")
-    rig.reader.get("/v1/tasks/9")
+    rig.auditor.get("/v1/tasks/9")
     rig.admin.post("/v1/nothing", json={})
     rig.admin.put("/v1/tasks", json={})
     rig.anonymous.get("/", headers={"Accept": "text/html"})
@@ -187,17 +187,18 @@ def test_signing_in_and_out_and_failing_to(rig: Rig) -> None:
 def test_only_auditors_and_admins_read_it_and_they_can_search(rig: Rig) -> None:
     rig.order_admission(0)
     rig.order_admission(1)
-    rig.reader.post("/v1/nodes", json={})
+    rig.auditor.post("/v1/nodes", json={})
     assert rig.anonymous.get("/v1/audit").status_code == 401
-    assert rig.reader.get("/v1/audit").status_code == 403
+    assert rig.operator(NETWORKS[0].address).get("/v1/audit").status_code == 403
     assert rig.conductor.get("/v1/audit").status_code == 403
+    assert rig.auditor.get("/v1/audit").json() == rig.admin.get("/v1/audit").json()
     page = rig.get("/v1/audit?limit=2")
     assert ([item["number"] for item in page["items"]], page["next"]) == ([1, 2], 2)
     page = rig.get("/v1/audit?limit=2&after=2")
     assert ([item["number"] for item in page["items"]], page["next"]) == ([3], None)
     for query, numbers in (
         (f"node={NETWORKS[1].address}", [2]),
-        ("principal=reader", [3]),
+        ("principal=auditor", [3]),
         ("outcome=refused", [3]),
         ("operation=admit_node&outcome=done", [1, 2]),
         ("task=1", []),
@@ -221,7 +222,7 @@ def test_a_change_that_fails_leaves_no_row_and_without_its_row_no_change(
         body = {"node": network.address, "signer": network.address, "group": 2, "name": network.name}
         assert rig.admin.post("/v1/nodes", json=body).status_code == 503
         # A refusal stays one when it cannot be recorded.
-        assert rig.reader.post("/v1/nodes", json=body).status_code == 403
+        assert rig.auditor.post("/v1/nodes", json=body).status_code == 403
     with rig.records.read() as unit:
         assert len(unit.outbox.queued()) == 1
     assert len(log_of(rig)) == 1
@@ -233,14 +234,14 @@ def test_strangers_cannot_fill_the_disk(rig: Rig) -> None:
     stranger = Attempt(lambda: Deed("propose", "c"), reason="unauthenticated")
     for _ in range(MOST_STRANGERS_ROWS + 7):
         audit.refuse(stranger)
-    audit.refuse(Attempt(lambda: Deed("propose", "c"), "reader", "reader", "not_allowed"))
+    audit.refuse(Attempt(lambda: Deed("propose", "c"), "auditor", "auditor", "not_allowed"))
     now_s[0] = 61.0
     audit.refuse(stranger)
     with rig.records.read() as unit:
         rows = list(unit.audit.rows(MOST_STRANGERS_ROWS, MOST_STRANGERS_ROWS + 9))
     assert [(row.principal, row.operation, row.reason) for row in rows] == [
         ("anonymous", "propose", "unauthenticated"),
-        ("reader", "propose", "not_allowed"),
+        ("auditor", "propose", "not_allowed"),
         ("anonymous", "unrecorded_refusals", "7 more in an earlier minute"),
         ("anonymous", "propose", "unauthenticated"),
     ]

@@ -210,7 +210,8 @@ def test_a_node_that_was_admitted_otherwise_is_not_replaced(rig: Rig) -> None:
 
 def test_only_the_council_invites_reads_and_decides(rig: Rig) -> None:
     enrol(rig, statement(invite(rig)))
-    for client, status in ((rig.anonymous, 401), (rig.reader, 403), (rig.conductor, 403)):
+    operator = rig.operator(OTHER)
+    for client, status in ((rig.anonymous, 401), (operator, 403), (rig.conductor, 403)):
         for method, path in (
             ("POST", "/v1/enrolments/invites"),
             ("GET", "/v1/enrolments"),
@@ -221,6 +222,8 @@ def test_only_the_council_invites_reads_and_decides(rig: Rig) -> None:
             body = {"network": "x", "group": 1} if path.endswith("invites") else {"reason": "x"}
             json_body = body if method == "POST" else None
             assert client.request(method, path, json=json_body).status_code == status, path
+    assert rig.auditor.get("/v1/enrolments/1").json() == rig.get("/v1/enrolments/1")
+    assert rig.auditor.post("/v1/enrolments/1/approval").status_code == 403
     assert rig.admin.get("/v1/enrolments/2").status_code == 404
     for changes in (
         {"group": 0},

@@ -1,14 +1,16 @@
 """Units of work: a unit is one transaction; a writing one holds the database's write lock from its start."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import CursorResult, Engine, event
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy import CursorResult, Engine, PoolProxiedConnection, event
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction
 
 from orchestrator.adapters.database.audit import SqlAuditRepository
+from orchestrator.adapters.database.credentials import SqlSessionRepository, SqlTokenRepository
 from orchestrator.adapters.database.engine import open_engine, writing
 from orchestrator.adapters.database.enrolment import SqlEnrolmentRepository
 from orchestrator.adapters.database.hub_records import (
@@ -17,11 +19,11 @@ from orchestrator.adapters.database.hub_records import (
     SqlNodeNameRepository,
     SqlStreamRepository,
     SqlTaskOrderRepository,
-    SqlTokenRepository,
 )
 from orchestrator.adapters.database.models import StreamRow
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
+from orchestrator.adapters.database.webhooks import SqlWebhookRepository
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import RecordsUnavailable
 
@@ -45,8 +47,10 @@ class SqlUnit:
         self.orders = SqlTaskOrderRepository(session)
         self.names = SqlNodeNameRepository(session)
         self.tokens = SqlTokenRepository(session)
+        self.sessions = SqlSessionRepository(session)
         self.evaluations = SqlEvaluationRepository(session)
         self.flower_runs = SqlFlowerRunRepository(session)
+        self.webhooks = SqlWebhookRepository(session)
 
     def has_changes(self) -> bool:
         """Whether the unit has changed anything that is state."""
@@ -88,6 +92,7 @@ class DatabaseRecords:
     def __init__(self, engine: Engine) -> None:
         self._reading = engine
         self._writing = writing(engine)
+        self._watching: PoolProxiedConnection | None = None
 
     @contextmanager
     def read(self) -> Iterator[SqlUnit]:
@@ -101,8 +106,27 @@ class DatabaseRecords:
         with _translated(), _WatchedSession(self._writing) as session, session.begin():
             yield SqlUnit(session)
 
+    def version(self) -> int | None:
+        """A number that changes with every commit to a SQLite file; None elsewhere.
+
+        SQLite counts the commits of other connections, in any process; this one writes nothing.
+        """
+        if self._reading.dialect.name != "sqlite":
+            return None
+        try:
+            if self._watching is None:
+                self._watching = self._reading.raw_connection()
+            cursor = self._watching.cursor()
+            cursor.execute("PRAGMA data_version")
+            version: int = cursor.fetchall()[0][0]
+        except (sqlite3.Error, SQLAlchemyError):
+            return None
+        return version
+
     def close(self) -> None:
         """Close all connections."""
+        if self._watching is not None:
+            self._watching.close()
         self._reading.dispose()
 
 

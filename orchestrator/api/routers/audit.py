@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from contracts.audit import AuditOutcome
 from contracts.messages import Address
-from orchestrator.api.access import Admin, ServicesOfApp, TokenFirst
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.schemas import AuditPage
 from orchestrator.domain.audit import AuditFilter
 
@@ -24,7 +24,7 @@ Node = Annotated[Address | None, Query()]
 @router.get("", operation_id="list_audit_rows")
 def list_audit_rows(
     services: ServicesOfApp,
-    _: Admin,
+    _: Caller,
     after: After = 0,
     limit: Limit = 100,
     principal: Text = None,

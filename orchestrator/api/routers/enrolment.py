@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from orchestrator.api.access import Admin, ServicesOfApp, TokenFirst
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.enrolment_schemas import (
     ApprovalAnswer,
     EnrolmentAnswer,
@@ -33,7 +33,7 @@ def enrol(request: EnrolmentRequest, services: ServicesOfApp) -> EnrolmentAnswer
 
 
 @router.post("/invites", operation_id="invite_network", status_code=HTTPStatus.CREATED)
-def invite_network(request: InviteRequest, services: ServicesOfApp, _: Admin) -> InviteAnswer:
+def invite_network(request: InviteRequest, services: ServicesOfApp, _: Caller) -> InviteAnswer:
     """Make an invite that lets one statement of one network in."""
     record, secret = services.enrolment.invite(request.network, request.group, request.lasts_s)
     return InviteAnswer(
@@ -46,20 +46,20 @@ def invite_network(request: InviteRequest, services: ServicesOfApp, _: Admin) ->
 
 
 @router.get("", operation_id="list_enrolments")
-def list_enrolments(services: ServicesOfApp, _: Admin) -> EnrolmentList:
+def list_enrolments(services: ServicesOfApp, _: Caller) -> EnrolmentList:
     """All enrolments, oldest first."""
     records = services.enrolment.all()
     return EnrolmentList(items=tuple(EnrolmentAnswer.model_validate(record) for record in records))
 
 
 @router.get("/{enrolment}", operation_id="get_enrolment")
-def get_enrolment(enrolment: EnrolmentInPath, services: ServicesOfApp, _: Admin) -> EnrolmentAnswer:
+def get_enrolment(enrolment: EnrolmentInPath, services: ServicesOfApp, _: Caller) -> EnrolmentAnswer:
     """One enrolment, its statement and signature as they came."""
     return EnrolmentAnswer.model_validate(services.enrolment.get(enrolment))
 
 
 @router.post("/{enrolment}/approval", operation_id="approve_enrolment", status_code=HTTPStatus.ACCEPTED)
-def approve_enrolment(enrolment: EnrolmentInPath, services: ServicesOfApp, _: Admin) -> ApprovalAnswer:
+def approve_enrolment(enrolment: EnrolmentInPath, services: ServicesOfApp, _: Caller) -> ApprovalAnswer:
     """Have the node admitted on chain; the worker sends the call."""
     record, intent = services.enrolment.approve(enrolment)
     return ApprovalAnswer(
@@ -70,7 +70,7 @@ def approve_enrolment(enrolment: EnrolmentInPath, services: ServicesOfApp, _: Ad
 
 @router.post("/{enrolment}/refusal", operation_id="refuse_enrolment")
 def refuse_enrolment(
-    enrolment: EnrolmentInPath, request: RefusalRequest, services: ServicesOfApp, _: Admin
+    enrolment: EnrolmentInPath, request: RefusalRequest, services: ServicesOfApp, _: Caller
 ) -> EnrolmentAnswer:
     """Say no, and why; the statement is kept."""
     return EnrolmentAnswer.model_validate(services.enrolment.refuse(enrolment, request.reason))
