@@ -1,21 +1,25 @@
 """Builds services out of settings: the one place that knows which adapter stands behind which port."""
 
 import time
+from dataclasses import dataclass, field
 
 from contracts.deployment import Deployment
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database import DatabaseRecords, open_records
-from orchestrator.domain.ports import ArtifactStore, Clock, Records
+from orchestrator.adapters.notifications import HttpReceivers
+from orchestrator.domain.ports import ArtifactStore, Clock, Records, WebhookReceivers
 from orchestrator.services.artifacts import ArtifactService
 from orchestrator.services.bundle import Services
 from orchestrator.services.council import CouncilService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
+from orchestrator.services.figures import FigureService
 from orchestrator.services.messages import MessageService
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.tasks import TaskService
 from orchestrator.services.tokens import TokenService
+from orchestrator.services.webhooks import WebhookDeliveries, WebhookKey, WebhookService
 from orchestrator.settings import Settings
 
 
@@ -27,8 +31,20 @@ class SystemClock:
         return int(time.time())
 
 
+@dataclass(frozen=True)
+class WebhookOutlet:
+    """What webhooks need; ``key`` None where there are none."""
+
+    receivers: WebhookReceivers = field(default_factory=lambda: HttpReceivers(development=False))
+    key: WebhookKey | None = None
+
+
 def build_services(
-    records: Records, artifacts: ArtifactStore, deployment: Deployment, clock: Clock
+    records: Records,
+    artifacts: ArtifactStore,
+    deployment: Deployment,
+    clock: Clock,
+    outlet: WebhookOutlet,
 ) -> Services:
     """The services over given adapters."""
     queries = QueryService(records, clock)
@@ -42,6 +58,8 @@ def build_services(
         tasks=TaskService(records, artifacts, clock),
         messages=MessageService(records, artifacts, deployment, clock),
         evaluations=EvaluationService(records, clock),
+        figures=FigureService(records, artifacts, queries, clock),
+        webhooks=WebhookService(records, outlet.receivers, outlet.key, clock),
     )
 
 
@@ -53,3 +71,18 @@ def open_database(settings: Settings) -> DatabaseRecords:
 def open_artifacts(settings: Settings) -> ArtifactStore:
     """The artifact store that the settings name."""
     return FolderArtifactStore(settings.artifact_folder, settings.artifact_limit_bytes)
+
+
+def open_outlet(settings: Settings) -> WebhookOutlet:
+    """What webhooks need, as the settings say. Raises SettingsError."""
+    key = settings.webhook_key()
+    return WebhookOutlet(
+        receivers=HttpReceivers(settings.development), key=None if key is None else WebhookKey(key)
+    )
+
+
+def build_deliveries(records: Records, outlet: WebhookOutlet, clock: Clock) -> WebhookDeliveries | None:
+    """What delivers webhooks; None without a key."""
+    if outlet.key is None:
+        return None
+    return WebhookDeliveries(records, outlet.receivers, outlet.key, clock)

@@ -55,6 +55,10 @@ class HubClient:
         """The answer to a removal. Raises CommandError."""
         return self._ask("DELETE", path).json()
 
+    def remove(self, path: str) -> None:
+        """Remove what is under a path, where nothing is answered. Raises CommandError."""
+        self._ask("DELETE", path)
+
     def upload(self, digest: str, file: Path) -> None:
         """Store a file's bytes as an artifact. Raises CommandError."""
 

@@ -6,11 +6,13 @@ from orchestrator.services.artifacts import ArtifactService
 from orchestrator.services.council import CouncilService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
+from orchestrator.services.figures import FigureService
 from orchestrator.services.messages import MessageService
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.tasks import TaskService
 from orchestrator.services.tokens import TokenService
+from orchestrator.services.webhooks import WebhookService
 
 
 @dataclass(frozen=True)
@@ -26,3 +28,5 @@ class Services:
     tasks: TaskService
     messages: MessageService
     evaluations: EvaluationService
+    figures: FigureService
+    webhooks: WebhookService

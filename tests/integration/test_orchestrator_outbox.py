@@ -9,22 +9,22 @@ from contracts.events import TaskCreated, TaskFunded
 from orchestrator.domain.chain import AdmitNode, ChainError, CreateTask, FundTask
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.outbox import IntentStatus
+from tests.integration.databases import Databases, open_quick_records
 from tests.integration.orchestrator_chain_double import LanesDouble, NodeOnDouble
-from tests.integration.orchestrator_double_rig import new_database, open_quick_records
 from tests.integration.orchestrator_rig import NETWORKS
 from tests.integration.outbox_rig import CONFIG, CONFIRMATIONS, Fuse, Killed, Setting, effects, queue_two
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Iterator[Setting]:
-    records = open_quick_records(new_database(tmp_path))
+def setting(tmp_path: Path, databases: Databases) -> Iterator[Setting]:
+    records = open_quick_records(databases.new(tmp_path))
     yield Setting(records)
     records.close()
 
 
-def steps_of_a_whole_life(folder: Path) -> int:
+def steps_of_a_whole_life(folder: Path, databases: Databases) -> int:
     folder.mkdir()
-    records = open_quick_records(new_database(folder))
+    records = open_quick_records(databases.new(folder))
     fuse = Fuse()
     setting = Setting(records)
     queue_two(setting)
@@ -33,13 +33,13 @@ def steps_of_a_whole_life(folder: Path) -> int:
     return fuse.steps
 
 
-def test_killed_at_any_step_each_intent_has_one_effect(tmp_path: Path) -> None:
-    steps = steps_of_a_whole_life(tmp_path / "whole")
+def test_killed_at_any_step_each_intent_has_one_effect(tmp_path: Path, databases: Databases) -> None:
+    steps = steps_of_a_whole_life(tmp_path / "whole", databases)
     assert steps > 20
     for burns_at in range(1, steps + 1):
         folder = tmp_path / str(burns_at)
         folder.mkdir()
-        records = open_quick_records(new_database(folder))
+        records = open_quick_records(databases.new(folder))
         setting = Setting(records)
         queue_two(setting)
         with pytest.raises(Killed):
@@ -52,13 +52,15 @@ def test_killed_at_any_step_each_intent_has_one_effect(tmp_path: Path) -> None:
         records.close()
 
 
-def test_killed_at_any_step_after_a_reorganisation_each_intent_has_one_effect(tmp_path: Path) -> None:
+def test_killed_at_any_step_after_a_reorganisation_each_intent_has_one_effect(
+    tmp_path: Path, databases: Databases
+) -> None:
     burns_at, killed = 0, True
     while killed:
         burns_at += 1
         folder = tmp_path / str(burns_at)
         folder.mkdir()
-        records = open_quick_records(new_database(folder))
+        records = open_quick_records(databases.new(folder))
         setting = Setting(records)
         queue_two(setting)
         setting.settle(setting.processor())

@@ -9,8 +9,8 @@ from contracts.events import TaskCreated
 from orchestrator.domain.chain import CreateTask, FeeMarket, Fees
 from orchestrator.domain.outbox import Intent, IntentStatus, replacement_fees
 from orchestrator.services.outbox import OutboxProcessor
+from tests.integration.databases import Databases, open_quick_records
 from tests.integration.orchestrator_chain_double import LanesDouble
-from tests.integration.orchestrator_double_rig import new_database, open_quick_records
 from tests.integration.outbox_rig import (
     CONFIG,
     CONFIRMATIONS,
@@ -25,8 +25,8 @@ from tests.integration.outbox_rig import (
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Iterator[Setting]:
-    records = open_quick_records(new_database(tmp_path))
+def setting(tmp_path: Path, databases: Databases) -> Iterator[Setting]:
+    records = open_quick_records(databases.new(tmp_path))
     yield Setting(records)
     records.close()
 
@@ -130,13 +130,15 @@ def test_no_replacement_pays_more_than_the_limit(setting: Setting, caplog: pytes
     assert effects(setting, TaskCreated) == 1
 
 
-def test_killed_at_any_step_of_a_replacement_each_intent_has_one_effect(tmp_path: Path) -> None:
+def test_killed_at_any_step_of_a_replacement_each_intent_has_one_effect(
+    tmp_path: Path, databases: Databases
+) -> None:
     burns_at, killed = 0, True
     while killed:
         burns_at += 1
         folder = tmp_path / str(burns_at)
         folder.mkdir()
-        records = open_quick_records(new_database(folder))
+        records = open_quick_records(databases.new(folder))
         setting = Setting(records)
         queue_two(setting)
         setting.processor().run_once()

@@ -11,13 +11,14 @@ from contracts.messages import Exit
 from orchestrator.domain.chain import ChainError
 from orchestrator.domain.outbox import IntentStatus
 from orchestrator.services.indexer import RESTORED_AFTER_S, Indexer
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import DEPLOYMENT, DOMAIN, Rig
 from tests.integration.orchestrator_rig import BY_ADDRESS
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 

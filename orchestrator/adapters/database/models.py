@@ -324,6 +324,7 @@ class IntentRow(Base):
     block_hash: Mapped[str | None] = mapped_column(DigestText)
     is_final: Mapped[bool]
     error: Mapped[str | None] = mapped_column(String(500))
+    correlation_id: Mapped[str | None] = mapped_column(String(64))
 
 
 class TransactionRow(Base):
@@ -343,18 +344,6 @@ class TransactionRow(Base):
     most_wei: Mapped[int] = mapped_column(BaseUnits)
     tip_wei: Mapped[int] = mapped_column(BaseUnits)
     signed_unix_s: Mapped[int]
-
-
-class TokenRow(Base):
-    """An API token's hash."""
-
-    __tablename__ = "api_tokens"
-
-    id: Mapped[int] = mapped_column(RowNumber, primary_key=True)
-    name: Mapped[str] = mapped_column(String(100), index=True)
-    role: Mapped[str] = mapped_column(String(20))
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    expires_unix_s: Mapped[int | None]
 
 
 class EvaluationRow(Base):

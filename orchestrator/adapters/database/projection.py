@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, delete, or_, select
+from sqlalchemy import Select, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from contracts.events import Event
@@ -235,6 +235,11 @@ class SqlProjectionRepository:
         """A task's rounds, by number."""
         rows = self._session.scalars(select(RoundRow).where(RoundRow.task == task).order_by(RoundRow.round))
         return [self._round_state(row) for row in rows]
+
+    def count_rounds(self) -> dict[str, int]:
+        """How many rounds are in which phase, by the phase's label."""
+        query = select(RoundRow.phase, func.count()).group_by(RoundRow.phase)
+        return {Phase(phase).label: count for phase, count in self._session.execute(query)}
 
     def accepted_digests(self, task: int) -> frozenset[str]:
         """Adapters that final rounds of a task accepted."""
