@@ -219,13 +219,15 @@ def test_killed_at_any_step_each_intent_has_one_effect(tmp_path: Path, databases
         records.close()
 
 
-def test_killed_at_any_step_after_a_reorganisation_each_intent_has_one_effect(tmp_path: Path) -> None:
+def test_killed_at_any_step_after_a_reorganisation_each_intent_has_one_effect(
+    tmp_path: Path, databases: Databases
+) -> None:
     burns_at, killed = 0, True
     while killed:
         burns_at += 1
         folder = tmp_path / str(burns_at)
         folder.mkdir()
-        records = open_quick_records(new_database(folder))
+        records = open_quick_records(databases.new(folder))
         setting = Setting(records)
         queue_two(setting)
         setting.settle(setting.processor())
