@@ -76,7 +76,8 @@ class OutboxProcessor:
         """
         with self.records.read() as unit:
             slots, queued = unit.outbox.open_slots(), unit.outbox.queued()
-        jobs = [*self._jobs_of_slots(slots), *(partial(self._start, intent) for intent in queued)]
+        jobs = self._jobs_of_slots(slots)
+        jobs += [partial(self._start, intent) for intent in queued]
         moved = self._work(jobs)
         self._finalise()
         return moved
