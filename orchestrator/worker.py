@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from orchestrator.adapters.chain import open_lanes, open_reader
+from orchestrator.adapters.chain import LaneTerms, open_lanes, open_reader
 from orchestrator.adapters.flower import FlowerCommandRuns
 from orchestrator.composition import SystemClock, build_deliveries, open_database, open_outlet
 from orchestrator.domain.chain import ChainError
@@ -104,6 +104,7 @@ def build_worker(settings: Settings) -> Worker:
         deployment,
         relayer_key_file=settings.relayer_key(),
         council_key_file=settings.council_key(),
+        terms=LaneTerms(settings.outbox_rules().most_fee_wei, settings.most_batch_gas),
     )
     records, clock = open_database(settings), SystemClock()
     conductors = _conductors(settings, records, clock)
