@@ -106,7 +106,7 @@ def build_worker(settings: Settings) -> Worker:
     records, clock = open_database(settings), SystemClock()
     conductors = _conductors(settings, records, clock)
     return Worker(
-        indexer=Indexer(records, reader, lanes, clock, deployment.block),
+        indexer=Indexer(records, reader, clock, deployment.block, settings.confirmations),
         reconciler=Reconciler(records, reader, clock, conducts=conductors is not None),
         outbox=OutboxProcessor(records, lanes, reader, clock, settings.outbox_rules()),
         conductors=conductors,

@@ -113,6 +113,7 @@ class TaskOrderAnswer(_Answer):
 class TaskAnswer(_Answer):
     """A task."""
 
+    final: bool
     task: int | None
     name: str | None
     status: TaskStatus
@@ -155,6 +156,7 @@ class UnbondingAnswer(_Answer):
 class NodeAnswer(_Answer):
     """A node. ``eligible_stake`` is 0 while it cannot be drawn: dismissed, or absent too often."""
 
+    final: bool
     node: str
     name: str | None
     signer: str
@@ -182,6 +184,7 @@ class SlashAnswer(_Answer):
     The council may waive it until ``executable_unix_s``; from then on anyone may have it executed.
     """
 
+    final: bool
     slash: int
     node: str
     task: int
@@ -346,6 +349,7 @@ class PhaseAnswer(_Answer):
 class RoundAnswer(_Answer):
     """A round. ``deadline_unix_s`` is 0 where the phase has none."""
 
+    final: bool
     task: int
     round: int
     phase: str

@@ -14,7 +14,7 @@ from orchestrator.domain.credentials import SessionRepository, TokenRepository
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.figures import Backlog, StoreUsage
 from orchestrator.domain.outbox import Intent, IntentStatus, Slot
-from orchestrator.domain.projection import Announcement
+from orchestrator.domain.projection import Announcement, Ledger
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
 from orchestrator.domain.webhooks import Delivery, Subscription
 
@@ -179,14 +179,29 @@ class ProjectionRepository(Protocol):
     def last_block(self) -> Block | None:
         """The last indexed block."""
 
-    def set_last_block(self, block: Block) -> None:
-        """Remember how far the chain is indexed."""
+    def final_block(self) -> int | None:
+        """The height up to which the indexed blocks are final; None before the first was indexed."""
+
+    def set_last_block(self, block: Block, final_block: int) -> None:
+        """Remember how far the chain is indexed, and how far that is final."""
+
+    def add_blocks(self, blocks: Sequence[Block]) -> None:
+        """Keep the hashes of indexed blocks, the newest as many as it takes to find a fork."""
+
+    def block_hashes(self) -> dict[int, str]:
+        """The kept hashes, by height in ascending order."""
 
     def clear(self) -> None:
         """Forget everything that came from the chain."""
 
-    def add_events(self, events: Sequence[IndexedEvent]) -> None:
-        """Keep the events themselves."""
+    def add_events(self, events: Sequence[IndexedEvent], times_unix_s: Mapping[int, int]) -> None:
+        """Keep the events themselves, and when their blocks were made."""
+
+    def events(self) -> list[tuple[IndexedEvent, int]]:
+        """All kept events in their order, each with its block's time."""
+
+    def restore(self, before: Ledger, after: Ledger, block_number: int) -> None:
+        """Go back from the state ``after`` to the state ``before``, which was that at the end of a block."""
 
     def registry(self) -> RegistryState | None:
         """The registry; None before the first block was indexed."""

@@ -142,7 +142,7 @@ class Rig:
         """A worker that has just been started."""
         used = lanes or self.lanes
         return Worker(
-            indexer=Indexer(self.records, self.chain, used, self.clock, first_block=1),
+            indexer=Indexer(self.records, self.chain, self.clock, 1, RULES.confirmations),
             reconciler=Reconciler(self.records, self.chain, self.clock, conducts=True),
             outbox=OutboxProcessor(self.records, used, self.chain, self.clock, RULES),
             conductors=Conductors(self.records, self.flower, self.clock, follow_every_s=10),

@@ -38,6 +38,21 @@ class Web3ChainReader:
         """The block at a height."""
         return self._block(number)
 
+    def blocks(self, first_block: int, last_block: int) -> Sequence[Block]:
+        """The blocks of a range, each the parent of the next.
+
+        Raises:
+            ChainError: the node lacks a block of the range, or the chain changed while it was read.
+        """
+        self._connection.require_chain()
+        found: list[Block] = []
+        for first in range(first_block, last_block + 1, _BATCH_BLOCKS):
+            headers = self._headers(first, min(first + _BATCH_BLOCKS - 1, last_block))
+            with translated_errors():
+                found += [_block_of(header) for header in headers]
+        require_linked(found)
+        return found
+
     def events(self, first_block: int, last_block: int) -> Sequence[IndexedEvent]:
         """All events of the deployment's contracts in a range of blocks, in their order.
 
@@ -89,9 +104,8 @@ class Web3ChainReader:
 
     def _events_of_batch(self, first: int, last: int) -> Iterator[IndexedEvent]:
         headers = self._headers(first, last)
-        for above, below in pairwise(reversed(headers)):
-            if above["parentHash"] != below["hash"]:
-                raise ChainError(f"the chain changed between blocks {first} and {last} while it was read")
+        with translated_errors():
+            require_linked([_block_of(header) for header in headers])
         hashes = [header["hash"] for header in headers if header["transactions"]]
         answers = self._connection.batch(
             [
@@ -130,3 +144,19 @@ class Web3ChainReader:
                 raise ChainError(f"the RPC endpoint does not know block {number}")
             headers.append(cast(dict[str, Any], answer["result"]))
         return headers
+
+
+def _block_of(header: dict[str, Any]) -> Block:
+    return Block(
+        number=int(header["number"], 16),
+        hash=header["hash"],
+        parent_hash=header["parentHash"],
+        timestamp_unix_s=int(header["timestamp"], 16),
+    )
+
+
+def require_linked(blocks: Sequence[Block]) -> None:
+    """Refuse blocks of which one is not the parent of the next. Raises ChainError."""
+    for below, above in pairwise(blocks):
+        if above.parent_hash != below.hash:
+            raise ChainError(f"the chain changed at block {above.number} while it was read")
