@@ -66,6 +66,11 @@ class Settings(BaseSettings):
     """Where the worker answers Prometheus, without a token; nowhere when the port is not set."""
     otlp_endpoint: str | None = None
     """Where traces go (OTLP over HTTP); nowhere when it is not set."""
+    worker_name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """Who holds the worker's lease; this machine's name without it. Workers at the same time need two names:
+    one that starts takes over from its namesake at once."""
+    lease_s: Annotated[int, Field(ge=3)] = 15
+    """How long another worker waits for one that is silent."""
     poll_s: Annotated[float, Field(gt=0, le=10)] = 0.25
     """How often the worker looks for new blocks and new intents."""
 

@@ -13,6 +13,7 @@ from orchestrator.domain.chain import Block, Call, IndexedEvent, SignedTransacti
 from orchestrator.domain.credentials import SessionRepository, TokenRepository
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.figures import Backlog, StoreUsage
+from orchestrator.domain.lease import Lease
 from orchestrator.domain.outbox import Intent, IntentStatus, Slot
 from orchestrator.domain.projection import Announcement, Ledger
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
@@ -337,6 +338,16 @@ class OutboxRepository(Protocol):
         """
 
 
+class LeaseRepository(Protocol):
+    """The worker's lease."""
+
+    def current(self) -> Lease | None:
+        """The lease as it stands, run out or not; None before the first."""
+
+    def save(self, lease: Lease) -> None:
+        """Replace the lease."""
+
+
 class StreamRepository(Protocol):
     """What happened, for whoever follows."""
 
@@ -457,6 +468,8 @@ class Unit(Protocol):
     def projection(self) -> ProjectionRepository: ...
     @property
     def outbox(self) -> OutboxRepository: ...
+    @property
+    def lease(self) -> LeaseRepository: ...
     @property
     def stream(self) -> StreamRepository: ...
     @property

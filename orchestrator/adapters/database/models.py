@@ -364,6 +364,17 @@ class TransactionRow(Base):
     signed_unix_s: Mapped[int]
 
 
+class LeaseRow(Base):
+    """The worker's lease; one row."""
+
+    __tablename__ = "worker_lease"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    holder: Mapped[str] = mapped_column(String(100))
+    fence: Mapped[int]
+    expires_unix_s: Mapped[int]
+
+
 class EvaluationRow(Base):
     """An evaluation."""
 

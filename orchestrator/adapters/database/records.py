@@ -17,6 +17,7 @@ from orchestrator.adapters.database.hub_records import (
     SqlStreamRepository,
     SqlTaskOrderRepository,
 )
+from orchestrator.adapters.database.lease import SqlLeaseRepository
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
 from orchestrator.adapters.database.webhooks import SqlWebhookRepository
@@ -33,6 +34,7 @@ class SqlUnit:
     def __init__(self, session: Session) -> None:
         self.projection = SqlProjectionRepository(session)
         self.outbox = SqlOutboxRepository(session)
+        self.lease = SqlLeaseRepository(session)
         self.stream = SqlStreamRepository(session)
         self.orders = SqlTaskOrderRepository(session)
         self.names = SqlNodeNameRepository(session)
