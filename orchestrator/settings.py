@@ -59,6 +59,10 @@ class Settings(BaseSettings):
     """How often the worker asks whether a conductor still runs."""
     webhook_key_file: Path | None = None
     """What secrets of webhooks are derived from: 32 random bytes or more. Without it there are none."""
+    audit_epoch_minutes: Annotated[int, Field(ge=1)] = 60
+    """After how long the audit log's new rows are anchored on chain, if there are any."""
+    audit_epoch_rows: Annotated[int, Field(ge=1, le=1 << 20)] = 4096
+    """After how many rows they are anchored earlier."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     worker_metrics_host: str = "127.0.0.1"

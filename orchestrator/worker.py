@@ -17,6 +17,7 @@ from orchestrator.composition import SystemClock, build_deliveries, open_databas
 from orchestrator.domain.chain import ChainError
 from orchestrator.domain.ports import Clock, Records, RecordsUnavailable
 from orchestrator.logs import configure_logs
+from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
 from orchestrator.services.lease import LeasedLanes, LeasedRecords, LeasedRuns, LeaseLost, WorkerLease
@@ -43,6 +44,7 @@ class Worker:
     indexer: Indexer
     reconciler: Reconciler
     outbox: OutboxProcessor
+    anchoring: AuditAnchoring
     conductors: Conductors | None
     poll_s: float
     metrics: WorkerMetrics
@@ -101,6 +103,7 @@ class Worker:
             self.webhooks.run_once()
 
     def _decide(self) -> None:
+        self.anchoring.run_once()
         for run in self.reconciler.run_once():
             if self.conductors is not None:
                 self.conductors.start(run)
@@ -126,6 +129,9 @@ def build_worker(settings: Settings) -> Worker:
         indexer=Indexer(records, reader, clock, deployment.block, settings.confirmations),
         reconciler=Reconciler(records, reader, clock, conducts=conductors is not None),
         outbox=OutboxProcessor(records, LeasedLanes(lanes, lease), reader, clock, settings.outbox_rules()),
+        anchoring=AuditAnchoring(
+            records, clock, epoch_s=60 * settings.audit_epoch_minutes, epoch_rows=settings.audit_epoch_rows
+        ),
         conductors=conductors,
         poll_s=settings.poll_s,
         metrics=WorkerMetrics(plain_records, reader),

@@ -100,7 +100,18 @@ class FundTask:
     amount: int
 
 
-CouncilCall = AdmitNode | WaiveSlash | CreateTask | PauseTask | UnpauseTask | CancelTask | FundTask
+@dataclass(frozen=True)
+class AnchorEpoch:
+    """Anyone may, for a log of their own; the hub's is under the council's name, which the registry tells."""
+
+    root: str
+    first: int
+    last: int
+
+
+CouncilCall = (
+    AdmitNode | WaiveSlash | CreateTask | PauseTask | UnpauseTask | CancelTask | FundTask | AnchorEpoch
+)
 """What the council's account sends."""
 
 

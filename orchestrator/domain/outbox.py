@@ -183,6 +183,7 @@ class CallSubject:
 _KINDS: dict[type[Call], str] = {
     chain.AdmitNode: "admit",
     chain.WaiveSlash: "waive",
+    chain.AnchorEpoch: "anchor",
     chain.CreateTask: "create_task",
     chain.PauseTask: "pause",
     chain.UnpauseTask: "unpause",
@@ -231,7 +232,7 @@ def subject_of(call: Call, open_round: int | None = None) -> CallSubject:
     match call:
         case chain.AdmitNode(node=node) | chain.Claim(node) | chain.Withdraw(node):
             return CallSubject(kind, node=node)
-        case chain.CreateTask() | chain.WaiveSlash() | chain.ExecuteSlash():
+        case chain.CreateTask() | chain.WaiveSlash() | chain.ExecuteSlash() | chain.AnchorEpoch():
             return CallSubject(kind)
         case (
             chain.FundTask(task=task)

@@ -127,6 +127,7 @@ class _State:
     slashes: list[_Slash] = field(default_factory=list)
     message_nonces: dict[tuple[str, str], int] = field(default_factory=dict)
     tasks: dict[int, _Task] = field(default_factory=dict)
+    anchored: list[chain.AnchorEpoch] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -475,6 +476,11 @@ class _Contracts:
                 _require(node not in self.state.nodes, "NodeKnown")
                 self.state.nodes[node] = NodeOnDouble(signer, group)
                 return [events.NodeAdmitted(node, signer, group)]
+            case chain.AnchorEpoch(_, first, last):
+                behind = self.state.anchored[-1].last + 1 if self.state.anchored else first
+                _require(first == behind and 0 < first <= last, "RowsOutOfOrder")
+                self.state.anchored.append(call)
+                return []
             case chain.CreateTask(config):
                 _require(not self.refuses_tasks, "InvalidConfig")
                 number = len(self.state.tasks) + 1

@@ -16,6 +16,7 @@ from orchestrator.app import create_app
 from orchestrator.composition import WebhookOutlet, build_deliveries
 from orchestrator.domain.outbox import OutboxRules
 from orchestrator.domain.ports import FlowerError, FlowerRuns, Lanes, Records, RunStatus
+from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
 from orchestrator.services.lease import LeasedLanes, LeasedRecords, LeasedRuns, WorkerLease
@@ -44,6 +45,7 @@ DEPLOYMENT = Deployment(
     tasks="0x" + "12" * 20,
     rounds="0x" + "11" * 20,
     lens="0x" + "14" * 20,
+    anchors="0x" + "16" * 20,
     token="0x" + "15" * 20,
     block=1,
 )
@@ -116,6 +118,7 @@ class Rig:
         self.anonymous = self._client("none")
         del self.anonymous.headers["Authorization"]
         self.flower = FlowerDouble()
+        self.anchoring = AuditAnchoring(self.records, self.clock, epoch_s=1 << 40, epoch_rows=1 << 20)
         self.worker = self.new_worker()
 
     @property
@@ -159,6 +162,7 @@ class Rig:
             reconciler=Reconciler(records, self.chain, self.clock, conducts=True),
             outbox=OutboxProcessor(records, lanes, self.chain, self.clock, RULES),
             conductors=Conductors(records, flower, self.clock, follow_every_s=10),
+            anchoring=self.anchoring,
             poll_s=0.01,
             metrics=WorkerMetrics(self.records, self.chain),
             webhooks=build_deliveries(self.records, self.outlet, self.clock),

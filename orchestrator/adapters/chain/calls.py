@@ -23,6 +23,7 @@ from orchestrator.adapters.chain.connection import Connection
 from orchestrator.domain.chain import (
     AdmitNode,
     Advance,
+    AnchorEpoch,
     Call,
     CancelTask,
     Claim,
@@ -64,6 +65,8 @@ def contract_function(connection: Connection, call: Call) -> ContractFunction:
             return registry.admit(node, signer, group)
         case WaiveSlash(slash):
             return registry.waive(slash)
+        case AnchorEpoch(root, first, last):
+            return connection.anchors.functions.anchor(_bytes(root), first, last)
         case CreateTask(config):
             return tasks.createTask(_config_tuple(config))
         case FundTask(task, amount):

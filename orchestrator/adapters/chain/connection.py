@@ -21,7 +21,14 @@ _EXECUTION_REVERTED = 3
 """JSON-RPC's code for it."""
 _SELECTOR_CHARACTERS = 10
 """0x and four bytes."""
-_CONTRACT_NAMES: tuple[abi.ContractName, ...] = ("Registry", "Tasks", "Rounds", "Settlement", "TestToken")
+_CONTRACT_NAMES: tuple[abi.ContractName, ...] = (
+    "Registry",
+    "Tasks",
+    "Rounds",
+    "Settlement",
+    "TestToken",
+    "Anchors",
+)
 
 
 def open_web3(rpc_url: str, *, timeout_s: float) -> Web3:
@@ -40,6 +47,7 @@ class Connection:
         self.registry = self._contract("Registry", deployment.registry)
         self.tasks = self._contract("Tasks", deployment.tasks)
         self.rounds = self._contract("Rounds", deployment.rounds)
+        self.anchors = self._contract("Anchors", deployment.anchors)
 
     def _contract(self, name: abi.ContractName, address: str) -> Contract:
         return self.web3.eth.contract(address=Web3.to_checksum_address(address), abi=abi.load(name).abi)

@@ -6,8 +6,8 @@ The tables of the projection change and are emptied: the worker builds them agai
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
