@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     """The largest artifact that is taken."""
     rpc_url: str | None = None
     """The chain's JSON-RPC."""
+    second_rpc_url: str | None = None
+    """Another node of the same chain: asked when the first fails, and held against it."""
     confirmations: Annotated[int, Field(ge=0, le=10_000)] = 12
     """Blocks on top of a block that make it final; 0 on a chain whose blocks are final at once."""
     stuck_after_s: Annotated[int, Field(ge=1)] = 60
@@ -100,6 +102,11 @@ class Settings(BaseSettings):
     def chain_rpc_url(self) -> str:
         """``rpc_url``. Raises SettingsError without it."""
         return _given(self.rpc_url, "COLLEGIUM_RPC_URL")
+
+    def chain_rpc_urls(self) -> tuple[str, ...]:
+        """``rpc_url``, and ``second_rpc_url`` where there is one. Raises SettingsError without the first."""
+        second = () if self.second_rpc_url is None else (self.second_rpc_url,)
+        return (self.chain_rpc_url(), *second)
 
     def relayer_key(self) -> Path:
         """``relayer_key_file``. Raises SettingsError without it."""

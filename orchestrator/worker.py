@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from orchestrator.adapters.chain import LaneTerms, open_lanes, open_reader
+from orchestrator.adapters.chain import LaneTerms, open_endpoints, open_lanes, open_reader, open_witnesses
 from orchestrator.adapters.flower import FlowerCommandRuns
 from orchestrator.composition import SystemClock, build_deliveries, open_database, open_outlet
 from orchestrator.domain.chain import ChainError
@@ -24,6 +24,7 @@ from orchestrator.services.lease import LeasedLanes, LeasedRecords, LeasedRuns, 
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
 from orchestrator.services.webhooks import WebhookDeliveries
+from orchestrator.services.witnesses import Witnesses
 from orchestrator.settings import Settings
 from orchestrator.telemetry import start_tracing
 from orchestrator.worker_metrics import WorkerMetrics
@@ -32,13 +33,16 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 10.0
 _DECIDE_EVERY_S = 5.0
+_WITNESS_TIMEOUT_S = 3.0
+"""How long a node that is only looked at may hold up a turn."""
 
 
 @dataclass
 class Worker:
     """One loop over everything that has to happen.
 
-    ``conductors`` and ``webhooks`` are None where there are none, ``lease`` where this is the only worker.
+    ``conductors`` and ``webhooks`` are None where there are none, ``lease`` where this is the only worker,
+    ``witnesses`` where the chain's nodes are not watched.
     """
 
     indexer: Indexer
@@ -50,6 +54,7 @@ class Worker:
     metrics: WorkerMetrics
     webhooks: WebhookDeliveries | None = None
     lease: WorkerLease | None = None
+    witnesses: Witnesses | None = None
     _decide_again_s: float = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -89,6 +94,8 @@ class Worker:
         """
         if self.lease is not None and not self.lease.hold():
             return
+        if self.witnesses is not None:
+            self.witnesses.run_once()
         has_news = self.indexer.run_once()
         if self.conductors is not None:
             has_news |= self.conductors.follow()
@@ -112,10 +119,10 @@ class Worker:
 
 def build_worker(settings: Settings) -> Worker:
     """The worker that the settings describe. Raises SettingsError, InvalidDeployment, ChainKeyError."""
-    deployment, rpc_url = settings.deployment(), settings.chain_rpc_url()
-    reader = open_reader(rpc_url, deployment)
+    deployment, endpoints = settings.deployment(), open_endpoints(settings.chain_rpc_urls())
+    reader = open_reader(endpoints, deployment)
     lanes = open_lanes(
-        rpc_url,
+        endpoints,
         deployment,
         relayer_key_file=settings.relayer_key(),
         council_key_file=settings.council_key(),
@@ -137,6 +144,14 @@ def build_worker(settings: Settings) -> Worker:
         metrics=WorkerMetrics(plain_records, reader),
         webhooks=build_deliveries(plain_records, open_outlet(settings), clock),
         lease=lease,
+        witnesses=Witnesses(
+            records,
+            clock,
+            open_witnesses(endpoints, deployment, timeout_s=_WITNESS_TIMEOUT_S),
+            deployment.chain_id,
+            settings.confirmations,
+            endpoints.avoid,
+        ),
     )
 
 

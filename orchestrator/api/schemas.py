@@ -437,9 +437,10 @@ class HealthAnswer(_Answer):
 
 
 class ReadyAnswer(_Answer):
-    """What stands in the way of work; empty when nothing does."""
+    """What stands in the way of work; empty when nothing does. Work goes on in spite of ``warnings``."""
 
     not_ready: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class EventAnswer(_Answer):

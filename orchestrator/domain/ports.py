@@ -20,6 +20,7 @@ from orchestrator.domain.outbox import Intent, IntentStatus, Slot
 from orchestrator.domain.projection import Announcement, Ledger
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
 from orchestrator.domain.webhooks import Delivery, Subscription
+from orchestrator.domain.witnesses import Verdict
 
 
 class Clock(Protocol):
@@ -350,6 +351,16 @@ class LeaseRepository(Protocol):
         """Replace the lease."""
 
 
+class WitnessRepository(Protocol):
+    """What was last found out about the RPC endpoints."""
+
+    def all(self) -> tuple[Verdict, ...]:
+        """Every endpoint that was looked at, in their order."""
+
+    def replace(self, verdicts: Sequence[Verdict]) -> None:
+        """Remember these, and nothing of others."""
+
+
 class StreamRepository(Protocol):
     """What happened, for whoever follows."""
 
@@ -472,6 +483,8 @@ class Unit(Protocol):
     def outbox(self) -> OutboxRepository: ...
     @property
     def lease(self) -> LeaseRepository: ...
+    @property
+    def witnesses(self) -> WitnessRepository: ...
     @property
     def stream(self) -> StreamRepository: ...
     @property

@@ -102,6 +102,10 @@ class LeasedRecords:
             self.lease.require(unit)
             yield unit
 
+    def version(self) -> int | None:
+        """A number that changes whenever anything is written; None when that cannot be told at once."""
+        return self.records.version()
+
 
 @dataclass(frozen=True)
 class LeasedRuns:

@@ -34,7 +34,9 @@ from orchestrator.domain.views import (
     UnbondingView,
     VoteView,
 )
+from orchestrator.domain.witnesses import Verdict
 from orchestrator.services.tasks import fund_key, order_of
+from orchestrator.services.witnesses import sentences
 
 _REFUSED_SHOWN = 50
 _FAULT_NAMES: dict[Fault, FaultName] = {
@@ -148,7 +150,18 @@ class QueryService:
             return ("the database does not answer or is not migrated; run `collegium migrate`",)
         if hub.indexed_block is None:
             return ("the worker has not read the chain yet; is `collegium worker` running?",)
-        return ()
+        return sentences(self._verdicts())[0]
+
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should look after although work goes on, as sentences."""
+        try:
+            return sentences(self._verdicts())[1]
+        except RecordsUnavailable:
+            return ()
+
+    def _verdicts(self) -> tuple[Verdict, ...]:
+        with self.records.read() as unit:
+            return unit.witnesses.all()
 
     def events_after(self, event_id: int, limit: int) -> tuple[StreamEvent, ...]:
         """What happened after an event, oldest first."""

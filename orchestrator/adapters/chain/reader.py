@@ -2,7 +2,8 @@
 
 Logs are fetched by block hash. Asked for a range, a node that lags behind (one of several behind a
 balancer, say) answers with an empty list and no error, and events would be lost in silence; asked for
-the hash of a block it does not have, it must refuse.
+the hash of a block it does not have, it must refuse. All logs of a block are asked for and held against the
+bloom filter in its header, so that a node that drops or invents one is noticed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from web3.exceptions import BlockNotFound
 from web3.types import RPCEndpoint
 
 from contracts.events import EventDecoder
+from orchestrator.adapters.chain.bloom import bloom_of, may_have_logs_of
 from orchestrator.adapters.chain.connection import Connection, translated_errors
 from orchestrator.domain.chain import Block, ChainError, IndexedEvent, StakeTerms
 
@@ -106,20 +108,24 @@ class Web3ChainReader:
         headers = self._headers(first, last)
         with translated_errors():
             require_linked([_block_of(header) for header in headers])
-        hashes = [header["hash"] for header in headers if header["transactions"]]
+        with translated_errors():
+            ours = [header for header in headers if self._concerns_us(header)]
         answers = self._connection.batch(
-            [
-                (RPCEndpoint("eth_getLogs"), [{"blockHash": block_hash, "address": self._addresses}])
-                for block_hash in hashes
-            ]
+            [(RPCEndpoint("eth_getLogs"), [{"blockHash": header["hash"]}]) for header in ours]
         )
-        for answer in answers:
+        for header, answer in zip(ours, answers, strict=True):
+            # A log that cannot be read is an unusable answer, like any other ValueError.
+            with translated_errors():
+                _require_whole(header, answer["result"])
             for log in answer["result"]:
-                # A log that cannot be read is an unusable answer, like any other ValueError.
                 with translated_errors():
                     event = self._indexed(log)
                 if event is not None:
                     yield event
+
+    def _concerns_us(self, header: dict[str, Any]) -> bool:
+        bloom = int(header["logsBloom"], 16)
+        return any(may_have_logs_of(bloom, address) for address in self._addresses)
 
     def _indexed(self, log: dict[str, Any]) -> IndexedEvent | None:
         topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
@@ -160,3 +166,11 @@ def require_linked(blocks: Sequence[Block]) -> None:
     for below, above in pairwise(blocks):
         if above.parent_hash != below.hash:
             raise ChainError(f"the chain changed at block {above.number} while it was read")
+
+
+def _require_whole(header: dict[str, Any], logs: list[dict[str, Any]]) -> None:
+    """Refuse logs that are not those of the block. Raises ChainError."""
+    number = int(header["number"], 16)
+    indices = [int(log["logIndex"], 16) for log in logs]
+    if indices != list(range(len(logs))) or bloom_of(logs) != int(header["logsBloom"], 16):
+        raise ChainError(f"the RPC endpoint's logs of block {number} contradict the block's bloom filter")

@@ -375,6 +375,19 @@ class LeaseRow(Base):
     expires_unix_s: Mapped[int]
 
 
+class WitnessRow(Base):
+    """An RPC endpoint when it was last looked at."""
+
+    __tablename__ = "chain_witnesses"
+
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(40))
+    head: Mapped[int | None]
+    checked_unix_s: Mapped[int]
+    fault: Mapped[str | None] = mapped_column(String(300))
+    is_disputed: Mapped[bool]
+
+
 class EvaluationRow(Base):
     """An evaluation."""
 
