@@ -66,7 +66,7 @@ test-contracts: setup ## the Solidity tests (Forge, with fuzzing)
 	cd $(EVM) && node_modules/.bin/forge test --offline
 
 .PHONY: bench
-bench: setup ## measure against targets; ONLY=gas,aggregation,verify; writes var/bench/NAME.json
+bench: setup ## measure against targets; ONLY=gas,aggregation,verify,api,artifacts,chain,sse,start; writes var/bench/NAME.json
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: check
@@ -102,6 +102,10 @@ format: setup ## format Python and Solidity, fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	cd $(EVM) && node_modules/.bin/forge fmt
+
+.PHONY: roles
+roles: setup ## write docs/roles.md, which role may do what, from the code
+	$(BIN)/python -m orchestrator.domain.permissions > docs/roles.md
 
 .PHONY: artifacts
 artifacts: setup ## compile the contracts and rewrite the committed ABI and bytecode

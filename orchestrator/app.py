@@ -6,14 +6,25 @@ from fastapi.responses import JSONResponse
 from contracts.deployment import Deployment
 from orchestrator import dashboard
 from orchestrator.api import problems
-from orchestrator.api.access import Reader, TokenFirst
+from orchestrator.api.access import Caller, TokenFirst
 from orchestrator.api.answers import RememberedAnswers
 from orchestrator.api.correlation import CorrelationMiddleware
 from orchestrator.api.limits import BodyLimitMiddleware
 from orchestrator.api.metrics import Metrics
 from orchestrator.api.observation import ObservationMiddleware
 from orchestrator.api.routers import artifacts as artifact_router
-from orchestrator.api.routers import events, health, intents, metrics, nodes, rounds, slashes, tasks, webhooks
+from orchestrator.api.routers import (
+    events,
+    health,
+    intents,
+    metrics,
+    nodes,
+    rounds,
+    slashes,
+    tasks,
+    tokens,
+    webhooks,
+)
 from orchestrator.api.uploads import Uploads
 from orchestrator.composition import (
     SystemClock,
@@ -35,6 +46,7 @@ _ROUTERS = (
     rounds.router,
     slashes.router,
     intents.router,
+    tokens.router,
     events.router,
     metrics.router,
     webhooks.router,
@@ -92,7 +104,7 @@ def _description(app: FastAPI) -> APIRouter:
     router = APIRouter(route_class=TokenFirst)
 
     @router.get("/v1/openapi.json", operation_id="describe", include_in_schema=False)
-    def describe(_: Reader) -> JSONResponse:
+    def describe(_: Caller) -> JSONResponse:
         return JSONResponse(app.openapi())
 
     return router

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from orchestrator.domain.chain import Block, Call, IndexedEvent, SignedTransaction, TransactionLane
+from orchestrator.domain.credentials import SessionRepository, TokenRepository
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.figures import Backlog, StoreUsage
 from orchestrator.domain.outbox import Intent, IntentStatus, Slot
@@ -126,19 +127,6 @@ class TaskOrder:
     call_key: str
     pool: int
     created_unix_s: int
-
-
-Role = Literal["admin", "conductor", "reader"]
-
-
-@dataclass(frozen=True)
-class TokenRecord:
-    """An API token without the token: its hash alone is kept. ``expires_unix_s`` None: it does not expire."""
-
-    id: int
-    name: str
-    role: Role
-    expires_unix_s: int | None
 
 
 @dataclass(frozen=True)
@@ -373,25 +361,6 @@ class NodeNameRepository(Protocol):
         """Name a node."""
 
 
-class TokenRepository(Protocol):
-    """API tokens, by hash."""
-
-    def by_hash(self, token_hash: str) -> TokenRecord | None:
-        """The token with that hash."""
-
-    def add(self, name: str, role: Role, token_hash: str, expires_unix_s: int | None) -> None:
-        """Record a token."""
-
-    def remove(self, token_hash: str) -> None:
-        """Forget a token; nothing happens when there is none."""
-
-    def remove_named(self, name: str) -> None:
-        """Forget all tokens of a name."""
-
-    def remove_expired(self, now_unix_s: int) -> None:
-        """Forget all tokens that have expired."""
-
-
 class EvaluationRepository(Protocol):
     """Evaluations on test sets."""
 
@@ -481,6 +450,8 @@ class Unit(Protocol):
     def names(self) -> NodeNameRepository: ...
     @property
     def tokens(self) -> TokenRepository: ...
+    @property
+    def sessions(self) -> SessionRepository: ...
     @property
     def evaluations(self) -> EvaluationRepository: ...
     @property

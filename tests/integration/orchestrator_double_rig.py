@@ -20,7 +20,7 @@ from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
-from orchestrator.services.tokens import TokenService
+from orchestrator.services.tokens import BOOTSTRAP_ROLES, TokenService
 from orchestrator.worker import Worker
 from orchestrator.worker_metrics import WorkerMetrics
 from tests.integration.databases import new_database, open_quick_records
@@ -108,8 +108,8 @@ class Rig:
         self.app = create_app(self.records, self.artifacts, DEPLOYMENT, self.clock, self.outlet)
         prepare(self.app)
         self._open = ExitStack()
-        self.clients = {
-            role: self._client(tokens.issue(role, role)) for role in ("admin", "conductor", "reader")
+        self.clients: dict[str, TestClient] = {
+            role: self._client(tokens.issue(role, role)) for role in BOOTSTRAP_ROLES
         }
         self.anonymous = self._client("none")
         del self.anonymous.headers["Authorization"]
@@ -127,9 +127,16 @@ class Rig:
         return self.clients["conductor"]
 
     @property
-    def reader(self) -> TestClient:
+    def auditor(self) -> TestClient:
         """A session that only reads."""
-        return self.clients["reader"]
+        return self.clients["auditor"]
+
+    def operator(self, node: str) -> TestClient:
+        """The session of a node's operator."""
+        if node not in self.clients:
+            token = TokenService(self.records, self.clock).issue("operator", "operator", node=node)
+            self.clients[node] = self._client(token)
+        return self.clients[node]
 
     def new_worker(self, lanes: LanesDouble | None = None) -> Worker:
         """A worker that has just been started."""

@@ -14,6 +14,7 @@ from orchestrator.services.tokens import TokenService
 from tests.integration.orchestrator_double_rig import Rig
 from tests.integration.orchestrator_rig import NETWORKS
 
+LIFETIME_S = 3600
 READS_OF_A_LIST = 2
 """The token, and the list."""
 
@@ -68,20 +69,23 @@ def test_what_another_process_writes_is_seen_at_once(rig: Rig) -> None:
 
 def test_a_token_that_is_revoked_opens_nothing_more(rig: Rig) -> None:
     tokens = TokenService(rig.records, rig.clock)
-    token = tokens.issue("reader", "short", None)
+    token = tokens.issue("auditor", "short")
     headers = {"Authorization": f"Bearer {token}"}
     for _ in range(2):
         assert rig.anonymous.get("/v1/nodes", headers=headers).status_code == 200
-    tokens.revoke(token)
+    principal = tokens.authenticate(token)
+    assert principal is not None
+    assert principal.token is not None
+    tokens.revoke(principal, principal.token)
     assert rig.anonymous.get("/v1/nodes", headers=headers).status_code == 401
 
 
 def test_a_token_that_has_expired_opens_nothing_more(rig: Rig) -> None:
-    token = TokenService(rig.records, rig.clock).issue("reader", "short", rig.clock.unix_s + 10)
+    token = TokenService(rig.records, rig.clock).issue("auditor", "short", rig.clock.unix_s + LIFETIME_S)
     headers = {"Authorization": f"Bearer {token}"}
     for _ in range(2):
         assert rig.anonymous.get("/v1/nodes", headers=headers).status_code == 200
-    rig.clock.unix_s += 10
+    rig.clock.unix_s += LIFETIME_S
     assert rig.anonymous.get("/v1/nodes", headers=headers).status_code == 401
 
 

@@ -94,15 +94,16 @@ def silent_round(rig: Rig, number: int, silent: str) -> Any:
 # --- what nodes say
 
 
-def test_any_token_relays_what_a_node_signs(rig: Rig) -> None:
+def test_an_operator_hands_in_what_its_node_signs(rig: Rig) -> None:
     rig.start_task()
     rig.round_in("training")
     leaving = signed(Exit(**header(), amount=STAKE // 2))
-    answer = rig.reader.post(path("exits"), json=leaving)
+    operator = rig.operator(NODE.address)
+    answer = operator.post(path("exits"), json=leaving)
     assert (answer.status_code, answer.json()["kind"]) == (202, "exit")
-    assert rig.reader.post(path("exits"), json=leaving).json()["intent"] == answer.json()["intent"]
+    assert operator.post(path("exits"), json=leaving).json()["intent"] == answer.json()["intent"]
     rig.turn_until(lambda: node_of(rig)["unbonding"])
-    assert rig.reader.post(path("exits"), json=leaving).json()["status"] == "mined", "again is harmless"
+    assert operator.post(path("exits"), json=leaving).json()["status"] == "mined", "again is harmless"
     node = node_of(rig)
     assert (node["stake"], node["eligible_stake"]) == (str(STAKE // 2), str(STAKE // 2))
     assert node["unbonding"][0]["amount"] == str(STAKE // 2)
@@ -185,7 +186,7 @@ def test_a_stake_leaves_matures_and_is_paid(rig: Rig) -> None:
     rig.chain.mine(seconds=TERMS.unbonding_s)
     rig.turn()
     first = rig.post(path("withdrawals"), {})
-    assert rig.reader.post(path("withdrawals")).json()["intent"] == first["intent"]
+    assert rig.operator(NODE.address).post(path("withdrawals")).json()["intent"] == first["intent"]
     rig.turn_until(lambda: not node_of(rig)["unbonding"])
     assert refusal(rig, path("withdrawals")) == (409, "nothing_mature")
     assert refusal(rig, path("withdrawals", NEW_KEY)) == (404, "unknown_node")

@@ -1,8 +1,8 @@
-"""The hub's own records in tables: orders, names, tokens, evaluations, conductors' runs, the stream."""
+"""The hub's own records in tables: orders, names, evaluations, conductors' runs, the stream."""
 
 from typing import cast
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from orchestrator.adapters.database.models import (
@@ -11,16 +11,13 @@ from orchestrator.adapters.database.models import (
     NodeNameRow,
     StreamRow,
     TaskOrderRow,
-    TokenRow,
 )
 from orchestrator.domain.ports import (
     EvaluationRecord,
     FlowerRunRecord,
     FlowerRunStatus,
-    Role,
     StreamEvent,
     TaskOrder,
-    TokenRecord,
 )
 from orchestrator.domain.projection import Announcement
 
@@ -70,39 +67,6 @@ class SqlNodeNameRepository:
     def set_name(self, node: str, name: str) -> None:
         """Name a node."""
         self._session.merge(NodeNameRow(node=node, name=name))
-
-
-class SqlTokenRepository:
-    """``TokenRepository`` over one session."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def by_hash(self, token_hash: str) -> TokenRecord | None:
-        """The token with that hash."""
-        row = self._session.scalar(select(TokenRow).where(TokenRow.token_hash == token_hash))
-        if row is None:
-            return None
-        return TokenRecord(row.id, row.name, cast(Role, row.role), row.expires_unix_s)
-
-    def add(self, name: str, role: Role, token_hash: str, expires_unix_s: int | None) -> None:
-        """Record a token."""
-        self._session.add(
-            TokenRow(name=name, role=role, token_hash=token_hash, expires_unix_s=expires_unix_s)
-        )
-        self._session.flush()
-
-    def remove(self, token_hash: str) -> None:
-        """Forget a token; nothing happens when there is none."""
-        self._session.execute(delete(TokenRow).where(TokenRow.token_hash == token_hash))
-
-    def remove_named(self, name: str) -> None:
-        """Forget all tokens of a name."""
-        self._session.execute(delete(TokenRow).where(TokenRow.name == name))
-
-    def remove_expired(self, now_unix_s: int) -> None:
-        """Forget all tokens that have expired."""
-        self._session.execute(delete(TokenRow).where(TokenRow.expires_unix_s <= now_unix_s))
 
 
 class SqlEvaluationRepository:

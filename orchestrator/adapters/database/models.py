@@ -346,18 +346,6 @@ class TransactionRow(Base):
     signed_unix_s: Mapped[int]
 
 
-class TokenRow(Base):
-    """An API token's hash."""
-
-    __tablename__ = "api_tokens"
-
-    id: Mapped[int] = mapped_column(RowNumber, primary_key=True)
-    name: Mapped[str] = mapped_column(String(100), index=True)
-    role: Mapped[str] = mapped_column(String(20))
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    expires_unix_s: Mapped[int | None]
-
-
 class EvaluationRow(Base):
     """An evaluation."""
 

@@ -8,6 +8,7 @@ from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from orchestrator.adapters.database.credentials import SqlSessionRepository, SqlTokenRepository
 from orchestrator.adapters.database.engine import open_engine, writing
 from orchestrator.adapters.database.hub_records import (
     SqlEvaluationRepository,
@@ -15,7 +16,6 @@ from orchestrator.adapters.database.hub_records import (
     SqlNodeNameRepository,
     SqlStreamRepository,
     SqlTaskOrderRepository,
-    SqlTokenRepository,
 )
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
@@ -37,6 +37,7 @@ class SqlUnit:
         self.orders = SqlTaskOrderRepository(session)
         self.names = SqlNodeNameRepository(session)
         self.tokens = SqlTokenRepository(session)
+        self.sessions = SqlSessionRepository(session)
         self.evaluations = SqlEvaluationRepository(session)
         self.flower_runs = SqlFlowerRunRepository(session)
         self.webhooks = SqlWebhookRepository(session)

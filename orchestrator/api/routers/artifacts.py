@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
-from orchestrator.api.access import Conductor, Reader, ServicesOfApp, TokenFirst
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.schemas import ArtifactAnswer
 from orchestrator.api.uploads import Uploads
 
@@ -18,7 +18,7 @@ DigestInPath = Annotated[str, Path(description="SHA-256 as 0x and 64 lower-case 
 
 @router.put("/{digest}", operation_id="put_artifact", status_code=HTTPStatus.CREATED)
 async def put_artifact(
-    digest: DigestInPath, request: Request, response: Response, services: ServicesOfApp, _: Conductor
+    digest: DigestInPath, request: Request, response: Response, services: ServicesOfApp, _: Caller
 ) -> ArtifactAnswer:
     """Store the body under its digest: 201 when it is new, 200 when it is there already."""
     uploads: Uploads = request.app.state.uploads
@@ -29,7 +29,7 @@ async def put_artifact(
 
 
 @router.get("/{digest}", operation_id="get_artifact", response_class=StreamingResponse)
-def get_artifact(digest: DigestInPath, services: ServicesOfApp, principal: Reader) -> StreamingResponse:
+def get_artifact(digest: DigestInPath, services: ServicesOfApp, principal: Caller) -> StreamingResponse:
     """The bytes. Readers get only what the chain has made public."""
     artifact = services.artifacts.open(digest, principal)
     return StreamingResponse(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from orchestrator.api.access import Reader, ServicesOfApp, TokenFirst
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.schemas import IntentAnswer
 
 router = APIRouter(prefix="/v1/intents", tags=["intents"], route_class=TokenFirst)
@@ -12,7 +12,7 @@ router = APIRouter(prefix="/v1/intents", tags=["intents"], route_class=TokenFirs
 
 @router.get("/{intent}", operation_id="get_intent")
 def get_intent(
-    intent: Annotated[int, Path(ge=1, lt=1 << 63)], services: ServicesOfApp, _: Reader
+    intent: Annotated[int, Path(ge=1, lt=1 << 63)], services: ServicesOfApp, _: Caller
 ) -> IntentAnswer:
     """One intent."""
     return IntentAnswer.model_validate(services.queries.intent(intent))

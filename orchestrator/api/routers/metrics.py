@@ -2,14 +2,14 @@
 
 from fastapi import APIRouter, Request, Response
 
-from orchestrator.api.access import Reader, TokenFirst
+from orchestrator.api.access import Caller, TokenFirst
 from orchestrator.api.metrics import MEDIA_TYPE, Metrics
 
 router = APIRouter(tags=["health"], route_class=TokenFirst)
 
 
 @router.get("/metrics", operation_id="metrics", response_class=Response)
-def metrics(request: Request, _: Reader) -> Response:
+def metrics(request: Request, _: Caller) -> Response:
     """Prometheus' text format."""
     found: Metrics = request.app.state.metrics
     return Response(found.text(), media_type=MEDIA_TYPE)

@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from orchestrator.api.access import Admin, Conductor, Reader, ServicesOfApp, TokenFirst
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.routers.paths import RoundInPath, RoundOrBaseInPath, TaskInPath
 from orchestrator.api.schemas import (
     AttestationRequest,
@@ -32,13 +32,13 @@ router = APIRouter(prefix="/v1/tasks/{task}/rounds", tags=["rounds"], route_clas
 
 
 @router.get("", operation_id="list_rounds")
-def list_rounds(task: TaskInPath, services: ServicesOfApp, _: Reader) -> RoundList:
+def list_rounds(task: TaskInPath, services: ServicesOfApp, _: Caller) -> RoundList:
     """A task's rounds, by number."""
     return RoundList(items=tuple(RoundAnswer.model_validate(each) for each in services.queries.rounds(task)))
 
 
 @router.get("/{round_number}", operation_id="get_round")
-def get_round(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Reader) -> RoundAnswer:
+def get_round(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller) -> RoundAnswer:
     """One round."""
     return RoundAnswer.model_validate(services.queries.round(task, round_number))
 
@@ -49,7 +49,7 @@ def propose(
     round_number: RoundInPath,
     request: ProposalRequest,
     services: ServicesOfApp,
-    _: Conductor,
+    _: Caller,
 ) -> IntentAnswer:
     """Relay a proposal; its adapter is checked against the task's manifest."""
     return _relay(services, task, round_number, RelayProposal(request.message, request.signature))
@@ -61,7 +61,7 @@ def commit(
     round_number: RoundInPath,
     request: CommitRequest,
     services: ServicesOfApp,
-    _: Conductor,
+    _: Caller,
 ) -> IntentAnswer:
     """Relay a voter's commitment."""
     return _relay(services, task, round_number, RelayCommit(request.message, request.signature))
@@ -73,7 +73,7 @@ def reveal(
     round_number: RoundInPath,
     request: RevealRequest,
     services: ServicesOfApp,
-    _: Conductor,
+    _: Caller,
 ) -> IntentAnswer:
     """Relay a voter's revealed scores."""
     return _relay(services, task, round_number, RelayReveal(request.message))
@@ -85,7 +85,7 @@ def attest(
     round_number: RoundInPath,
     request: AttestationRequest,
     services: ServicesOfApp,
-    _: Conductor,
+    _: Caller,
 ) -> IntentAnswer:
     """Relay a voter's attestation of the aggregate."""
     return _relay(services, task, round_number, RelayAttestation(request.message, request.signature))
@@ -93,7 +93,7 @@ def attest(
 
 @router.get("/{round_number}/evaluations", operation_id="list_evaluations")
 def list_evaluations(
-    task: TaskInPath, round_number: RoundOrBaseInPath, services: ServicesOfApp, _: Reader
+    task: TaskInPath, round_number: RoundOrBaseInPath, services: ServicesOfApp, _: Caller
 ) -> EvaluationList:
     """The evaluations of a round's aggregate; round 0 is the base model."""
     records = services.queries.evaluations_of_round(task, round_number)
@@ -106,7 +106,7 @@ def record_evaluation(
     round_number: RoundOrBaseInPath,
     request: EvaluationRequest,
     services: ServicesOfApp,
-    _: Admin,
+    _: Caller,
 ) -> EvaluationAnswer:
     """Keep an evaluation, in place of an earlier one of the same name."""
     record = services.evaluations.record(request.to_record(task, round_number))

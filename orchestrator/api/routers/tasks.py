@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from orchestrator.api.access import Admin, Reader, ServicesOfApp, TokenFirst
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.routers.paths import TaskInPath
 from orchestrator.api.schemas import (
     ApprovalRequest,
@@ -18,6 +18,7 @@ from orchestrator.api.schemas import (
     TaskOrderAnswer,
     TaskOrderRequest,
 )
+from orchestrator.domain import permissions
 from orchestrator.domain.chain import RelayApproval, RelayRevocation
 from orchestrator.services.queries import intent_view
 
@@ -25,26 +26,26 @@ router = APIRouter(prefix="/v1/tasks", tags=["tasks"], route_class=TokenFirst)
 
 
 @router.get("", operation_id="list_tasks")
-def list_tasks(services: ServicesOfApp, _: Reader) -> TaskList:
+def list_tasks(services: ServicesOfApp, _: Caller) -> TaskList:
     """All tasks: those on chain by number, then those ordered."""
     return TaskList(items=tuple(TaskAnswer.model_validate(task) for task in services.queries.tasks()))
 
 
 @router.post("", operation_id="create_task", status_code=HTTPStatus.ACCEPTED)
-def create_task(request: TaskOrderRequest, services: ServicesOfApp, _: Admin) -> TaskOrderAnswer:
+def create_task(request: TaskOrderRequest, services: ServicesOfApp, _: Caller) -> TaskOrderAnswer:
     """Create and fund a task on chain; the worker sends the calls. The same request again changes nothing."""
     ordered = services.tasks.create(request.name, request.config.to_config(), request.pool)
     return TaskOrderAnswer.model_validate(ordered)
 
 
 @router.get("/{task}", operation_id="get_task")
-def get_task(task: TaskInPath, services: ServicesOfApp, _: Reader) -> TaskAnswer:
+def get_task(task: TaskInPath, services: ServicesOfApp, _: Caller) -> TaskAnswer:
     """One task."""
     return TaskAnswer.model_validate(services.queries.task(task))
 
 
 @router.get("/{task}/evaluations", operation_id="list_task_evaluations")
-def list_task_evaluations(task: TaskInPath, services: ServicesOfApp, _: Reader) -> EvaluationList:
+def list_task_evaluations(task: TaskInPath, services: ServicesOfApp, _: Caller) -> EvaluationList:
     """A task's evaluations, by round and name."""
     records = services.queries.evaluations(task)
     return EvaluationList(items=tuple(EvaluationAnswer.model_validate(record) for record in records))
@@ -52,41 +53,43 @@ def list_task_evaluations(task: TaskInPath, services: ServicesOfApp, _: Reader) 
 
 @router.post("/{task}/approvals", operation_id="approve_task", status_code=HTTPStatus.ACCEPTED)
 def approve_task(
-    task: TaskInPath, request: ApprovalRequest, services: ServicesOfApp, _: Reader
+    task: TaskInPath, request: ApprovalRequest, services: ServicesOfApp, caller: Caller
 ) -> IntentAnswer:
     """Relay a node's approval; what it signs is proof enough, whoever hands it in."""
+    permissions.require_node(caller, request.message.node)
     intent = services.messages.relay_of_task(task, RelayApproval(request.message, request.signature))
     return IntentAnswer.model_validate(intent_view(intent))
 
 
 @router.post("/{task}/revocations", operation_id="revoke_task", status_code=HTTPStatus.ACCEPTED)
 def revoke_task(
-    task: TaskInPath, request: RevocationRequest, services: ServicesOfApp, _: Reader
+    task: TaskInPath, request: RevocationRequest, services: ServicesOfApp, caller: Caller
 ) -> IntentAnswer:
     """Relay a node's revocation of its approval, from the next round on."""
+    permissions.require_node(caller, request.message.node)
     intent = services.messages.relay_of_task(task, RelayRevocation(request.message, request.signature))
     return IntentAnswer.model_validate(intent_view(intent))
 
 
 @router.post("/{task}/pause", operation_id="pause_task", status_code=HTTPStatus.ACCEPTED)
-def pause_task(task: TaskInPath, services: ServicesOfApp, _: Admin) -> IntentAnswer:
+def pause_task(task: TaskInPath, services: ServicesOfApp, _: Caller) -> IntentAnswer:
     """Abort the open round, without faults, and open no other until the pause is lifted."""
     return IntentAnswer.model_validate(intent_view(services.council.pause(task)))
 
 
 @router.delete("/{task}/pause", operation_id="unpause_task", status_code=HTTPStatus.ACCEPTED)
-def unpause_task(task: TaskInPath, services: ServicesOfApp, _: Admin) -> IntentAnswer:
+def unpause_task(task: TaskInPath, services: ServicesOfApp, _: Caller) -> IntentAnswer:
     """Let rounds be requested again."""
     return IntentAnswer.model_validate(intent_view(services.council.unpause(task)))
 
 
 @router.post("/{task}/cancellation", operation_id="cancel_task", status_code=HTTPStatus.ACCEPTED)
-def cancel_task(task: TaskInPath, services: ServicesOfApp, _: Admin) -> IntentAnswer:
+def cancel_task(task: TaskInPath, services: ServicesOfApp, _: Caller) -> IntentAnswer:
     """End the task, after its open round if there is one; what is left of the pool can then be refunded."""
     return IntentAnswer.model_validate(intent_view(services.council.cancel(task)))
 
 
 @router.post("/{task}/refunds", operation_id="refund_task", status_code=HTTPStatus.ACCEPTED)
-def refund_task(task: TaskInPath, request: RefundRequest, services: ServicesOfApp, _: Admin) -> IntentAnswer:
+def refund_task(task: TaskInPath, request: RefundRequest, services: ServicesOfApp, _: Caller) -> IntentAnswer:
     """Pay a funder its part of what an ended task left in its pool."""
     return IntentAnswer.model_validate(intent_view(services.council.refund(task, request.funder)))

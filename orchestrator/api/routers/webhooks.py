@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from orchestrator.api.access import Admin, ServicesOfApp, TokenFirst
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.schemas import (
     DeliveryAnswer,
     DeliveryList,
@@ -24,27 +24,27 @@ Limit = Annotated[int, Query(ge=1, le=200, description="at most so many")]
 
 
 @router.post("", operation_id="create_webhook", status_code=HTTPStatus.CREATED)
-def create_webhook(request: WebhookRequest, services: ServicesOfApp, _: Admin) -> WebhookMade:
+def create_webhook(request: WebhookRequest, services: ServicesOfApp, _: Caller) -> WebhookMade:
     """Tell a receiver of what happens from now on; the answer is the only one that has the secret."""
     made, secret = services.webhooks.subscribe(request.url, request.kinds)
     return WebhookMade(**WebhookAnswer.model_validate(made).model_dump(), secret=secret)
 
 
 @router.get("", operation_id="list_webhooks")
-def list_webhooks(services: ServicesOfApp, _: Admin) -> WebhookList:
+def list_webhooks(services: ServicesOfApp, _: Caller) -> WebhookList:
     """All webhooks, by number."""
     return WebhookList(items=tuple(WebhookAnswer.model_validate(each) for each in services.webhooks.all()))
 
 
 @router.delete("/{webhook}", operation_id="delete_webhook", status_code=HTTPStatus.NO_CONTENT)
-def delete_webhook(webhook: WebhookInPath, services: ServicesOfApp, _: Admin) -> None:
+def delete_webhook(webhook: WebhookInPath, services: ServicesOfApp, _: Caller) -> None:
     """Tell the receiver nothing more; its secret is worthless then."""
     services.webhooks.remove(webhook)
 
 
 @router.get("/{webhook}/deliveries", operation_id="list_deliveries")
 def list_deliveries(
-    webhook: WebhookInPath, services: ServicesOfApp, _: Admin, before: Before = None, limit: Limit = 50
+    webhook: WebhookInPath, services: ServicesOfApp, _: Caller, before: Before = None, limit: Limit = 50
 ) -> DeliveryList:
     """A webhook's deliveries, newest first."""
     found = services.webhooks.deliveries(webhook, before, limit)
@@ -57,7 +57,7 @@ def list_deliveries(
     status_code=HTTPStatus.ACCEPTED,
 )
 def replay_delivery(
-    webhook: WebhookInPath, delivery: DeliveryInPath, services: ServicesOfApp, _: Admin
+    webhook: WebhookInPath, delivery: DeliveryInPath, services: ServicesOfApp, _: Caller
 ) -> DeliveryAnswer:
     """Deliver once more, under the same message id."""
     return DeliveryAnswer.model_validate(services.webhooks.replay(webhook, delivery))
