@@ -2,7 +2,18 @@
 
 import typer
 
-from orchestrator.commands import dashboard, hub, node, rounds, slash, task, tokens, webhooks
+from orchestrator.commands import (
+    audit,
+    dashboard,
+    enrolment,
+    hub,
+    node,
+    rounds,
+    slash,
+    task,
+    tokens,
+    webhooks,
+)
 from orchestrator.commands.plugins import RootGroup
 
 app = typer.Typer(
@@ -21,6 +32,8 @@ app.command("migrate")(hub.migrate)
 app.command("deploy-contracts")(hub.deploy_contracts)
 app.command("dashboard-link")(dashboard.dashboard_link)
 app.add_typer(tokens.tokens, name="tokens")
+app.add_typer(audit.audit, name="audit")
+app.add_typer(enrolment.enrolment, name="enrolment")
 app.add_typer(node.node, name="node")
 app.add_typer(task.task, name="task")
 app.add_typer(rounds.rounds, name="rounds")

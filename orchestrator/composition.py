@@ -9,8 +9,10 @@ from orchestrator.adapters.database import DatabaseRecords, open_records
 from orchestrator.adapters.notifications import HttpReceivers
 from orchestrator.domain.ports import ArtifactStore, Clock, Records, WebhookReceivers
 from orchestrator.services.artifacts import ArtifactService
+from orchestrator.services.audit import AuditService
 from orchestrator.services.bundle import Services
 from orchestrator.services.council import CouncilService
+from orchestrator.services.enrolment import EnrolmentService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.figures import FigureService
@@ -44,6 +46,7 @@ def build_services(
     artifacts: ArtifactStore,
     deployment: Deployment,
     clock: Clock,
+    audit: AuditService,
     outlet: WebhookOutlet,
 ) -> Services:
     """The services over given adapters."""
@@ -57,6 +60,8 @@ def build_services(
         council=CouncilService(records, clock),
         tasks=TaskService(records, artifacts, clock),
         messages=MessageService(records, artifacts, deployment, clock),
+        audit=audit,
+        enrolment=EnrolmentService(records, deployment, clock),
         evaluations=EvaluationService(records, clock),
         figures=FigureService(records, artifacts, queries, clock),
         webhooks=WebhookService(records, outlet.receivers, outlet.key, clock),

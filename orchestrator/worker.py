@@ -9,12 +9,13 @@ import threading
 import time
 from dataclasses import dataclass
 
-from orchestrator.adapters.chain import open_lanes, open_reader
+from orchestrator.adapters.chain import LaneTerms, open_lanes, open_reader
 from orchestrator.adapters.flower import FlowerCommandRuns
 from orchestrator.composition import SystemClock, build_deliveries, open_database, open_outlet
 from orchestrator.domain.chain import ChainError
 from orchestrator.domain.ports import Clock, Records, RecordsUnavailable
 from orchestrator.logs import configure_logs
+from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
 from orchestrator.services.outbox import OutboxProcessor
@@ -40,6 +41,7 @@ class Worker:
     indexer: Indexer
     reconciler: Reconciler
     outbox: OutboxProcessor
+    anchoring: AuditAnchoring
     conductors: Conductors | None
     poll_s: float
     metrics: WorkerMetrics
@@ -86,6 +88,7 @@ class Worker:
             self.webhooks.run_once()
 
     def _decide(self) -> None:
+        self.anchoring.run_once()
         for run in self.reconciler.run_once():
             if self.conductors is not None:
                 self.conductors.start(run)
@@ -101,6 +104,7 @@ def build_worker(settings: Settings) -> Worker:
         deployment,
         relayer_key_file=settings.relayer_key(),
         council_key_file=settings.council_key(),
+        terms=LaneTerms(settings.outbox_rules().most_fee_wei, settings.most_batch_gas),
     )
     records, clock = open_database(settings), SystemClock()
     conductors = _conductors(settings, records, clock)
@@ -108,6 +112,9 @@ def build_worker(settings: Settings) -> Worker:
         indexer=Indexer(records, reader, lanes, clock, deployment.block),
         reconciler=Reconciler(records, reader, clock, conducts=conductors is not None),
         outbox=OutboxProcessor(records, lanes, reader, clock, settings.outbox_rules()),
+        anchoring=AuditAnchoring(
+            records, clock, epoch_s=60 * settings.audit_epoch_minutes, epoch_rows=settings.audit_epoch_rows
+        ),
         conductors=conductors,
         poll_s=settings.poll_s,
         metrics=WorkerMetrics(records, reader),

@@ -25,6 +25,7 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.domain.ports import ArtifactTooLarge, RecordsUnavailable
+from orchestrator.services.audit import note_refusal
 from orchestrator.services.correlation import correlation_id
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ def problem_response(
     status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """A problem document."""
+    note_refusal(code)
     problem = Problem(
         type=f"urn:collegium:problem:{code}",
         title=status.phrase,

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from contracts.audit import AuditRow
 from contracts.digests import Digest
 from contracts.messages import (
     Address,
@@ -511,3 +512,10 @@ class DeliveryList(_Answer):
     """Deliveries, newest first."""
 
     items: tuple[DeliveryAnswer, ...]
+
+
+class AuditPage(_Answer):
+    """Some rows of the audit log."""
+
+    items: tuple[AuditRow, ...]
+    next: int | None

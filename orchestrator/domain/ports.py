@@ -9,8 +9,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from orchestrator.domain.audit import AuditRepository
 from orchestrator.domain.chain import Block, Call, IndexedEvent, SignedTransaction, TransactionLane
 from orchestrator.domain.credentials import SessionRepository, TokenRepository
+from orchestrator.domain.enrolment import EnrolmentRepository
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.figures import Backlog, StoreUsage
 from orchestrator.domain.outbox import Intent, IntentStatus, Slot
@@ -458,6 +460,16 @@ class Unit(Protocol):
     def flower_runs(self) -> FlowerRunRepository: ...
     @property
     def webhooks(self) -> WebhookRepository: ...
+    @property
+    def audit(self) -> AuditRepository: ...
+    @property
+    def enrolments(self) -> EnrolmentRepository: ...
+
+    def has_changes(self) -> bool:
+        """Whether the unit has changed anything that is state."""
+
+    def note_change(self) -> None:
+        """Say that something changed which is not in the database."""
 
 
 class Records(Protocol):

@@ -377,6 +377,7 @@ def app_over(story: Story, folder: Path) -> FastAPI:
         tasks=contract,
         rounds=contract,
         lens=contract,
+        anchors=contract,
         token=contract,
         block=0,
     )

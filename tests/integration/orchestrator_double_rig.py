@@ -16,6 +16,7 @@ from orchestrator.app import create_app
 from orchestrator.composition import WebhookOutlet, build_deliveries
 from orchestrator.domain.outbox import OutboxRules
 from orchestrator.domain.ports import FlowerError, RunStatus
+from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
 from orchestrator.services.outbox import OutboxProcessor
@@ -43,6 +44,7 @@ DEPLOYMENT = Deployment(
     tasks="0x" + "12" * 20,
     rounds="0x" + "11" * 20,
     lens="0x" + "14" * 20,
+    anchors="0x" + "16" * 20,
     token="0x" + "15" * 20,
     block=1,
 )
@@ -114,6 +116,7 @@ class Rig:
         self.anonymous = self._client("none")
         del self.anonymous.headers["Authorization"]
         self.flower = FlowerDouble()
+        self.anchoring = AuditAnchoring(self.records, self.clock, epoch_s=1 << 40, epoch_rows=1 << 20)
         self.worker = self.new_worker()
 
     @property
@@ -145,6 +148,7 @@ class Rig:
             indexer=Indexer(self.records, self.chain, used, self.clock, first_block=1),
             reconciler=Reconciler(self.records, self.chain, self.clock, conducts=True),
             outbox=OutboxProcessor(self.records, used, self.chain, self.clock, RULES),
+            anchoring=self.anchoring,
             conductors=Conductors(self.records, self.flower, self.clock, follow_every_s=10),
             poll_s=0.01,
             metrics=WorkerMetrics(self.records, self.chain),

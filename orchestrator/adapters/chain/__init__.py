@@ -7,13 +7,13 @@ from pathlib import Path
 
 from contracts.deployment import Deployment
 from orchestrator.adapters.chain.keys import read_key
-from orchestrator.adapters.chain.lanes import TransactionLanes
+from orchestrator.adapters.chain.lanes import USUAL_TERMS, LaneTerms, TransactionLanes
 from orchestrator.domain.chain import ChainReader
 
 DEFAULT_TIMEOUT_S = 10.0
 """How long one RPC request may take."""
 
-__all__ = ["DEFAULT_TIMEOUT_S", "TransactionLanes", "open_lanes", "open_reader"]
+__all__ = ["DEFAULT_TIMEOUT_S", "LaneTerms", "TransactionLanes", "open_lanes", "open_reader"]
 
 
 def open_reader(rpc_url: str, deployment: Deployment, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> ChainReader:
@@ -30,6 +30,7 @@ def open_lanes(
     *,
     relayer_key_file: Path,
     council_key_file: Path,
+    terms: LaneTerms = USUAL_TERMS,
     timeout_s: float = DEFAULT_TIMEOUT_S,
 ) -> TransactionLanes:
     """The sending accounts of the control plane. Opening reads the key files and does no network I/O.
@@ -42,6 +43,6 @@ def open_lanes(
 
     connection = Connection(rpc_url, deployment, timeout_s=timeout_s)
     return TransactionLanes(
-        council=Web3TransactionLane(connection, read_key(council_key_file)),
-        relayer=Web3TransactionLane(connection, read_key(relayer_key_file)),
+        council=Web3TransactionLane(connection, read_key(council_key_file), terms),
+        relayer=Web3TransactionLane(connection, read_key(relayer_key_file), terms),
     )
