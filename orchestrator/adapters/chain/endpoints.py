@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from web3 import HTTPProvider
@@ -14,6 +14,8 @@ _AVOIDED_S = 30.0
 _ORDINALS = ("first", "second", "third", "fourth")
 
 logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 
 class Endpoints:
@@ -75,7 +77,7 @@ class FailoverProvider(HTTPProvider):
         """The answers to several requests sent as one."""
         return self._first_answer(lambda provider: provider.make_batch_request(batch_requests))
 
-    def _first_answer(self, ask: Callable[[HTTPProvider], Any]) -> Any:
+    def _first_answer(self, ask: Callable[[HTTPProvider], Answer]) -> Answer:
         failure: requests.RequestException | None = None
         for place in self._endpoints.in_order():
             try:
