@@ -1,7 +1,5 @@
 """The web application: REST API and dashboard over the services."""
 
-import logging
-
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
@@ -9,16 +7,49 @@ from contracts.deployment import Deployment
 from orchestrator import dashboard
 from orchestrator.api import problems
 from orchestrator.api.access import Caller, TokenFirst
+from orchestrator.api.answers import RememberedAnswers
+from orchestrator.api.audit import AuditMiddleware
 from orchestrator.api.correlation import CorrelationMiddleware
 from orchestrator.api.limits import BodyLimitMiddleware
+from orchestrator.api.metrics import Metrics
+from orchestrator.api.observation import ObservationMiddleware
 from orchestrator.api.routers import artifacts as artifact_router
-from orchestrator.api.routers import events, health, intents, nodes, rounds, sign_in, slashes, tasks, tokens
+from orchestrator.api.routers import (
+    audit,
+    enrolment,
+    events,
+    health,
+    intents,
+    metrics,
+    nodes,
+    rounds,
+    sign_in,
+    slashes,
+    tasks,
+    tokens,
+    webhooks,
+)
 from orchestrator.api.security_headers import SecurityHeadersMiddleware
 from orchestrator.api.uploads import Uploads
-from orchestrator.composition import SystemClock, build_services, open_artifacts, open_database
+from orchestrator.composition import (
+    SystemClock,
+    WebhookOutlet,
+    build_services,
+    open_artifacts,
+    open_database,
+    open_outlet,
+)
+from orchestrator.dashboard import SingleSignOn
 from orchestrator.domain.ports import ArtifactStore, Clock, Records
+from orchestrator.logs import configure_logs
 from orchestrator.options import AppOptions
+from orchestrator.services.audit import AuditedRecords, AuditService
+from orchestrator.services.node_sign_in import NodeSignInService
+from orchestrator.services.people import PeopleService
+from orchestrator.services.throttle import Throttle
+from orchestrator.services.tokens import TokenService
 from orchestrator.settings import load_settings
+from orchestrator.telemetry import start_tracing, trace_requests
 
 _ROUTERS = (
     artifact_router.router,
@@ -29,7 +60,12 @@ _ROUTERS = (
     intents.router,
     tokens.router,
     sign_in.router,
+    audit.router,
+    enrolment.open_router,
+    enrolment.router,
     events.router,
+    metrics.router,
+    webhooks.router,
 )
 _USUAL = AppOptions()
 
@@ -39,20 +75,50 @@ def create_app(
     artifacts: ArtifactStore,
     deployment: Deployment,
     clock: Clock,
+    outlet: WebhookOutlet | None = None,
     options: AppOptions = _USUAL,
 ) -> FastAPI:
-    """The application over given adapters; ``deployment`` names the contracts that nodes sign for."""
+    """The application over given adapters; ``deployment`` names the contracts that nodes sign for.
+
+    Without an ``outlet`` there are no webhooks.
+    """
     # The API's description is served behind a token; the interactive pages would load foreign scripts.
     app = FastAPI(title="Collegium", version="1", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.services = build_services(records, artifacts, deployment, clock, options)
+    audited, audit_log = AuditedRecords(records, clock), AuditService(records, clock)
+    # What strangers cause without being let in is not audited as a deed: attempts have rows of their own.
+    node_sign_in = NodeSignInService(
+        records, clock, TokenService(audited, clock), deployment, options.public_url
+    )
+    app.state.services = build_services(
+        audited,
+        artifacts,
+        deployment,
+        clock,
+        audit_log,
+        outlet or WebhookOutlet(),
+        node_sign_in,
+        Throttle(options.limits),
+    )
     app.state.uploads = Uploads()
+    app.state.metrics = Metrics(app.state.services)
     problems.install(app)
     app.include_router(health.router)
     for router in _ROUTERS:
         app.include_router(router, responses=problems.PROBLEM_RESPONSES)
     app.include_router(_description(app))
-    dashboard.register(app, records, clock, app.state.services.throttle, options)
+    dashboard.register(
+        app,
+        audited,
+        clock,
+        PeopleService(records, clock),
+        app.state.services.throttle,
+        _single_sign_on(options),
+        options.is_https,
+    )
+    app.add_middleware(RememberedAnswers, records=records, clock=clock)
     app.add_middleware(BodyLimitMiddleware, streamed_prefix=artifact_router.PREFIX)
+    app.add_middleware(AuditMiddleware, audit=audit_log, streamed_prefix=artifact_router.PREFIX)
+    app.add_middleware(ObservationMiddleware, metrics=app.state.metrics)
     # Added last, so that they are outermost: errors of the others carry the id and the headers too.
     app.add_middleware(CorrelationMiddleware)
     app.add_middleware(SecurityHeadersMiddleware, is_https=options.is_https)
@@ -61,15 +127,25 @@ def create_app(
 
 def create_app_from_environment() -> FastAPI:
     """The application that the environment describes; what ``collegium serve`` runs."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = load_settings()
-    return create_app(
+    configure_logs(settings.log_format == "lines")
+    app = create_app(
         open_database(settings),
         open_artifacts(settings),
         settings.deployment(),
         SystemClock(),
+        open_outlet(settings),
         settings.app_options(),
     )
+    provider = start_tracing(settings, "collegium-api")
+    if provider is not None:
+        trace_requests(app, provider)
+    return app
+
+
+def _single_sign_on(options: AppOptions) -> SingleSignOn | None:
+    provider = options.identity_provider
+    return None if provider is None else SingleSignOn(provider, options.roles, options.public_url)
 
 
 def _description(app: FastAPI) -> APIRouter:

@@ -2,7 +2,19 @@
 
 import typer
 
-from orchestrator.commands import dashboard, hub, node, rounds, slash, task, tokens, users
+from orchestrator.commands import (
+    audit,
+    dashboard,
+    enrolment,
+    hub,
+    node,
+    rounds,
+    slash,
+    task,
+    tokens,
+    users,
+    webhooks,
+)
 from orchestrator.commands.plugins import RootGroup
 
 app = typer.Typer(
@@ -22,10 +34,13 @@ app.command("deploy-contracts")(hub.deploy_contracts)
 app.command("dashboard-link")(dashboard.dashboard_link)
 app.add_typer(tokens.tokens, name="tokens")
 app.add_typer(users.users, name="users")
+app.add_typer(audit.audit, name="audit")
+app.add_typer(enrolment.enrolment, name="enrolment")
 app.add_typer(node.node, name="node")
 app.add_typer(task.task, name="task")
 app.add_typer(rounds.rounds, name="rounds")
 app.add_typer(slash.slash, name="slash")
+app.add_typer(webhooks.webhooks, name="webhooks")
 
 
 def main() -> None:

@@ -1,17 +1,21 @@
 """Builds services out of settings: the one place that knows which adapter stands behind which port."""
 
 import time
+from dataclasses import dataclass, field
 
 from contracts.deployment import Deployment
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database import DatabaseRecords, open_records
-from orchestrator.domain.ports import ArtifactStore, Clock, Records
-from orchestrator.options import AppOptions
+from orchestrator.adapters.notifications import HttpReceivers
+from orchestrator.domain.ports import ArtifactStore, Clock, Records, WebhookReceivers
 from orchestrator.services.artifacts import ArtifactService
+from orchestrator.services.audit import AuditService
 from orchestrator.services.bundle import Services
 from orchestrator.services.council import CouncilService
+from orchestrator.services.enrolment import EnrolmentService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
+from orchestrator.services.figures import FigureService
 from orchestrator.services.messages import MessageService
 from orchestrator.services.node_sign_in import NodeSignInService
 from orchestrator.services.nodes import NodeService
@@ -19,6 +23,7 @@ from orchestrator.services.queries import QueryService
 from orchestrator.services.tasks import TaskService
 from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
+from orchestrator.services.webhooks import WebhookDeliveries, WebhookKey, WebhookService
 from orchestrator.settings import Settings
 
 
@@ -30,15 +35,30 @@ class SystemClock:
         return int(time.time())
 
 
+@dataclass(frozen=True)
+class WebhookOutlet:
+    """What webhooks need; ``key`` None where there are none."""
+
+    receivers: WebhookReceivers = field(default_factory=lambda: HttpReceivers(development=False))
+    key: WebhookKey | None = None
+
+
 def build_services(
-    records: Records, artifacts: ArtifactStore, deployment: Deployment, clock: Clock, options: AppOptions
+    records: Records,
+    artifacts: ArtifactStore,
+    deployment: Deployment,
+    clock: Clock,
+    audit: AuditService,
+    outlet: WebhookOutlet,
+    node_sign_in: NodeSignInService,
+    throttle: Throttle,
 ) -> Services:
     """The services over given adapters."""
-    queries, tokens = QueryService(records, clock), TokenService(records, clock)
+    queries = QueryService(records, clock)
     return Services(
-        tokens=tokens,
-        node_sign_in=NodeSignInService(records, clock, tokens, deployment, options.public_url),
-        throttle=Throttle(options.limits),
+        tokens=TokenService(records, clock),
+        node_sign_in=node_sign_in,
+        throttle=throttle,
         queries=queries,
         feed=EventFeed(queries),
         artifacts=ArtifactService(records, artifacts),
@@ -46,7 +66,11 @@ def build_services(
         council=CouncilService(records, clock),
         tasks=TaskService(records, artifacts, clock),
         messages=MessageService(records, artifacts, deployment, clock),
+        audit=audit,
+        enrolment=EnrolmentService(records, deployment, clock),
         evaluations=EvaluationService(records, clock),
+        figures=FigureService(records, artifacts, queries, clock),
+        webhooks=WebhookService(records, outlet.receivers, outlet.key, clock),
     )
 
 
@@ -58,3 +82,18 @@ def open_database(settings: Settings) -> DatabaseRecords:
 def open_artifacts(settings: Settings) -> ArtifactStore:
     """The artifact store that the settings name."""
     return FolderArtifactStore(settings.artifact_folder, settings.artifact_limit_bytes)
+
+
+def open_outlet(settings: Settings) -> WebhookOutlet:
+    """What webhooks need, as the settings say. Raises SettingsError."""
+    key = settings.webhook_key()
+    return WebhookOutlet(
+        receivers=HttpReceivers(settings.development), key=None if key is None else WebhookKey(key)
+    )
+
+
+def build_deliveries(records: Records, outlet: WebhookOutlet, clock: Clock) -> WebhookDeliveries | None:
+    """What delivers webhooks; None without a key."""
+    if outlet.key is None:
+        return None
+    return WebhookDeliveries(records, outlet.receivers, outlet.key, clock)

@@ -11,6 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from orchestrator.domain import permissions
 from orchestrator.domain.errors import Unauthenticated
 from orchestrator.domain.identity import Principal
+from orchestrator.services.audit import identify
 from orchestrator.services.bundle import Services
 
 _bearer = HTTPBearer(auto_error=False, description="A token from `collegium tokens`.")
@@ -48,6 +49,7 @@ class TokenFirst(APIRoute):
             except Unauthenticated:
                 all_services.throttle.wrong_credential(address)
                 raise
+            identify(principal.name, principal.role)
             all_services.throttle.request(principal)
             request.state.principal = principal
             permissions.require(principal, operation)

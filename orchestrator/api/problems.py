@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from contracts.errors import ContractViolation
-from orchestrator.api.correlation import correlation_id
 from orchestrator.api.security_headers import USUAL_HEADERS
 from orchestrator.domain.errors import (
     Conflict,
@@ -28,6 +27,8 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.domain.ports import ArtifactTooLarge, RecordsUnavailable
+from orchestrator.services.audit import note_refusal
+from orchestrator.services.correlation import correlation_id
 
 logger = logging.getLogger(__name__)
 
@@ -94,13 +95,14 @@ def problem_response(
     status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """A problem document."""
+    note_refusal(code)
     problem = Problem(
         type=f"urn:collegium:problem:{code}",
         title=status.phrase,
         status=status,
         code=code,
         detail=detail,
-        correlation_id=correlation_id(),
+        correlation_id=correlation_id() or "none",
     )
     return JSONResponse(problem.model_dump(), status, headers=headers, media_type="application/problem+json")
 
@@ -152,7 +154,7 @@ def _on_disconnect(_: Request, error: Exception) -> Response:
 
 
 def _on_any_error(_: Request, error: Exception) -> JSONResponse:
-    logger.error("unexpected error, correlation id %s", correlation_id(), exc_info=error)
+    logger.error("unexpected error", exc_info=error)
     return problem_response(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal",

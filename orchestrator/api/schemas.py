@@ -4,6 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from contracts.audit import AuditRow
 from contracts.digests import Digest
 from contracts.messages import (
     Address,
@@ -24,6 +25,7 @@ from orchestrator.domain.outbox import IntentStatus
 from orchestrator.domain.ports import EvaluationRecord, StreamEvent
 from orchestrator.domain.state import SlashStatus
 from orchestrator.domain.views import FaultName, StandingName, TaskStatus
+from orchestrator.domain.webhooks import DeliveryStatus
 
 _MOST_DIGITS = 78
 
@@ -112,6 +114,7 @@ class TaskOrderAnswer(_Answer):
 class TaskAnswer(_Answer):
     """A task."""
 
+    final: bool
     task: int | None
     name: str | None
     status: TaskStatus
@@ -154,6 +157,7 @@ class UnbondingAnswer(_Answer):
 class NodeAnswer(_Answer):
     """A node. ``eligible_stake`` is 0 while it cannot be drawn: dismissed, or absent too often."""
 
+    final: bool
     node: str
     name: str | None
     signer: str
@@ -181,6 +185,7 @@ class SlashAnswer(_Answer):
     The council may waive it until ``executable_unix_s``; from then on anyone may have it executed.
     """
 
+    final: bool
     slash: int
     node: str
     task: int
@@ -198,7 +203,11 @@ class SlashList(_Answer):
 
 
 class IntentAnswer(_Answer):
-    """What was recorded for the chain, and where it stands; ``error`` says why it was refused."""
+    """What was recorded for the chain, and where it stands; ``error`` says why it was refused.
+
+    ``final``: its block is so deep that this will not change, or it was refused without any.
+    ``correlation_id`` is that of the request that caused it.
+    """
 
     intent: int
     kind: str
@@ -207,8 +216,11 @@ class IntentAnswer(_Answer):
     node: str | None
     status: IntentStatus
     transaction_hash: str | None
+    block_number: int | None
+    final: bool
     gas_used: int
     error: str | None
+    correlation_id: str | None
 
 
 class ApprovalRequest(_Request):
@@ -338,6 +350,7 @@ class PhaseAnswer(_Answer):
 class RoundAnswer(_Answer):
     """A round. ``deadline_unix_s`` is 0 where the phase has none."""
 
+    final: bool
     task: int
     round: int
     phase: str
@@ -424,9 +437,10 @@ class HealthAnswer(_Answer):
 
 
 class ReadyAnswer(_Answer):
-    """What stands in the way of work; empty when nothing does."""
+    """What stands in the way of work; empty when nothing does. Work goes on in spite of ``warnings``."""
 
     not_ready: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class EventAnswer(_Answer):
@@ -451,3 +465,62 @@ class EventAnswer(_Answer):
             created_unix_s=event.created_unix_s,
             facts=dict(announcement.facts),
         )
+
+
+class WebhookRequest(_Request):
+    """A receiver, and of what it is to be told: kinds of events, ``round.*`` for a family, none for all."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"url": "https://hooks.example.org/collegium", "kinds": ["round.*"]}}
+    )
+
+    url: Annotated[str, Field(min_length=1, max_length=2000)]
+    kinds: Annotated[tuple[str, ...], Field(max_length=50)] = ()
+
+
+class WebhookAnswer(_Answer):
+    """A receiver."""
+
+    id: int
+    url: str
+    kinds: tuple[str, ...]
+    created_unix_s: int
+
+
+class WebhookMade(WebhookAnswer):
+    """A new receiver with its secret, which is never shown again."""
+
+    secret: str
+
+
+class WebhookList(_Answer):
+    """Receivers."""
+
+    items: tuple[WebhookAnswer, ...]
+
+
+class DeliveryAnswer(_Answer):
+    """One event for one receiver; ``answered`` is the status of its last answer."""
+
+    id: int
+    message_id: str
+    event: int
+    status: DeliveryStatus
+    attempts: int
+    next_unix_s: int
+    changed_unix_s: int
+    answered: int | None
+    error: str | None
+
+
+class DeliveryList(_Answer):
+    """Deliveries, newest first."""
+
+    items: tuple[DeliveryAnswer, ...]
+
+
+class AuditPage(_Answer):
+    """Some rows of the audit log."""
+
+    items: tuple[AuditRow, ...]
+    next: int | None

@@ -1,5 +1,7 @@
 """``collegium users …``: admins with a password, for when single sign-on is down; on the hub's machine."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +36,8 @@ def set_password(
         raise CommandError("that is no name", code="bad_name", exit_code=ExitCode.BAD_INPUT)
     password = _ask() if password_file is None else _read(password_file)
     try:
-        _people().set_password(name, password)
+        with _at_work("set_password") as people:
+            people.set_password(name, password)
     except Unacceptable as error:
         raise CommandError(str(error), code="weak_password", exit_code=ExitCode.BAD_INPUT) from error
     return Answer({"name": name}, f"{name} can sign in to the dashboard as an admin")
@@ -47,17 +50,23 @@ def remove(name: NameOption, as_json: JsonOption = False) -> Answer:
     from orchestrator.domain.errors import NotFound
 
     try:
-        _people().remove(name)
+        with _at_work("remove_user") as people:
+            people.remove(name)
     except NotFound as error:
         raise CommandError(str(error), code="not_found", exit_code=ExitCode.BAD_INPUT) from error
     return Answer({"name": name}, f"{name} cannot sign in any more")
 
 
-def _people() -> "PeopleService":
+@contextmanager
+def _at_work(operation: str) -> "Iterator[PeopleService]":
+    """The service, whose changes go into the audit log."""
     from orchestrator.composition import SystemClock, open_database
+    from orchestrator.services.audit import AuditedRecords, attempt_here, attempting
     from orchestrator.services.people import PeopleService
 
-    return PeopleService(open_database(settings_or_error()), SystemClock())
+    clock = SystemClock()
+    with attempting(attempt_here(operation)):
+        yield PeopleService(AuditedRecords(open_database(settings_or_error()), clock), clock)
 
 
 def _ask() -> str:

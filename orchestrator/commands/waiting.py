@@ -44,7 +44,7 @@ def mined(hub: HubClient, intent: Any) -> Any | None:
         raise CommandError(
             f"the chain refuses the {kind}: {state['error']}", code="refused", exit_code=ExitCode.REFUSED
         )
-    return state if state["status"] == "mined" else None
+    return state if state["status"] in ("mined", "final") else None
 
 
 def answer_when_mined(hub: HubClient, intent: Any, words: str, timeout_s: float) -> Answer:

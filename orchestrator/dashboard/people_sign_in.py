@@ -21,6 +21,7 @@ from orchestrator.dashboard.sign_in import (
 from orchestrator.domain.errors import NotAllowed, NotFound, Unauthenticated, Unavailable
 from orchestrator.domain.identity import Principal
 from orchestrator.domain.single_sign_on import Attempt
+from orchestrator.services.audit import identify
 from orchestrator.services.sessions import SESSION_S
 
 ATTEMPT_COOKIE = "collegium_sign_in"
@@ -40,6 +41,7 @@ async def sign_in_by_password(request: Request, setting: Setting) -> Response:
         person = await run_in_threadpool(setting.people.authenticate, name, password)
     except (Unauthenticated, Unavailable) as error:
         return sign_in_page(setting, sentence(error))
+    identify(person.name, person.role)
     secret = await run_in_threadpool(setting.sessions.open, person)
     return with_cookie(RedirectResponse("/", 303), request, setting, secret)
 
@@ -83,6 +85,7 @@ def finish_single_sign_on(
     sso = _single_sign_on(setting)
     try:
         person = _person(sso, request.cookies.get(ATTEMPT_COOKIE, ""), code, state, iss, setting)
+        identify(person.name, person.role)
         page = pages.render("signed_in.html", signed_in_as=None, session_hours=SESSION_S // 3600)
         response = with_cookie(HTMLResponse(page), request, setting, setting.sessions.open(person))
     except (Unauthenticated, NotAllowed, Unavailable) as error:

@@ -4,8 +4,8 @@ The events themselves are everybody's (``contracts.events``). An adapter transla
 projection and the outbox know nothing else of a chain.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from contracts.events import Event
@@ -100,7 +100,18 @@ class FundTask:
     amount: int
 
 
-CouncilCall = AdmitNode | WaiveSlash | CreateTask | PauseTask | UnpauseTask | CancelTask | FundTask
+@dataclass(frozen=True)
+class AnchorEpoch:
+    """Anyone may, for a log of their own; the hub's is under the council's name, which the registry tells."""
+
+    root: str
+    first: int
+    last: int
+
+
+CouncilCall = (
+    AdmitNode | WaiveSlash | CreateTask | PauseTask | UnpauseTask | CancelTask | FundTask | AnchorEpoch
+)
 """What the council's account sends."""
 
 
@@ -219,22 +230,56 @@ Call = (
 
 
 @dataclass(frozen=True)
+class Fees:
+    """What a transaction pays for a unit of gas at most (EIP-1559): in all, and to the block's maker."""
+
+    most_wei: int
+    tip_wei: int
+
+
+@dataclass(frozen=True)
+class FeeMarket:
+    """What the next block asks: the newest block's base fee, and the tip that the node suggests."""
+
+    base_fee_wei: int
+    tip_wei: int
+
+
+@dataclass(frozen=True)
 class SignedTransaction:
     """A transaction ready to broadcast; stored before it is, so that a restart sends the same bytes."""
 
     hash: str
     raw: bytes
     nonce: int
+    fees: Fees
+
+
+@dataclass(frozen=True)
+class SignedBatch:
+    """A transaction that carries several calls, and what became of each, by its place in the request.
+
+    What is neither taken nor refused did not fit. ``transaction`` None: every call was refused.
+    """
+
+    transaction: SignedTransaction | None
+    taken: tuple[int, ...]
+    refused: Mapping[int, str]
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of a mined transaction."""
+    """What became of a mined transaction; ``skipped`` has the reason of each call that a batch left out.
+
+    The reason is the name of the contract's error, empty where the call gave none: it ran out of gas.
+    """
 
     transaction_hash: str
     block_number: int
+    block_hash: str
     succeeded: bool
     gas_used: int
+    skipped: Mapping[int, str] = field(default_factory=dict)
 
 
 class ChainError(Exception):
@@ -262,6 +307,9 @@ class ChainReader(Protocol):
     def block(self, number: int) -> Block:
         """The block at a height."""
 
+    def blocks(self, first_block: int, last_block: int) -> Sequence[Block]:
+        """The blocks of a range, each the parent of the next."""
+
     def events(self, first_block: int, last_block: int) -> Sequence[IndexedEvent]:
         """All events of the deployment's contracts in a range of blocks, in their order."""
 
@@ -282,6 +330,9 @@ class TransactionLane(Protocol):
     def next_nonce(self) -> int:
         """The account's nonce counting transactions that are mined."""
 
+    def nonce_at(self, block_number: int) -> int:
+        """The account's next nonce as of the end of a block."""
+
     def sign(self, call: Call, nonce: int) -> SignedTransaction:
         """Estimate, price and sign a call.
 
@@ -289,12 +340,28 @@ class TransactionLane(Protocol):
             CallRefused: the contract would revert.
         """
 
+    def sign_batch(self, calls: Sequence[RoundMessageCall], nonce: int) -> SignedBatch:
+        """Estimate, price and sign one transaction that carries as many of the calls as may share one.
+
+        A call that the contract refuses now is left out, with its reason; one that it refuses when the
+        transaction is mined is skipped there, and the receipt says so. At least one is taken or refused.
+        """
+
+    def market(self) -> FeeMarket:
+        """What the next block asks for a unit of gas."""
+
+    def replacement(self, transaction: SignedTransaction, fees: Fees) -> SignedTransaction:
+        """The same transaction at the same nonce, signed for other fees."""
+
     def broadcast(self, transaction: SignedTransaction) -> None:
         """Hand a signed transaction to the chain; handing it twice is harmless.
 
         Raises:
             NonceUsed: it can never be mined, because another transaction took its nonce.
         """
+
+    def knows(self, transaction_hash: str) -> bool:
+        """Whether the chain has the transaction, mined or waiting."""
 
     def receipt(self, transaction_hash: str) -> Receipt | None:
         """The receipt, or None while the transaction is not mined."""

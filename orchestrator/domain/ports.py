@@ -4,17 +4,23 @@ Repository methods are named for the question they answer. A unit is one transac
 becomes visible all at once when its ``with`` block ends without an error, and not at all otherwise.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from orchestrator.domain.chain import Block, Call, IndexedEvent, TransactionLane
+from orchestrator.domain.audit import AuditRepository
+from orchestrator.domain.chain import Block, Call, IndexedEvent, SignedTransaction, TransactionLane
 from orchestrator.domain.credentials import SessionRepository, TokenRepository, UserRepository
+from orchestrator.domain.enrolment import EnrolmentRepository
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.outbox import Intent, IntentStatus
-from orchestrator.domain.projection import Announcement
+from orchestrator.domain.figures import Backlog, StoreUsage
+from orchestrator.domain.lease import Lease
+from orchestrator.domain.outbox import Intent, IntentStatus, Slot
+from orchestrator.domain.projection import Announcement, Ledger
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
+from orchestrator.domain.webhooks import Delivery, Subscription
+from orchestrator.domain.witnesses import Verdict
 
 
 class Clock(Protocol):
@@ -57,6 +63,9 @@ class ArtifactStore(Protocol):
     def read(self, digest: str, limit_bytes: int) -> bytes:
         """The whole artifact; NotFound as above, ArtifactTooLarge when it is larger than the limit."""
 
+    def usage(self) -> StoreUsage:
+        """How much is stored; counting may take a while. Raises Unavailable."""
+
 
 # Flower
 
@@ -76,6 +85,28 @@ class FlowerRuns(Protocol):
 
     def status(self, run_id: str) -> RunStatus:
         """Where a run stands. Raises FlowerError."""
+
+
+# Receivers of webhooks
+
+
+class WebhookFailed(Exception):
+    """A receiver did not answer; the message says why."""
+
+
+class WebhookReceivers(Protocol):
+    """Whoever is told of what happens."""
+
+    def check(self, url: str) -> None:
+        """Whether a webhook may go there. Raises WebhookRefused."""
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """The status of the receiver's answer, whatever it is.
+
+        Raises:
+            WebhookRefused: it may not go there (any more).
+            WebhookFailed: there was no answer, or not in time.
+        """
 
 
 # The chain
@@ -152,14 +183,29 @@ class ProjectionRepository(Protocol):
     def last_block(self) -> Block | None:
         """The last indexed block."""
 
-    def set_last_block(self, block: Block) -> None:
-        """Remember how far the chain is indexed."""
+    def final_block(self) -> int | None:
+        """The height up to which the indexed blocks are final; None before the first was indexed."""
+
+    def set_last_block(self, block: Block, final_block: int) -> None:
+        """Remember how far the chain is indexed, and how far that is final."""
+
+    def add_blocks(self, blocks: Sequence[Block]) -> None:
+        """Keep the hashes of indexed blocks, the newest as many as it takes to find a fork."""
+
+    def block_hashes(self) -> dict[int, str]:
+        """The kept hashes, by height in ascending order."""
 
     def clear(self) -> None:
         """Forget everything that came from the chain."""
 
-    def add_events(self, events: Sequence[IndexedEvent]) -> None:
-        """Keep the events themselves."""
+    def add_events(self, events: Sequence[IndexedEvent], times_unix_s: Mapping[int, int]) -> None:
+        """Keep the events themselves, and when their blocks were made."""
+
+    def events(self) -> list[tuple[IndexedEvent, int]]:
+        """All kept events in their order, each with its block's time."""
+
+    def restore(self, before: Ledger, after: Ledger, block_number: int) -> None:
+        """Go back from the state ``after`` to the state ``before``, which was that at the end of a block."""
 
     def registry(self) -> RegistryState | None:
         """The registry; None before the first block was indexed."""
@@ -206,6 +252,9 @@ class ProjectionRepository(Protocol):
     def rounds(self, task: int) -> list[RoundState]:
         """A task's rounds, by number."""
 
+    def count_rounds(self) -> dict[str, int]:
+        """How many rounds are in which phase, by the phase's label."""
+
     def accepted_digests(self, task: int) -> frozenset[str]:
         """Adapters that final rounds of a task accepted."""
 
@@ -224,7 +273,14 @@ class ProjectionRepository(Protocol):
 class OutboxRepository(Protocol):
     """Intents, in the order they were queued."""
 
-    def add(self, key: str, call: Call, round_number: int | None, now_unix_s: int) -> Intent:
+    def add(
+        self,
+        key: str,
+        call: Call,
+        round_number: int | None,
+        now_unix_s: int,
+        correlation_id: str | None = None,
+    ) -> Intent:
         """Queue a new intent. The key must be new."""
 
     def by_key(self, key: str) -> Intent | None:
@@ -233,33 +289,76 @@ class OutboxRepository(Protocol):
     def by_id(self, intent_id: int) -> Intent | None:
         """The intent of that number."""
 
-    def unsettled(self) -> list[Intent]:
-        """Intents that are neither mined nor refused, oldest first."""
+    def queued(self) -> list[Intent]:
+        """Intents that wait for a transaction, oldest first."""
+
+    def open_slots(self) -> list[Slot]:
+        """Slots whose intents are in flight, by sender and nonce."""
 
     def settled_from_block(self, block_number: int) -> list[Intent]:
-        """Intents whose transaction was mined at that block or later."""
+        """Intents whose transaction was mined at that block or later, by number."""
+
+    def to_finalise(self, block_number: int, limit: int) -> list[Intent]:
+        """Intents mined at that block or before whose end is not final yet, by block and number."""
 
     def refused(self, limit: int) -> list[Intent]:
         """The newest refused intents."""
 
     def count_unsettled(self) -> int:
-        """How many intents are neither mined nor refused."""
+        """How many intents are queued or in flight."""
 
     def gas_of_round(self, task: int, round_number: int) -> dict[str, int]:
         """Gas used per kind of call in a round."""
 
-    def highest_nonce_in_flight(self, sender: str) -> int | None:
-        """The highest nonce of the sender's signed or sent intents."""
+    def gas_by_kind(self) -> dict[str, int]:
+        """Gas used per kind of call, ever."""
 
-    def requeue(self, intent: Intent, call: Call, now_unix_s: int) -> Intent:
-        """Queue a refused intent again, with a new call."""
+    def backlog(self) -> list[Backlog]:
+        """How many intents have which status, and since when."""
+
+    def add_transaction(self, sender: str, transaction: SignedTransaction, now_unix_s: int) -> None:
+        """Keep a transaction that was signed for a slot."""
+
+    def transactions_of(self, sender: str, nonce: int) -> tuple[SignedTransaction, ...]:
+        """All transactions signed for a slot, oldest first."""
+
+    def forget_transactions(self, sender: str, nonce: int) -> None:
+        """Drop the transactions of a slot that can never be mined."""
+
+    def highest_nonce(self, sender: str) -> int | None:
+        """The highest nonce that a transaction of the sender was signed for."""
+
+    def requeue(
+        self, intent: Intent, call: Call, now_unix_s: int, correlation_id: str | None = None
+    ) -> Intent:
+        """Queue a refused intent again, with a new call, for whoever asks now."""
 
     def save(self, intent: Intent, expected: IntentStatus) -> None:
         """Store an intent's new state.
 
         Raises:
-            Conflict: its stored status is not ``expected``, or another intent holds its sender's nonce.
+            Conflict: its stored status is not ``expected``, or another intent holds its place in the slot.
         """
+
+
+class LeaseRepository(Protocol):
+    """The worker's lease."""
+
+    def current(self) -> Lease | None:
+        """The lease as it stands, run out or not; None before the first."""
+
+    def save(self, lease: Lease) -> None:
+        """Replace the lease."""
+
+
+class WitnessRepository(Protocol):
+    """What was last found out about the RPC endpoints."""
+
+    def all(self) -> tuple[Verdict, ...]:
+        """Every endpoint that was looked at, in their order."""
+
+    def replace(self, verdicts: Sequence[Verdict]) -> None:
+        """Remember these, and nothing of others."""
 
 
 class StreamRepository(Protocol):
@@ -330,6 +429,51 @@ class FlowerRunRepository(Protocol):
         """Store a submission's new state."""
 
 
+class WebhookRepository(Protocol):
+    """Subscriptions and their deliveries."""
+
+    def all(self) -> list[Subscription]:
+        """All subscriptions, by number."""
+
+    def by_id(self, subscription: int) -> Subscription | None:
+        """A subscription by its number."""
+
+    def add(
+        self, url: str, kinds: tuple[str, ...], salt: bytes, after_event: int, now_unix_s: int
+    ) -> Subscription:
+        """A new subscription, to events after a number."""
+
+    def remove(self, subscription: int) -> None:
+        """Forget a subscription and its deliveries."""
+
+    def queue(self, subscription: int, events: Sequence[int], after_event: int, now_unix_s: int) -> None:
+        """Make deliveries for events, and note up to which event that was done."""
+
+    def is_any_due(self, now_unix_s: int) -> bool:
+        """Whether there is a pending delivery whose time has come."""
+
+    def claim(self, now_unix_s: int, until_unix_s: int, limit: int) -> list[Delivery]:
+        """Pending deliveries whose time has come, one attempt further.
+
+        Nobody else gets them before ``until_unix_s``.
+        """
+
+    def delivery(self, delivery: int) -> Delivery | None:
+        """A delivery by its number."""
+
+    def deliveries(self, subscription: int, before: int | None, limit: int) -> list[Delivery]:
+        """The newest deliveries of a subscription, those before a number if one is given."""
+
+    def save(self, delivery: Delivery) -> None:
+        """Store a delivery's new state; nothing happens when its subscription was removed meanwhile."""
+
+    def remove_settled(self, before_unix_s: int) -> None:
+        """Forget deliveries that arrived, or died, before a time."""
+
+    def count(self) -> dict[str, int]:
+        """How many deliveries have which status."""
+
+
 class Unit(Protocol):
     """One transaction and its repositories."""
 
@@ -337,6 +481,10 @@ class Unit(Protocol):
     def projection(self) -> ProjectionRepository: ...
     @property
     def outbox(self) -> OutboxRepository: ...
+    @property
+    def lease(self) -> LeaseRepository: ...
+    @property
+    def witnesses(self) -> WitnessRepository: ...
     @property
     def stream(self) -> StreamRepository: ...
     @property
@@ -353,6 +501,18 @@ class Unit(Protocol):
     def evaluations(self) -> EvaluationRepository: ...
     @property
     def flower_runs(self) -> FlowerRunRepository: ...
+    @property
+    def webhooks(self) -> WebhookRepository: ...
+    @property
+    def audit(self) -> AuditRepository: ...
+    @property
+    def enrolments(self) -> EnrolmentRepository: ...
+
+    def has_changes(self) -> bool:
+        """Whether the unit has changed anything that is state."""
+
+    def note_change(self) -> None:
+        """Say that something changed which is not in the database."""
 
 
 class Records(Protocol):
@@ -363,6 +523,12 @@ class Records(Protocol):
 
     def write(self) -> AbstractContextManager[Unit]:
         """A unit that is committed at the end of its block, or undone by an error."""
+
+    def version(self) -> int | None:
+        """A number that changes whenever anything is written; None when that cannot be told at once.
+
+        It is asked for on the event loop: it must not wait.
+        """
 
 
 class RecordsUnavailable(OrchestratorError):

@@ -26,7 +26,11 @@ class ArtifactService:
 
     def put(self, digest: str, chunks: Iterable[bytes]) -> bool:
         """Store bytes under their digest; True when they are new. Errors as ``ArtifactStore.put``."""
-        return self.artifacts.put(digest, chunks)
+        is_new = self.artifacts.put(digest, chunks)
+        if is_new:
+            with self.records.write() as unit:
+                unit.note_change()
+        return is_new
 
     def open(self, digest: str, principal: Principal) -> StoredArtifact:
         """An artifact for whoever asks.

@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 from orchestrator.services.artifacts import ArtifactService
+from orchestrator.services.audit import AuditService
 from orchestrator.services.council import CouncilService
+from orchestrator.services.enrolment import EnrolmentService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
+from orchestrator.services.figures import FigureService
 from orchestrator.services.messages import MessageService
 from orchestrator.services.node_sign_in import NodeSignInService
 from orchestrator.services.nodes import NodeService
@@ -13,6 +16,7 @@ from orchestrator.services.queries import QueryService
 from orchestrator.services.tasks import TaskService
 from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
+from orchestrator.services.webhooks import WebhookService
 
 
 @dataclass(frozen=True)
@@ -30,3 +34,7 @@ class Services:
     tasks: TaskService
     messages: MessageService
     evaluations: EvaluationService
+    figures: FigureService
+    webhooks: WebhookService
+    audit: AuditService
+    enrolment: EnrolmentService

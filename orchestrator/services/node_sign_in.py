@@ -9,6 +9,7 @@ from contracts.sign_in import SignIn
 from orchestrator.domain.credentials import SessionRecord
 from orchestrator.domain.errors import Unauthenticated, Unavailable, UnknownNode
 from orchestrator.domain.ports import Clock, Records, Unit
+from orchestrator.services.audit import identify
 from orchestrator.services.tokens import IssuedToken, TokenService
 
 CHALLENGE_S = 300
@@ -61,6 +62,7 @@ class NodeSignInService:
         asked = self._sign_in(record.node, signer, nonce, record.expires_unix_s)
         if asked.signer_of(signature) != signer:
             raise Unauthenticated("the signature is not by the node's signing key over this challenge")
+        identify(record.name, "operator")
         return self.tokens.issue_to_signer(record.node, signer, TOKEN_S)
 
     def _sign_in(self, node: str, signer: str, nonce: str, expires_unix_s: int) -> SignIn:

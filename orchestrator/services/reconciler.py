@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from orchestrator.domain.chain import ChainReader
-from orchestrator.domain.outbox import IntentStatus
 from orchestrator.domain.ports import Clock, FlowerRunRecord, Records, Unit
 from orchestrator.domain.reconciler import (
     Action,
@@ -15,6 +14,7 @@ from orchestrator.domain.reconciler import (
     next_actions,
 )
 from orchestrator.domain.state import NodeState, TaskState
+from orchestrator.services.correlation import new_correlation_id
 from orchestrator.services.tasks import fund_key, order_of
 
 
@@ -79,7 +79,7 @@ def _situation(unit: Unit, task: TaskState, nodes: dict[str, NodeState], is_due:
         is_due=is_due,
         pool_ordered=0 if order is None else order.pool,
         fund_key=fund_key(task.config.spec_digest),
-        is_funded=funding is not None and funding.status is IntentStatus.MINED,
+        is_funded=funding is not None and funding.is_on_chain,
         run=None if open_round is None else _run_record(unit, task.task, open_round.round),
     )
 
@@ -101,8 +101,10 @@ def _perform(unit: Unit, action: Action, now_unix_s: int) -> FlowerRunRecord | N
     if isinstance(action, StartRun):
         return unit.flower_runs.add(action.task, action.round, now_unix_s)
     known = unit.outbox.by_key(action.key)
+    # No request caused it: the decision is the beginning of what can be followed.
+    identifier = new_correlation_id()
     if known is None:
-        unit.outbox.add(action.key, action.call, action.round, now_unix_s)
-    elif known.status is IntentStatus.REFUSED:
-        unit.outbox.requeue(known, action.call, now_unix_s)
+        unit.outbox.add(action.key, action.call, action.round, now_unix_s, identifier)
+    elif known.may_be_asked_again:
+        unit.outbox.requeue(known, action.call, now_unix_s, identifier)
     return None

@@ -1,30 +1,33 @@
 """The control plane in one process over a real database and a chain in memory."""
 
-import sqlite3
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import event
 
 from contracts.deployment import Deployment
 from contracts.digests import sha256_digest
 from orchestrator.adapters.artifacts import FolderArtifactStore
-from orchestrator.adapters.database import DatabaseRecords, open_records
-from orchestrator.adapters.database.migrate import migrate
 from orchestrator.app import create_app
-from orchestrator.domain.ports import FlowerError, RunStatus
+from orchestrator.composition import WebhookOutlet, build_deliveries
+from orchestrator.domain.outbox import OutboxRules
+from orchestrator.domain.ports import FlowerError, FlowerRuns, Lanes, Records, RunStatus
+from orchestrator.options import AppOptions
+from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
+from orchestrator.services.lease import LeasedLanes, LeasedRecords, LeasedRuns, WorkerLease
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
+from orchestrator.services.throttle import Limits
 from orchestrator.services.tokens import BOOTSTRAP_ROLES, TokenService
 from orchestrator.worker import Worker
+from orchestrator.worker_metrics import WorkerMetrics
+from tests.integration.databases import new_database, open_quick_records
 from tests.integration.orchestrator_chain_double import FIRST_BLOCK_UNIX_S, ChainDouble, LanesDouble
 from tests.integration.orchestrator_rig import (
     BY_ADDRESS,
@@ -44,12 +47,17 @@ DEPLOYMENT = Deployment(
     tasks="0x" + "12" * 20,
     rounds="0x" + "11" * 20,
     lens="0x" + "14" * 20,
+    anchors="0x" + "16" * 20,
     token="0x" + "15" * 20,
     block=1,
 )
 DOMAIN = DEPLOYMENT.rounds_domain
 ARTIFACT_LIMIT_BYTES = 1 << 16
+NO_LIMITS = Limits(requests=None, attempts="1000000/second", wrong_credentials="1000000/second")
+"""A test asks as often as it likes, all from one address."""
 TURNS = 60
+LEASE_S = 15
+RULES = OutboxRules(confirmations=3)
 
 
 @dataclass
@@ -87,43 +95,28 @@ class FlowerDouble:
         return self.statuses[run_id]
 
 
-@cache
-def _migrated() -> bytes:
-    """An empty database of the present schema; made once, because migrating takes a while."""
-    with tempfile.TemporaryDirectory() as folder:
-        migrate(f"sqlite:///{folder}/template.sqlite3")
-        return (Path(folder) / "template.sqlite3").read_bytes()
-
-
-def new_database(folder: Path) -> str:
-    """The URL of a new, migrated database."""
-    (folder / "hub.sqlite3").write_bytes(_migrated())
-    return f"sqlite:///{folder}/hub.sqlite3"
-
-
-def open_quick_records(database_url: str) -> DatabaseRecords:
-    """Records that do not wait for the disk at each commit: nobody pulls the plug of a test."""
-    records = open_records(database_url)
-    event.listen(records._reading, "connect", _do_not_sync)
-    return records
-
-
-def _do_not_sync(connection: sqlite3.Connection, _: object) -> None:
-    connection.execute("PRAGMA synchronous = OFF")
-
-
 class Rig:
-    """Everything together."""
+    """Everything together; on a new SQLite database when none is given."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database_url = new_database(folder)
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str | None = None,
+        prepare: Callable[[FastAPI], None] = lambda _: None,
+        outlet: WebhookOutlet | None = None,
+    ) -> None:
+        self.outlet = outlet or WebhookOutlet()
+        self.database_url = database_url or new_database(folder)
         self.clock = ClockDouble()
         self.chain = ChainDouble()
         self.lanes = LanesDouble.of(self.chain)
         self.records = open_quick_records(self.database_url)
         self.artifacts = FolderArtifactStore(folder / "artifacts", ARTIFACT_LIMIT_BYTES)
         tokens = TokenService(self.records, self.clock)
-        self.app = create_app(self.records, self.artifacts, DEPLOYMENT, self.clock)
+        self.app = create_app(
+            self.records, self.artifacts, DEPLOYMENT, self.clock, self.outlet, AppOptions(limits=NO_LIMITS)
+        )
+        prepare(self.app)
         self._open = ExitStack()
         self.clients: dict[str, TestClient] = {
             role: self._client(tokens.issue(role, role)) for role in BOOTSTRAP_ROLES
@@ -131,6 +124,7 @@ class Rig:
         self.anonymous = self._client("none")
         del self.anonymous.headers["Authorization"]
         self.flower = FlowerDouble()
+        self.anchoring = AuditAnchoring(self.records, self.clock, epoch_s=1 << 40, epoch_rows=1 << 20)
         self.worker = self.new_worker()
 
     @property
@@ -155,21 +149,37 @@ class Rig:
             self.clients[node] = self._client(token)
         return self.clients[node]
 
-    def new_worker(self, lanes: LanesDouble | None = None) -> Worker:
-        """A worker that has just been started."""
-        used = lanes or self.lanes
+    def new_worker(self, lanes: Lanes | None = None) -> Worker:
+        """A worker that has just been started, alone as far as it knows."""
+        return self._worker(self.records, lanes or self.lanes, self.flower, None)
+
+    def new_worker_among_others(self, name: str) -> Worker:
+        """A worker that has just been started and acts only while it has the lease."""
+        lease = WorkerLease(self.records, self.clock, name, LEASE_S)
+        records, lanes = LeasedRecords(self.records, lease), LeasedLanes(self.lanes, lease)
+        return self._worker(records, lanes, LeasedRuns(self.flower, lease), lease)
+
+    def _worker(
+        self, records: Records, lanes: Lanes, flower: FlowerRuns, lease: WorkerLease | None
+    ) -> Worker:
         return Worker(
-            indexer=Indexer(self.records, self.chain, used, self.clock, first_block=1),
-            reconciler=Reconciler(self.records, self.chain, self.clock, conducts=True),
-            outbox=OutboxProcessor(self.records, used, self.clock),
-            conductors=Conductors(self.records, self.flower, self.clock, follow_every_s=10),
+            lease=lease,
+            indexer=Indexer(records, self.chain, self.clock, 1, RULES.confirmations),
+            reconciler=Reconciler(records, self.chain, self.clock, conducts=True),
+            outbox=OutboxProcessor(records, lanes, self.chain, self.clock, RULES),
+            conductors=Conductors(records, flower, self.clock, follow_every_s=10),
+            anchoring=self.anchoring,
             poll_s=0.01,
+            metrics=WorkerMetrics(self.records, self.chain),
+            webhooks=build_deliveries(self.records, self.outlet, self.clock),
         )
 
     def close(self) -> None:
         """Let go of the database and the thread."""
         assert self.worker.conductors is not None
         self.worker.conductors.close()
+        if self.worker.webhooks is not None:
+            self.worker.webhooks.close()
         self._open.close()
         self.records.close()
 

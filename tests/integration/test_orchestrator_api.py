@@ -22,6 +22,7 @@ from orchestrator.api.limits import BODY_LIMIT_BYTES
 from orchestrator.api.uploads import Uploads
 from orchestrator.domain.state import AttestationState, ProposalState
 from orchestrator.services.tokens import TokenService
+from tests.integration.databases import Databases, all_rows
 from tests.integration.orchestrator_double_rig import ARTIFACT_LIMIT_BYTES, DEPLOYMENT, DOMAIN, Rig
 from tests.integration.orchestrator_rig import (
     BY_ADDRESS,
@@ -37,8 +38,8 @@ DEADLINE_S = 60.0
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 
@@ -104,7 +105,7 @@ def test_bootstrap_writes_private_files_and_keeps_only_hashes(rig: Rig, tmp_path
         assert principal is not None
         assert principal.role == file.name
         assert service.authenticate(first[file.name]) is None
-        assert token.encode() not in (tmp_path / "hub.sqlite3").read_bytes()
+        assert token not in repr(all_rows(rig.database_url))
 
 
 # --- problems and limits
@@ -165,7 +166,7 @@ def test_readiness_names_what_is_missing(rig: Rig) -> None:
     assert response.status_code == 503
     assert "worker" in response.json()["not_ready"][0]
     rig.turn()
-    assert rig.anonymous.get("/readyz").json() == {"not_ready": []}
+    assert rig.anonymous.get("/readyz").json() == {"not_ready": [], "warnings": []}
     assert rig.anonymous.get("/healthz").json() == {"status": "ok"}
 
 

@@ -31,7 +31,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 def client_of(rig: Rig, options: AppOptions, like: TestClient | None = None) -> TestClient:
-    app = create_app(rig.records, rig.artifacts, DEPLOYMENT, rig.clock, options)
+    app = create_app(rig.records, rig.artifacts, DEPLOYMENT, rig.clock, options=options)
     client = TestClient(app, base_url=options.public_url, follow_redirects=False)
     if like is not None:
         client.headers["Authorization"] = like.headers["Authorization"]
@@ -40,12 +40,12 @@ def client_of(rig: Rig, options: AppOptions, like: TestClient | None = None) -> 
 
 def test_a_principal_that_asks_too_often_is_told_when_to_come_back(rig: Rig) -> None:
     client = client_of(rig, AppOptions(limits=LIMITS), rig.auditor)
-    assert [client.get("/v1/tasks").status_code for _ in range(4)] == [200, 200, 200, 429]
-    answer = client.get("/v1/tasks")
+    assert [client.get("/v1/tokens/current").status_code for _ in range(4)] == [200, 200, 200, 429]
+    answer = client.get("/v1/tokens/current")
     assert answer.json()["code"] == "too_many_requests"
     assert 1 <= int(answer.headers["retry-after"]) <= 60
     client.headers["Authorization"] = rig.conductor.headers["Authorization"]
-    assert client.get("/v1/tasks").status_code == 200, "others are not counted with it"
+    assert client.get("/v1/tokens/current").status_code == 200, "others are not counted with it"
 
 
 def test_an_address_that_guesses_tokens_is_stopped(rig: Rig) -> None:

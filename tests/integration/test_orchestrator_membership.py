@@ -21,6 +21,7 @@ from contracts.messages import (
 from orchestrator.cli import app
 from orchestrator.commands.client import HubClient
 from orchestrator.commands.output import ExitCode
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_chain_double import FUNDER, TERMS
 from tests.integration.orchestrator_double_rig import DEPLOYMENT, Rig
 from tests.integration.orchestrator_rig import (
@@ -39,11 +40,13 @@ NODE = NETWORKS[0]
 NEW_KEY = Network("a new key", 9.0)
 FOREVER_UNIX_S = 1 << 40
 DOMAIN = DEPLOYMENT.rounds_domain
+# What a command prints does not depend on the database.
+ON_ONE_DATABASE = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 
@@ -366,6 +369,7 @@ def collegium(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
     return run
 
 
+@ON_ONE_DATABASE
 def test_the_council_pauses_cancels_and_refunds_at_the_command_line(
     rig: Rig, collegium: Callable[..., tuple[int, Any]]
 ) -> None:
@@ -390,6 +394,7 @@ def test_the_council_pauses_cancels_and_refunds_at_the_command_line(
     assert (code, data) == (ExitCode.FAILED, "not_final"), "a round was aborted by the pause"
 
 
+@ON_ONE_DATABASE
 def test_slashes_at_the_command_line(rig: Rig, collegium: Callable[..., tuple[int, Any]]) -> None:
     rig.start_task()
     silent = rig.round_in("training")["voters"][-1]

@@ -1,196 +1,153 @@
 """The outbox killed between any two steps: every intent has exactly one effect on chain."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from contracts.events import TaskCreated, TaskFunded
-from contracts.task_config import TaskConfig
-from orchestrator.adapters.database import DatabaseRecords
-from orchestrator.domain.chain import (
-    AdmitNode,
-    Call,
-    ChainError,
-    CreateTask,
-    FundTask,
-    Receipt,
-    SignedTransaction,
-)
+from orchestrator.domain.chain import AdmitNode, ChainError, CreateTask, FundTask
 from orchestrator.domain.errors import Conflict
-from orchestrator.domain.outbox import Intent, IntentStatus
-from orchestrator.domain.ports import Records, Unit
-from orchestrator.services.outbox import OutboxProcessor, enqueue
-from tests.integration.orchestrator_chain_double import ChainDouble, LaneDouble, LanesDouble, NodeOnDouble
-from tests.integration.orchestrator_double_rig import ClockDouble, new_database, open_quick_records
-from tests.integration.orchestrator_rig import NETWORKS, task_spec, terms_of
-
-CONFIG = TaskConfig(**terms_of(task_spec()))
-MOST_STEPS = 100
-
-
-class Killed(BaseException):
-    """The process is gone."""
-
-
-@dataclass
-class Fuse:
-    """Kills the process at its n-th step; ``steps`` counts them."""
-
-    burns_at: int | None = None
-    steps: int = 0
-
-    def step(self) -> None:
-        """One step that a process may not survive."""
-        self.steps += 1
-        if self.steps == self.burns_at:
-            raise Killed
-
-
-@dataclass(frozen=True)
-class MortalLane:
-    """A lane whose process may die before and after anything it does."""
-
-    lane: LaneDouble
-    fuse: Fuse
-
-    @property
-    def sender(self) -> str:
-        return self.lane.sender
-
-    def next_nonce(self) -> int:
-        return self.lane.next_nonce()
-
-    def sign(self, call: Call, nonce: int) -> SignedTransaction:
-        self.fuse.step()
-        signed = self.lane.sign(call, nonce)
-        self.fuse.step()
-        return signed
-
-    def broadcast(self, transaction: SignedTransaction) -> None:
-        self.fuse.step()
-        self.lane.broadcast(transaction)
-        self.fuse.step()
-
-    def receipt(self, transaction_hash: str) -> Receipt | None:
-        self.fuse.step()
-        found = self.lane.receipt(transaction_hash)
-        self.fuse.step()
-        return found
-
-
-@dataclass(frozen=True)
-class MortalLanes:
-    """Lanes of a mortal process."""
-
-    lanes: LanesDouble
-    fuse: Fuse
-
-    def for_call(self, call: Call) -> MortalLane:
-        return MortalLane(self.lanes.for_call(call), self.fuse)
-
-
-@dataclass(frozen=True)
-class MortalRecords:
-    """Records of a mortal process: it may die before a commit and after it."""
-
-    records: Records
-    fuse: Fuse
-
-    @contextmanager
-    def read(self) -> Iterator[Unit]:
-        with self.records.read() as unit:
-            yield unit
-
-    @contextmanager
-    def write(self) -> Iterator[Unit]:
-        with self.records.write() as unit:
-            yield unit
-            self.fuse.step()
-        self.fuse.step()
-
-
-@dataclass
-class Setting:
-    """A database, a chain, and processes that come and go."""
-
-    records: DatabaseRecords
-    chain: ChainDouble = field(default_factory=ChainDouble)
-    clock: ClockDouble = field(default_factory=ClockDouble)
-
-    def queue(self, key: str, call: Call) -> Intent:
-        with self.records.write() as unit:
-            return enqueue(unit, key, call, self.clock.unix_s)
-
-    def processor(self, fuse: Fuse | None = None) -> OutboxProcessor:
-        """A process that has just been started."""
-        lanes = LanesDouble.of(self.chain)
-        used = fuse or Fuse()
-        return OutboxProcessor(MortalRecords(self.records, used), MortalLanes(lanes, used), self.clock)
-
-    def intents(self) -> list[Intent]:
-        with self.records.read() as unit:
-            found = [unit.outbox.by_id(number) for number in range(1, 10)]
-        return [intent for intent in found if intent is not None]
-
-    def settle(self, processor: OutboxProcessor) -> None:
-        """Work until nothing is left to do."""
-        for _ in range(MOST_STEPS):
-            with self.records.read() as unit:
-                if unit.outbox.count_unsettled() == 0:
-                    return
-            processor.run_once()
-            self.chain.mine()
-            self.clock.unix_s += 1
-        raise AssertionError("the outbox did not settle")
+from orchestrator.domain.outbox import IntentStatus
+from tests.integration.databases import Databases, open_quick_records
+from tests.integration.orchestrator_chain_double import LanesDouble, NodeOnDouble
+from tests.integration.orchestrator_rig import NETWORKS
+from tests.integration.outbox_rig import CONFIG, CONFIRMATIONS, Fuse, Killed, Setting, effects, queue_two
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Iterator[Setting]:
-    records = open_quick_records(new_database(tmp_path))
+def setting(tmp_path: Path, databases: Databases) -> Iterator[Setting]:
+    records = open_quick_records(databases.new(tmp_path))
     yield Setting(records)
     records.close()
 
 
-def effects(setting: Setting, kind: type) -> int:
-    return sum(isinstance(event, kind) for event in setting.chain.all_events)
-
-
-def queue_two(setting: Setting) -> None:
-    setting.queue("create_task:x", CreateTask(CONFIG))
-    setting.queue("create_task:y", CreateTask(CONFIG))
-
-
-def steps_of_a_whole_life(folder: Path) -> int:
+def steps_of_a_whole_life(folder: Path, databases: Databases) -> int:
     folder.mkdir()
-    records = open_quick_records(new_database(folder))
+    records = open_quick_records(databases.new(folder))
     fuse = Fuse()
     setting = Setting(records)
     queue_two(setting)
-    setting.settle(setting.processor(fuse))
+    setting.finish(setting.processor(fuse))
     records.close()
     return fuse.steps
 
 
-def test_killed_at_any_step_each_intent_has_one_effect(tmp_path: Path) -> None:
-    steps = steps_of_a_whole_life(tmp_path / "whole")
+def test_killed_at_any_step_each_intent_has_one_effect(tmp_path: Path, databases: Databases) -> None:
+    steps = steps_of_a_whole_life(tmp_path / "whole", databases)
     assert steps > 20
     for burns_at in range(1, steps + 1):
         folder = tmp_path / str(burns_at)
         folder.mkdir()
-        records = open_quick_records(new_database(folder))
+        records = open_quick_records(databases.new(folder))
         setting = Setting(records)
         queue_two(setting)
         with pytest.raises(Killed):
-            setting.settle(setting.processor(Fuse(burns_at)))
+            setting.finish(setting.processor(Fuse(burns_at)))
         # A block may be made while no process is there.
         setting.chain.mine(burns_at % 2)
-        setting.settle(setting.processor())
+        setting.finish(setting.processor())
         assert effects(setting, TaskCreated) == 2, f"killed at step {burns_at}"
-        assert [intent.status for intent in setting.intents()] == [IntentStatus.MINED] * 2
+        assert [intent.status for intent in setting.intents()] == [IntentStatus.FINAL] * 2
         records.close()
+
+
+def test_killed_at_any_step_after_a_reorganisation_each_intent_has_one_effect(
+    tmp_path: Path, databases: Databases
+) -> None:
+    burns_at, killed = 0, True
+    while killed:
+        burns_at += 1
+        folder = tmp_path / str(burns_at)
+        folder.mkdir()
+        records = open_quick_records(databases.new(folder))
+        setting = Setting(records)
+        queue_two(setting)
+        setting.settle(setting.processor())
+        setting.chain.reorganise(setting.chain.head().number)
+        setting.chain.mine(CONFIRMATIONS)
+        try:
+            setting.finish(setting.processor(Fuse(burns_at)))
+            killed = False
+        except Killed:
+            setting.finish(setting.processor())
+        assert effects(setting, TaskCreated) == 2, f"killed at step {burns_at}"
+        assert [intent.status for intent in setting.intents()] == [IntentStatus.FINAL] * 2
+        records.close()
+    assert burns_at > 10
+
+
+def test_a_mined_intent_is_final_only_when_its_block_is_deep_enough(setting: Setting) -> None:
+    setting.queue("create_task:x", CreateTask(CONFIG))
+    processor = setting.processor()
+    setting.settle(processor)
+    (mined,) = setting.intents()
+    assert mined.block_number is not None
+    while setting.chain.head().number < mined.block_number + CONFIRMATIONS:
+        processor.run_once()
+        (before,) = setting.intents()
+        assert (before.status, before.is_final) == (IntentStatus.MINED, False)
+        setting.chain.mine()
+    processor.run_once()
+    (after,) = setting.intents()
+    assert (after.status, after.is_final) == (IntentStatus.FINAL, True)
+
+
+def test_an_intent_that_left_its_block_is_sent_again_with_the_same_bytes(setting: Setting) -> None:
+    setting.queue("create_task:x", CreateTask(CONFIG))
+    processor = setting.processor()
+    setting.settle(processor)
+    (mined,) = setting.intents()
+    stored = setting.transactions(mined)
+    setting.chain.reorganise(setting.chain.head().number)
+    setting.chain.mine(CONFIRMATIONS)
+    processor.run_once()
+    (reorged,) = setting.intents()
+    assert (reorged.status, reorged.block_number, reorged.gas_used) == (IntentStatus.REORGED, None, 0)
+    processor.run_once()
+    (resent,) = setting.intents()
+    assert (resent.status, resent.transaction_hash) == (IntentStatus.RESENT, mined.transaction_hash)
+    setting.finish(processor)
+    (final,) = setting.intents()
+    assert (final.status, final.gas_used) == (IntentStatus.FINAL, mined.gas_used)
+    assert setting.transactions(final) == stored
+    assert effects(setting, TaskCreated) == 1
+
+
+def test_a_reverted_transaction_keeps_its_place_in_the_lane_after_a_reorganisation(setting: Setting) -> None:
+    node = NETWORKS[0].address
+    setting.queue("admit:x", AdmitNode(node, node, 1))
+    processor = setting.processor()
+    processor.run_once()
+    setting.chain._blocks[-1].state.nodes[node] = NodeOnDouble(node, 1)
+    setting.settle(processor)
+    del setting.chain._blocks[-1].state.nodes[node]
+    # Asked for again, it rides in another slot: the first has no intent any more, and then loses its block.
+    setting.queue("admit:x", AdmitNode(node, node, 1))
+    processor.run_once()
+    (again,) = setting.intents()
+    assert (again.status, again.nonce) == (IntentStatus.SENT, 1)
+    setting.chain.reorganise(setting.chain.head().number)
+    setting.finish(processor)
+    assert len(setting.chain.state.nodes) == 1
+    assert setting.chain.next_nonce(LanesDouble.of(setting.chain).council.sender) == 2
+
+
+def test_a_payment_that_reverted_is_asked_again_only_when_that_is_final(setting: Setting) -> None:
+    setting.queue("create_task:x", CreateTask(CONFIG))
+    processor = setting.processor()
+    setting.settle(processor)
+    setting.queue("fund:x", FundTask(1, 5))
+    processor.run_once()
+    setting.chain._blocks[-1].state.tasks[1].is_over = True
+    setting.settle(processor)
+    setting.chain._blocks[-1].state.tasks[1].is_over = False
+    payment = setting.queue("fund:x", FundTask(1, 5))
+    assert (payment.status, payment.attempts) == (IntentStatus.REFUSED, 1)
+    setting.finish(processor)
+    assert setting.queue("fund:x", FundTask(1, 5)).attempts == 2
+    setting.finish(processor)
+    assert effects(setting, TaskFunded) == 1
 
 
 def test_a_restart_sends_the_same_bytes(setting: Setting) -> None:
@@ -200,9 +157,11 @@ def test_a_restart_sends_the_same_bytes(setting: Setting) -> None:
         setting.settle(setting.processor(Fuse(burns_at=4)))
     (stored,) = setting.intents()
     assert stored.status is IntentStatus.SIGNED
+    bytes_before = setting.transactions(stored)
     setting.settle(setting.processor())
     (mined,) = setting.intents()
-    assert (mined.raw, mined.transaction_hash) == (stored.raw, stored.transaction_hash)
+    assert setting.transactions(mined) == bytes_before
+    assert mined.transaction_hash == stored.transaction_hash
     assert mined.gas_used > 0
 
 
@@ -287,12 +246,12 @@ def test_two_workers_at_once_do_not_double_an_effect(setting: Setting) -> None:
     queue_two(setting)
     first, second = setting.processor(), setting.processor()
     with setting.records.read() as unit:
-        seen = unit.outbox.unsettled()
+        seen = unit.outbox.queued()
     first.run_once()
     for intent in seen:
         # The second worker had read the intents before the first one signed them.
         with pytest.raises(Conflict):
-            second._process(intent)
+            second._start([intent])
     setting.settle(second)
     assert effects(setting, TaskCreated) == 2
 

@@ -103,7 +103,7 @@ def hub_at(issuer: str, folder: Path) -> Iterator[Hub]:
     records = open_quick_records(new_database(folder))
     options = AppOptions(ORIGIN, identity_provider=OidcProvider(client_of(issuer)), roles=ROLES)
     artifacts = FolderArtifactStore(folder / "artifacts", 1 << 16)
-    app = create_app(records, artifacts, DEPLOYMENT, SystemClock(), options)
+    app = create_app(records, artifacts, DEPLOYMENT, SystemClock(), options=options)
     yield Hub(TestClient(app, base_url=ORIGIN, follow_redirects=False), records)
     records.close()
 

@@ -10,7 +10,7 @@ from alembic import command
 from fastapi.testclient import TestClient
 from sqlalchemy import text
 
-from orchestrator.adapters.database.migrate import _config
+from orchestrator.adapters.database.migrate import alembic_config
 from orchestrator.adapters.database.records import open_engine
 from orchestrator.services.tokens import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S, TokenService
 from tests.integration.orchestrator_double_rig import Rig, new_database
@@ -157,10 +157,10 @@ def test_an_order_that_makes_no_sense_is_refused(rig: Rig, order: dict[str, Any]
 def test_stored_tokens_are_carried_over(tmp_path: Path) -> None:
     """A database of the schema before, with a token of each of its roles."""
     engine = open_engine(f"sqlite:///{tmp_path}/hub.sqlite3")
-    config = _config()
+    config = alembic_config()
     with engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
+        command.upgrade(config, "0003")
         for number, (role, ends) in enumerate(
             [("admin", None), ("conductor", 4_000_000_000), ("reader", None)], start=1
         ):
@@ -170,7 +170,7 @@ def test_stored_tokens_are_carried_over(tmp_path: Path) -> None:
             )
         connection.commit()
         before_unix_s = int(time.time())
-        command.upgrade(config, "0003")
+        command.upgrade(config, "0004")
         columns = "role, token_hash, expires_unix_s, created_unix_s, node, operations, issued_by"
         rows = connection.execute(text(f"SELECT {columns} FROM api_tokens ORDER BY id")).all()
         assert [row.role for row in rows] == ["admin", "conductor", "auditor"]
@@ -182,7 +182,7 @@ def test_stored_tokens_are_carried_over(tmp_path: Path) -> None:
             assert (row.node, row.operations, row.issued_by) == (None, None, "migration")
         connection.execute(text("UPDATE api_tokens SET operations = '[\"list_tasks\"]' WHERE id = 2"))
         connection.commit()
-        command.downgrade(config, "0002")
+        command.downgrade(config, "0003")
         kept = connection.execute(text("SELECT role FROM api_tokens ORDER BY id")).scalars().all()
         assert kept == ["admin", "reader"], "a narrowed token would have gained rights"
     engine.dispose()

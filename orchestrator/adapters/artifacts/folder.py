@@ -13,6 +13,7 @@ from pathlib import Path
 
 from contracts.digests import is_digest
 from orchestrator.domain.errors import ArtifactDigestMismatch, NotFound, Unavailable
+from orchestrator.domain.figures import StoreUsage
 from orchestrator.domain.ports import ArtifactTooLarge
 
 _CHUNK_BYTES = 1 << 18
@@ -61,6 +62,19 @@ class FolderArtifactStore:
                 f"artifact {digest} has {size_bytes} bytes, at most {limit_bytes} are expected"
             )
         return b"".join(self._read_chunks(digest))
+
+    def usage(self) -> StoreUsage:
+        """How much is stored; what is still coming in is not counted. Raises Unavailable."""
+        artifacts = size_bytes = 0
+        with _disk_errors():
+            for folder in self._folder.iterdir() if self._folder.exists() else ():
+                if folder.name == _PARTS or not folder.is_dir():
+                    continue
+                with os.scandir(folder) as files:
+                    for file in files:
+                        artifacts += 1
+                        size_bytes += file.stat().st_size
+        return StoreUsage(artifacts, size_bytes)
 
     def _store(self, path: Path, digest: str, chunks: Iterable[bytes]) -> bool:
         with _disk_errors():
@@ -120,7 +134,7 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unavailable(f"the artifact store cannot write: {error.strerror}") from error
+        raise Unavailable(f"the artifact store does not work: {error.strerror}") from error
 
 
 def _sync_folder(folder: Path) -> None:

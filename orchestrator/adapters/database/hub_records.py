@@ -77,12 +77,12 @@ class SqlEvaluationRepository:
 
     def of_task(self, task: int) -> list[EvaluationRecord]:
         """A task's evaluations, by round and name."""
-        query = (
-            select(EvaluationRow)
-            .where(EvaluationRow.task == task)
-            .order_by(EvaluationRow.round, EvaluationRow.name)
-        )
-        return [_evaluation(row) for row in self._session.scalars(query)]
+        found = [
+            _evaluation(row)
+            for row in self._session.scalars(select(EvaluationRow).where(EvaluationRow.task == task))
+        ]
+        # Sorted here: databases order text by different rules.
+        return sorted(found, key=lambda record: (record.round, record.name))
 
     def of_round(self, task: int, round_number: int) -> list[EvaluationRecord]:
         """A round's evaluations, by name."""

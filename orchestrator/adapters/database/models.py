@@ -62,17 +62,31 @@ class ChainCursorRow(Base):
     hash: Mapped[str] = mapped_column(DigestText)
     parent_hash: Mapped[str] = mapped_column(DigestText)
     timestamp_unix_s: Mapped[int]
+    final_number: Mapped[int]
+
+
+class ChainBlockRow(Base):
+    """The hash of one of the newest indexed blocks."""
+
+    __tablename__ = "chain_blocks"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hash: Mapped[str] = mapped_column(DigestText)
 
 
 class ChainEventRow(Base):
     """An event as it was indexed."""
 
     __tablename__ = "chain_events"
+    __table_args__ = (
+        UniqueConstraint("transaction_hash", "block_hash", "log_index", name="uq_chain_events_log"),
+    )
 
     block_number: Mapped[int] = mapped_column(primary_key=True)
     log_index: Mapped[int] = mapped_column(primary_key=True)
     block_hash: Mapped[str] = mapped_column(DigestText)
     transaction_hash: Mapped[str] = mapped_column(DigestText, index=True)
+    block_unix_s: Mapped[int]
     kind: Mapped[str] = mapped_column(String(40))
     payload: Mapped[dict[str, Any]]
 
@@ -107,6 +121,7 @@ class NodeRow(Base):
     withdrawn: Mapped[int] = mapped_column(BaseUnits)
     tasks_nonce: Mapped[int]
     registry_nonce: Mapped[int]
+    changed_block: Mapped[int]
 
 
 class UnbondingRow(Base):
@@ -134,6 +149,7 @@ class SlashRow(Base):
     amount: Mapped[int] = mapped_column(BaseUnits)
     executable_unix_s: Mapped[int]
     status: Mapped[str] = mapped_column(String(10))
+    changed_block: Mapped[int]
 
 
 class TaskRow(Base):
@@ -155,6 +171,7 @@ class TaskRow(Base):
     pause_changes: Mapped[int]
     is_cancelled: Mapped[bool]
     is_over: Mapped[bool]
+    changed_block: Mapped[int]
 
 
 class ApprovalRow(Base):
@@ -181,6 +198,7 @@ class RoundRow(Base):
     seed_block: Mapped[int]
     seed: Mapped[str | None] = mapped_column(DigestText)
     reward: Mapped[int] = mapped_column(BaseUnits)
+    changed_block: Mapped[int]
 
 
 class _OfRound:
@@ -298,9 +316,10 @@ class IntentRow(Base):
     __tablename__ = "outbox"
     __table_args__ = (
         UniqueConstraint("key", name="uq_outbox_key"),
-        UniqueConstraint("sender", "nonce", name="uq_outbox_sender_nonce"),
+        UniqueConstraint("sender", "nonce", "position", name="uq_outbox_slot"),
         Index("ix_outbox_status", "status"),
         Index("ix_outbox_round", "task", "round"),
+        Index("ix_outbox_block_number", "block_number"),
     )
 
     id: Mapped[int] = mapped_column(RowNumber, primary_key=True)
@@ -316,11 +335,57 @@ class IntentRow(Base):
     changed_unix_s: Mapped[int]
     sender: Mapped[str | None] = mapped_column(Address)
     nonce: Mapped[int | None]
+    position: Mapped[int | None]
     transaction_hash: Mapped[str | None] = mapped_column(DigestText)
-    raw: Mapped[bytes | None] = mapped_column(LargeBinary)
     gas_used: Mapped[int]
     block_number: Mapped[int | None]
+    block_hash: Mapped[str | None] = mapped_column(DigestText)
+    is_final: Mapped[bool]
     error: Mapped[str | None] = mapped_column(String(500))
+    correlation_id: Mapped[str | None] = mapped_column(String(64))
+
+
+class TransactionRow(Base):
+    """A transaction that was signed; stored before it was ever sent."""
+
+    __tablename__ = "transactions"
+    __table_args__ = (
+        UniqueConstraint("hash", name="uq_transactions_hash"),
+        Index("ix_transactions_slot", "sender", "nonce"),
+    )
+
+    id: Mapped[int] = mapped_column(RowNumber, primary_key=True)
+    hash: Mapped[str] = mapped_column(DigestText)
+    sender: Mapped[str] = mapped_column(Address)
+    nonce: Mapped[int]
+    raw: Mapped[bytes] = mapped_column(LargeBinary)
+    most_wei: Mapped[int] = mapped_column(BaseUnits)
+    tip_wei: Mapped[int] = mapped_column(BaseUnits)
+    signed_unix_s: Mapped[int]
+
+
+class LeaseRow(Base):
+    """The worker's lease; one row."""
+
+    __tablename__ = "worker_lease"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    holder: Mapped[str] = mapped_column(String(100))
+    fence: Mapped[int]
+    expires_unix_s: Mapped[int]
+
+
+class WitnessRow(Base):
+    """An RPC endpoint when it was last looked at."""
+
+    __tablename__ = "chain_witnesses"
+
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(40))
+    head: Mapped[int | None]
+    checked_unix_s: Mapped[int]
+    fault: Mapped[str | None] = mapped_column(String(300))
+    is_disputed: Mapped[bool]
 
 
 class EvaluationRow(Base):
@@ -386,6 +451,7 @@ PROJECTION_TABLES = (
     NodeRow,
     RegistryRow,
     ChainEventRow,
+    ChainBlockRow,
     ChainCursorRow,
 )
 """Rebuilt from the chain; in an order in which rows can be deleted."""

@@ -1,20 +1,22 @@
-"""Connections and transactions: a unit is one transaction; a writing one takes SQLite's write lock first."""
+"""Units of work: a unit is one transaction; a writing one holds the database's write lock from its start."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy import CursorResult, Engine, PoolProxiedConnection, event
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction
 
+from orchestrator.adapters.database.audit import SqlAuditRepository
 from orchestrator.adapters.database.credentials import (
     SqlSessionRepository,
     SqlTokenRepository,
     SqlUserRepository,
 )
+from orchestrator.adapters.database.engine import open_engine, writing
+from orchestrator.adapters.database.enrolment import SqlEnrolmentRepository
 from orchestrator.adapters.database.hub_records import (
     SqlEvaluationRepository,
     SqlFlowerRunRepository,
@@ -22,21 +24,33 @@ from orchestrator.adapters.database.hub_records import (
     SqlStreamRepository,
     SqlTaskOrderRepository,
 )
+from orchestrator.adapters.database.lease import SqlLeaseRepository
+from orchestrator.adapters.database.models import StreamRow
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
+from orchestrator.adapters.database.webhooks import SqlWebhookRepository
+from orchestrator.adapters.database.witnesses import SqlWitnessRepository
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import RecordsUnavailable
 
-_BUSY_TIMEOUT_MS = 10_000
-_WRITES = "collegium_writes"
+_NOT_MIGRATED = ("42P01", "42703")
+"""PostgreSQL's codes for a missing table and a missing column; for SQLite both are operational errors."""
+_CHANGED = "collegium_changed"
+_NO_STATE = (StreamRow,)
+"""What is written of a change, and is none itself."""
 
 
 class SqlUnit:
     """``Unit`` over one session."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
+        self.enrolments = SqlEnrolmentRepository(session)
+        self.audit = SqlAuditRepository(session)
         self.projection = SqlProjectionRepository(session)
         self.outbox = SqlOutboxRepository(session)
+        self.lease = SqlLeaseRepository(session)
+        self.witnesses = SqlWitnessRepository(session)
         self.stream = SqlStreamRepository(session)
         self.orders = SqlTaskOrderRepository(session)
         self.names = SqlNodeNameRepository(session)
@@ -45,6 +59,40 @@ class SqlUnit:
         self.users = SqlUserRepository(session)
         self.evaluations = SqlEvaluationRepository(session)
         self.flower_runs = SqlFlowerRunRepository(session)
+        self.webhooks = SqlWebhookRepository(session)
+
+    def has_changes(self) -> bool:
+        """Whether the unit has changed anything that is state."""
+        self._session.flush()
+        return bool(self._session.info.get(_CHANGED, False))
+
+    def note_change(self) -> None:
+        """Say that something changed which is not in the database."""
+        self._session.info[_CHANGED] = True
+
+
+class _WatchedSession(Session):
+    """A session that knows whether it has changed anything."""
+
+
+@event.listens_for(_WatchedSession, "after_flush")
+def _note_flush(session: Session, _: UOWTransaction) -> None:
+    changed = (*session.new, *session.deleted, *(row for row in session.dirty if session.is_modified(row)))
+    if any(not isinstance(row, _NO_STATE) for row in changed):
+        session.info[_CHANGED] = True
+
+
+@event.listens_for(_WatchedSession, "do_orm_execute")
+def _note_statement(state: ORMExecuteState) -> Any:
+    if not (state.is_insert or state.is_update or state.is_delete):
+        return None
+    if state.bind_mapper is not None and issubclass(state.bind_mapper.class_, _NO_STATE):
+        return None
+    result = state.invoke_statement()
+    # Deleting what is not there changes nothing.
+    if isinstance(result, CursorResult) and result.rowcount != 0:
+        state.session.info[_CHANGED] = True
+    return result
 
 
 class DatabaseRecords:
@@ -52,7 +100,8 @@ class DatabaseRecords:
 
     def __init__(self, engine: Engine) -> None:
         self._reading = engine
-        self._writing = engine.execution_options(**{_WRITES: True})
+        self._writing = writing(engine)
+        self._watching: PoolProxiedConnection | None = None
 
     @contextmanager
     def read(self) -> Iterator[SqlUnit]:
@@ -63,30 +112,36 @@ class DatabaseRecords:
     @contextmanager
     def write(self) -> Iterator[SqlUnit]:
         """A unit that is committed at the end of its block, or undone by an error."""
-        with _translated(), Session(self._writing) as session, session.begin():
+        with _translated(), _WatchedSession(self._writing) as session, session.begin():
             yield SqlUnit(session)
+
+    def version(self) -> int | None:
+        """A number that changes with every commit to a SQLite file; None elsewhere.
+
+        SQLite counts the commits of other connections, in any process; this one writes nothing.
+        """
+        if self._reading.dialect.name != "sqlite":
+            return None
+        try:
+            if self._watching is None:
+                self._watching = self._reading.raw_connection()
+            cursor = self._watching.cursor()
+            cursor.execute("PRAGMA data_version")
+            version: int = cursor.fetchall()[0][0]
+        except (sqlite3.Error, SQLAlchemyError):
+            return None
+        return version
 
     def close(self) -> None:
         """Close all connections."""
+        if self._watching is not None:
+            self._watching.close()
         self._reading.dispose()
 
 
 def open_records(database_url: str) -> DatabaseRecords:
     """The records in the database at a SQLAlchemy URL; a SQLite file's folder is made when missing."""
     return DatabaseRecords(open_engine(database_url))
-
-
-def open_engine(database_url: str) -> Engine:
-    """An engine; SQLite gets write-ahead logging, foreign keys and a busy timeout."""
-    url = make_url(database_url)
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url)
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
 
 
 @contextmanager
@@ -100,23 +155,6 @@ def _translated() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise RecordsUnavailable("the connection to the database is lost") from error
+        if getattr(error.orig, "sqlstate", None) in _NOT_MIGRATED:
+            raise RecordsUnavailable("the database has another schema than this version") from error
         raise
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
-    # The driver's own transaction control starts transactions late and cannot take the write lock first.
-    connection.isolation_level = None
-    for pragma in (
-        "journal_mode = WAL",
-        "foreign_keys = ON",
-        f"busy_timeout = {_BUSY_TIMEOUT_MS}",
-        "synchronous = FULL",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads and then writes could meet another writer in between and would have to give up;
-    # one that takes the lock at its start only waits.
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
