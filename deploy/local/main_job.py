@@ -194,7 +194,7 @@ class MainJob:
             COMMAND_TIMEOUT_S,
         )
         for node in nodes:
-            order = {"name": f"{node.name}'s operator", "role": "operator", "node": node.address}
+            order = {"name": f"operator of {node.name}", "role": "operator", "node": node.address}
             secret = self._hub.post("/v1/tokens", order)["secret"]
             write_secret(self._layout.operator_token(node.name), secret)
 
