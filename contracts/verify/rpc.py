@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from contracts.verify.errors import ChainUnavailable
+from contracts.verify.plain_http import HEADERS, plain_chunks
 
 MOST_ANSWER_BYTES = 64 << 20
 _MOST_RECURSION = 2_000
@@ -48,7 +49,7 @@ class JsonRpc:
         self._numbers = itertools.count(1)
         self._takes_batches = True
         try:
-            self._client = httpx.Client(timeout=min(timeout_s, 20.0))
+            self._client = httpx.Client(headers=HEADERS, timeout=min(timeout_s, 20.0))
         except (ValueError, OSError) as error:
             raise ChainUnavailable(f"no connection can be set up: {error}") from error
 
@@ -102,7 +103,7 @@ class JsonRpc:
     def _read(self, response: httpx.Response) -> bytes:
         give_up = time.monotonic() + self._timeout_s
         received = bytearray()
-        for chunk in response.iter_bytes():
+        for chunk in plain_chunks(response):
             received += chunk
             if len(received) > self._most_bytes:
                 raise ChainUnavailable(f"the RPC endpoint's answer has more than {self._most_bytes} bytes")
