@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from contracts.hostile_text import shown
 from contracts.verify.errors import ChainUnavailable
 from contracts.verify.plain_http import HEADERS, plain_chunks
 
@@ -24,7 +25,6 @@ _MOST_RECURSION = 2_000
 _BATCH_REQUESTS = 20
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
-_MOST_SHOWN_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -204,4 +204,4 @@ def _shown(value: object) -> str:
     """A hostile value for a sentence: short, and without characters that a terminal obeys."""
     kind = "nothing" if value is None else f"a {type(value).__name__}"
     text = str(value) if isinstance(value, (str, int, float, Exception)) else kind
-    return "".join(c if c.isprintable() else "·" for c in text[:_MOST_SHOWN_CHARACTERS])
+    return shown(text)
