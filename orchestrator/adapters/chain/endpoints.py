@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 from web3 import HTTPProvider
@@ -12,6 +12,8 @@ from web3.types import RPCEndpoint, RPCResponse
 _AVOIDED_S = 30.0
 """How long an endpoint that did not answer is asked only after the others."""
 _ORDINALS = ("first", "second", "third", "fourth")
+
+Answer = TypeVar("Answer")
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class FailoverProvider(HTTPProvider):
         """The answers to several requests sent as one."""
         return self._first_answer(lambda provider: provider.make_batch_request(batch_requests))
 
-    def _first_answer(self, ask: Callable[[HTTPProvider], Any]) -> Any:
+    def _first_answer(self, ask: Callable[[HTTPProvider], Answer]) -> Answer:
         failure: requests.RequestException | None = None
         for place in self._endpoints.in_order():
             try:
