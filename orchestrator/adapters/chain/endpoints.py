@@ -13,8 +13,6 @@ _AVOIDED_S = 30.0
 """How long an endpoint that did not answer is asked only after the others."""
 _ORDINALS = ("first", "second", "third", "fourth")
 
-Answer = TypeVar("Answer")
-
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
