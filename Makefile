@@ -103,6 +103,10 @@ format: setup ## format Python and Solidity, fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	cd $(EVM) && node_modules/.bin/forge fmt
 
+.PHONY: openapi
+openapi: setup ## rewrite docs/openapi.json, the committed description of the REST API
+	$(BIN)/collegium openapi --out docs/openapi.json
+
 .PHONY: artifacts
 artifacts: setup ## compile the contracts and rewrite the committed ABI and bytecode
 	cd $(EVM) && npm run --silent artifacts

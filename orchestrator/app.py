@@ -1,21 +1,26 @@
 """The web application: REST API and dashboard over the services."""
 
 import logging
+from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
 from contracts.deployment import Deployment
 from orchestrator import dashboard
-from orchestrator.api import problems
+from orchestrator.adapters.artifacts import FolderArtifactStore
+from orchestrator.adapters.database import open_records
+from orchestrator.api import description, problems
 from orchestrator.api.access import Reader, TokenFirst
 from orchestrator.api.correlation import CorrelationMiddleware
 from orchestrator.api.limits import BodyLimitMiddleware
 from orchestrator.api.routers import artifacts as artifact_router
-from orchestrator.api.routers import events, health, intents, nodes, rounds, slashes, tasks
+from orchestrator.api.routers import events, health, intents, models, nodes, rewards, rounds, slashes, tasks
 from orchestrator.api.uploads import Uploads
 from orchestrator.composition import SystemClock, build_services, open_artifacts, open_database
-from orchestrator.domain.ports import ArtifactStore, Clock, Records
+from orchestrator.domain.artifacts import ArtifactStore
+from orchestrator.domain.ports import Clock, Records
 from orchestrator.settings import load_settings
 
 _ROUTERS = (
@@ -23,8 +28,10 @@ _ROUTERS = (
     nodes.router,
     tasks.router,
     rounds.router,
-    slashes.router,
+    models.router,
     intents.router,
+    rewards.router,
+    slashes.router,
     events.router,
 )
 
@@ -36,9 +43,10 @@ def create_app(records: Records, artifacts: ArtifactStore, deployment: Deploymen
     app.state.services = build_services(records, artifacts, deployment, clock)
     app.state.uploads = Uploads()
     problems.install(app)
+    description.install(app)
     app.include_router(health.router)
     for router in _ROUTERS:
-        app.include_router(router, responses=problems.PROBLEM_RESPONSES)
+        app.include_router(router)
     app.include_router(_description(app))
     dashboard.register(app, records, clock)
     app.add_middleware(BodyLimitMiddleware, streamed_prefix=artifact_router.PREFIX)
@@ -52,6 +60,20 @@ def create_app_from_environment() -> FastAPI:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = load_settings()
     return create_app(open_database(settings), open_artifacts(settings), settings.deployment(), SystemClock())
+
+
+def describe_app() -> dict[str, Any]:
+    """The description of the API (OpenAPI), as every such application gives it."""
+    nowhere = "0x" + "00" * 20
+    deployment = Deployment(
+        chain_id=1, registry=nowhere, tasks=nowhere, rounds=nowhere, lens=nowhere, token=nowhere, block=0
+    )
+    records = open_records("sqlite://")
+    try:
+        app = create_app(records, FolderArtifactStore(Path(), 1), deployment, SystemClock())
+        return app.openapi()
+    finally:
+        records.close()
 
 
 def _description(app: FastAPI) -> APIRouter:

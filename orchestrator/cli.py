@@ -2,7 +2,7 @@
 
 import typer
 
-from orchestrator.commands import dashboard, hub, node, rounds, slash, task
+from orchestrator.commands import dashboard, hub, node, openapi, rounds, slash, task
 from orchestrator.commands.plugins import RootGroup
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.command("serve")(hub.serve)
 app.command("worker")(hub.worker)
 app.command("migrate")(hub.migrate)
+app.command("openapi")(openapi.openapi)
 app.command("deploy-contracts")(hub.deploy_contracts)
 app.command("dashboard-link")(dashboard.dashboard_link)
 app.add_typer(hub.tokens, name="tokens")

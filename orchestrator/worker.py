@@ -11,31 +11,38 @@ from dataclasses import dataclass
 
 from orchestrator.adapters.chain import open_lanes, open_reader
 from orchestrator.adapters.flower import FlowerCommandRuns
-from orchestrator.composition import SystemClock, open_database
+from orchestrator.composition import SystemClock, open_database, open_retention
 from orchestrator.domain.chain import ChainError
 from orchestrator.domain.ports import Clock, Records, RecordsUnavailable
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
+from orchestrator.services.retention import ChainNotCurrent, RetentionService
 from orchestrator.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 10.0
 _DECIDE_EVERY_S = 5.0
+_SWEEP_EVERY_S = 3600.0
 
 
 @dataclass
 class Worker:
-    """One loop over everything that has to happen; ``conductors`` None where none are started here."""
+    """One loop over everything that has to happen.
+
+    ``conductors`` None where none are started here, ``retention`` None where all artifacts are kept.
+    """
 
     indexer: Indexer
     reconciler: Reconciler
     outbox: OutboxProcessor
     conductors: Conductors | None
     poll_s: float
+    retention: RetentionService | None = None
     _decide_again_s: float = 0.0
+    _sweep_again_s: float = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set."""
@@ -68,6 +75,18 @@ class Worker:
         if self.outbox.run_once():
             self._decide()
             self.outbox.run_once()
+        if self.retention is not None and time.monotonic() >= self._sweep_again_s:
+            self._sweep(self.retention)
+
+    def _sweep(self, retention: RetentionService) -> None:
+        self._sweep_again_s = time.monotonic() + _SWEEP_EVERY_S
+        try:
+            swept = retention.sweep()
+        except ChainNotCurrent as error:
+            logger.info("artifacts are not swept: %s", error)
+            return
+        if swept.artifacts:
+            logger.info("removed %d artifacts that nothing names", len(swept.artifacts))
 
     def _decide(self) -> None:
         for run in self.reconciler.run_once():
@@ -94,6 +113,7 @@ def build_worker(settings: Settings) -> Worker:
         outbox=OutboxProcessor(records, lanes, clock),
         conductors=conductors,
         poll_s=settings.poll_s,
+        retention=open_retention(settings, records, clock),
     )
 
 

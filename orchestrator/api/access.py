@@ -8,6 +8,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from orchestrator.api.idempotency import answered_once
+from orchestrator.api.preconditions import conditional
 from orchestrator.domain.errors import NotAllowed, Unauthenticated
 from orchestrator.domain.ports import Role
 from orchestrator.services.bundle import Services
@@ -26,16 +28,22 @@ ServicesOfApp = Annotated[Services, Depends(services)]
 
 
 class TokenFirst(APIRoute):
-    """A route that looks at the token before the body: a stranger's body is not parsed."""
+    """A route that looks at the token before the body: a stranger's body is not parsed.
+
+    A POST that carries an ``Idempotency-Key`` is done once; reads carry an ``ETag``.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, behind the token."""
-        handle = super().get_route_handler()
+        handle, operation = super().get_route_handler(), self.unique_id
 
         async def handle_behind_token(request: Request) -> Response:
             credentials = await _bearer(request)
-            request.state.principal = await run_in_threadpool(_authenticate, services(request), credentials)
-            return await handle(request)
+            principal = await run_in_threadpool(_authenticate, services(request), credentials)
+            request.state.principal = principal
+            owner = f"{principal.role}:{principal.name}"
+            once = services(request).idempotency
+            return conditional(request, await answered_once(request, once, owner, operation, handle))
 
         return handle_behind_token
 

@@ -42,6 +42,16 @@ class HubClient:
         """The JSON under a path. Raises CommandError."""
         return self._ask("GET", path).json()
 
+    def items(self, path: str) -> list[Any]:
+        """All items of the list under a path, page after page. Raises CommandError."""
+        items: list[Any] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            page = self._ask("GET", path, params={"cursor": cursor} if cursor else {}).json()
+            items += page["items"]
+            cursor = page["next_cursor"]
+        return items
+
     def find(self, path: str) -> Any | None:
         """The JSON under a path, or None where there is nothing yet. Raises CommandError."""
         response = self._send("GET", path)

@@ -41,7 +41,7 @@ def admit(
 @answering
 def list_nodes(url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False) -> Answer:
     """List the nodes with their stakes, and why one is not drawn."""
-    items = HubClient(url, token_file).get("/v1/nodes")["items"]
+    items = HubClient(url, token_file).items("/v1/nodes")
     lines = [_line(item) for item in items]
     return Answer({"items": items}, "\n".join(lines) or "no node is admitted yet")
 

@@ -36,7 +36,7 @@ def watch(
     said: dict[int, str] = {}
 
     def over() -> list[Any] | None:
-        items = hub.get(f"/v1/tasks/{task}/rounds")["items"]
+        items = hub.items(f"/v1/tasks/{task}/rounds")
         watched = [item for item in items if round_number in (None, item["round"])]
         for item in watched:
             if said.get(item["round"]) != item["phase"]:

@@ -17,7 +17,7 @@ NumberOption = Annotated[int, typer.Option("--slash", min=0, help="The slash's n
 @answering
 def list_slashes(url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False) -> Answer:
     """List the slashes."""
-    items = HubClient(url, token_file).get("/v1/slashes")["items"]
+    items = HubClient(url, token_file).items("/v1/slashes")
     return Answer({"items": items}, "\n".join(map(_line, items)) or "nobody was slashed yet")
 
 

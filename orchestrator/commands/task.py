@@ -142,7 +142,7 @@ def _read(file: Path) -> bytes:
 
 def _number_on_chain(hub: HubClient, spec_digest: str, pool: int) -> int | None:
     """The task's number, once it is created and has its pool."""
-    for item in hub.get("/v1/tasks")["items"]:
+    for item in hub.items("/v1/tasks"):
         if item["spec_digest"] != spec_digest:
             continue
         if item["status"] == "refused":

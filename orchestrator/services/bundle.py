@@ -6,9 +6,13 @@ from orchestrator.services.artifacts import ArtifactService
 from orchestrator.services.council import CouncilService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
+from orchestrator.services.idempotency import IdempotencyService
+from orchestrator.services.listings import ListingService
 from orchestrator.services.messages import MessageService
+from orchestrator.services.models import ModelService
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.queries import QueryService
+from orchestrator.services.reports import ReportService
 from orchestrator.services.tasks import TaskService
 from orchestrator.services.tokens import TokenService
 
@@ -19,6 +23,9 @@ class Services:
 
     tokens: TokenService
     queries: QueryService
+    listings: ListingService
+    models: ModelService
+    reports: ReportService
     feed: EventFeed
     artifacts: ArtifactService
     nodes: NodeService
@@ -26,3 +33,4 @@ class Services:
     tasks: TaskService
     messages: MessageService
     evaluations: EvaluationService
+    idempotency: IdempotencyService

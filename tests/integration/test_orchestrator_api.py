@@ -64,7 +64,8 @@ def test_every_endpoint_but_health_needs_a_token(rig: Rig) -> None:
     for method, path in asked:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YTpi"}):
             response = rig.anonymous.request(method, path, headers=headers, json={})
-            assert (response.status_code, response.json()["code"]) == (401, "unauthenticated"), path
+            assert response.status_code == 401, path
+            assert method == "HEAD" or response.json()["code"] == "unauthenticated"
             assert response.headers["www-authenticate"] == "Bearer"
     assert rig.anonymous.get("/v1/openapi.json").status_code == 401
     assert {rig.anonymous.get(path).status_code for path in open_paths} <= {200, 503}
@@ -175,7 +176,7 @@ def test_an_unexpected_error_says_nothing_of_the_inside(rig: Rig, monkeypatch: p
     def broken(*_: object) -> None:
         raise RuntimeError("secret path /etc/hub")
 
-    monkeypatch.setattr("orchestrator.services.queries.QueryService.tasks", broken)
+    monkeypatch.setattr("orchestrator.services.listings.ListingService.tasks", broken)
     response = rig.admin.get("/v1/tasks")
     assert (response.status_code, response.json()["code"]) == (500, "internal")
     assert "secret" not in response.text

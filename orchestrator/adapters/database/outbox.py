@@ -2,7 +2,8 @@
 
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import CursorResult, String, func, select, update
+from sqlalchemy import cast as as_type
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -61,6 +62,17 @@ class SqlOutboxRepository:
         query = select(IntentRow).where(IntentRow.block_number >= block_number).order_by(IntentRow.id)
         return [_intent(row) for row in self._session.scalars(query)]
 
+    def newest_before(
+        self, intent_id: int, limit: int, *, status: IntentStatus | None, task: int | None
+    ) -> list[Intent]:
+        """The intents before a number, newest first, in a status or of a task where one is named."""
+        query = select(IntentRow).where(IntentRow.id < intent_id).order_by(IntentRow.id.desc()).limit(limit)
+        if status is not None:
+            query = query.where(IntentRow.status == status.value)
+        if task is not None:
+            query = query.where(IntentRow.task == task)
+        return [_intent(row) for row in self._session.scalars(query)]
+
     def refused(self, limit: int) -> list[Intent]:
         """The newest refused intents."""
         query = (
@@ -85,6 +97,13 @@ class SqlOutboxRepository:
             .order_by(IntentRow.kind)
         )
         return {kind: int(gas) for kind, gas in self._session.execute(query)}
+
+    def names_digest(self, digest: str) -> bool:
+        """Whether the call of any intent, whatever became of it, names the digest."""
+        query = select(IntentRow.id).where(
+            as_type(IntentRow.payload, String).contains(digest, autoescape=True)
+        )
+        return self._session.scalar(query.limit(1)) is not None
 
     def highest_nonce_in_flight(self, sender: str) -> int | None:
         """The highest nonce of the sender's signed or sent intents."""

@@ -18,6 +18,7 @@ from orchestrator.adapters.database.hub_records import (
     SqlTaskOrderRepository,
     SqlTokenRepository,
 )
+from orchestrator.adapters.database.idempotency import SqlIdempotencyRepository
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
 from orchestrator.domain.errors import Conflict
@@ -39,6 +40,7 @@ class SqlUnit:
         self.tokens = SqlTokenRepository(session)
         self.evaluations = SqlEvaluationRepository(session)
         self.flower_runs = SqlFlowerRunRepository(session)
+        self.idempotency = SqlIdempotencyRepository(session)
 
 
 class DatabaseRecords:
