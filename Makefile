@@ -107,6 +107,10 @@ format: setup ## format Python and Solidity, fix what ruff can fix
 openapi: setup ## rewrite docs/openapi.json, the committed description of the REST API
 	$(BIN)/collegium openapi --out docs/openapi.json
 
+.PHONY: roles
+roles: setup ## write docs/roles.md, which role may do what, from the code
+	$(BIN)/python -m orchestrator.domain.permissions > docs/roles.md
+
 .PHONY: artifacts
 artifacts: setup ## compile the contracts and rewrite the committed ABI and bytecode
 	cd $(EVM) && npm run --silent artifacts

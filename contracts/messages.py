@@ -5,7 +5,7 @@ Amounts of time are unix seconds, scores are millionths of a nat (micronats) per
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from eth_abi.abi import encode
 from eth_utils.address import is_address, to_checksum_address
@@ -317,7 +317,3 @@ class Attestation(_SignedMessage):
     context: Context
     aggregate_digest: Digest
     score_micronats: Annotated[int, Field(ge=-SCORE_LIMIT_MICRONATS, le=SCORE_LIMIT_MICRONATS)]
-
-
-MessageKind = Literal["approval", "proposal", "commit", "reveal", "attestation"]
-"""The names that the REST API, the outbox and the node's record use for message kinds."""

@@ -1,6 +1,6 @@
 """What the council fixes for a task at its creation, as the chain holds it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from contracts.settlement import Rules
 
@@ -33,22 +33,7 @@ class TaskConfig:
     @property
     def rules(self) -> Rules:
         """The part of it that settles rounds."""
-        return Rules(
-            rounds=self.rounds,
-            proposers=self.proposers,
-            voters=self.voters,
-            min_proposals=self.min_proposals,
-            min_reveals=self.min_reveals,
-            min_scorers=self.min_scorers,
-            attestation_quorum_bps=self.attestation_quorum_bps,
-            proposer_share_bps=self.proposer_share_bps,
-            absent_bps=self.absent_bps,
-            unrevealed_bps=self.unrevealed_bps,
-            invalid_bps=self.invalid_bps,
-            acceptance_threshold_micronats=self.acceptance_threshold_micronats,
-            closeness_range_micronats=self.closeness_range_micronats,
-            stake_cap=self.stake_cap,
-        )
+        return Rules(**{field.name: getattr(self, field.name) for field in fields(Rules)})
 
     @property
     def longest_round_s(self) -> int:

@@ -12,11 +12,22 @@ from orchestrator import dashboard
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database import open_records
 from orchestrator.api import description, problems
-from orchestrator.api.access import Reader, TokenFirst
+from orchestrator.api.access import Caller, TokenFirst
 from orchestrator.api.correlation import CorrelationMiddleware
 from orchestrator.api.limits import BodyLimitMiddleware
 from orchestrator.api.routers import artifacts as artifact_router
-from orchestrator.api.routers import events, health, intents, models, nodes, rewards, rounds, slashes, tasks
+from orchestrator.api.routers import (
+    events,
+    health,
+    intents,
+    models,
+    nodes,
+    rewards,
+    rounds,
+    slashes,
+    tasks,
+    tokens,
+)
 from orchestrator.api.uploads import Uploads
 from orchestrator.composition import SystemClock, build_services, open_artifacts, open_database
 from orchestrator.domain.artifacts import ArtifactStore
@@ -32,6 +43,7 @@ _ROUTERS = (
     intents.router,
     rewards.router,
     slashes.router,
+    tokens.router,
     events.router,
 )
 
@@ -80,7 +92,7 @@ def _description(app: FastAPI) -> APIRouter:
     router = APIRouter(route_class=TokenFirst)
 
     @router.get("/v1/openapi.json", operation_id="describe", include_in_schema=False)
-    def describe(_: Reader) -> JSONResponse:
+    def describe(_: Caller) -> JSONResponse:
         return JSONResponse(app.openapi())
 
     return router

@@ -2,7 +2,7 @@
 
 import typer
 
-from orchestrator.commands import dashboard, hub, node, openapi, rounds, slash, task
+from orchestrator.commands import dashboard, hub, node, openapi, rounds, slash, task, tokens
 from orchestrator.commands.plugins import RootGroup
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app.command("migrate")(hub.migrate)
 app.command("openapi")(openapi.openapi)
 app.command("deploy-contracts")(hub.deploy_contracts)
 app.command("dashboard-link")(dashboard.dashboard_link)
-app.add_typer(hub.tokens, name="tokens")
+app.add_typer(tokens.tokens, name="tokens")
 app.add_typer(node.node, name="node")
 app.add_typer(task.task, name="task")
 app.add_typer(rounds.rounds, name="rounds")

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.deployment import Deployment
+from orchestrator.domain.outbox import OutboxRules
 
 
 class SettingsError(Exception):
@@ -34,6 +35,8 @@ class Settings(BaseSettings):
     """After how many days the worker removes an artifact that nothing names; 0 for never."""
     rpc_url: str | None = None
     """The chain's JSON-RPC."""
+    confirmations: Annotated[int, Field(ge=0, le=10_000)] = 12
+    """Blocks on top of a block that make it final; 0 on a chain whose blocks are final at once."""
     deployment_file: Path = Path("deployment.json")
     """Where the contracts live, as ``collegium deploy-contracts`` writes it."""
     relayer_key_file: Path | None = None
@@ -68,6 +71,10 @@ class Settings(BaseSettings):
                 f"COLLEGIUM_DEPLOYMENT_FILE {self.deployment_file}: {error.strerror}; "
                 "`collegium deploy-contracts --out` writes it"
             ) from error
+
+    def outbox_rules(self) -> OutboxRules:
+        """How the outbox treats its transactions."""
+        return OutboxRules(confirmations=self.confirmations)
 
     def chain_rpc_url(self) -> str:
         """``rpc_url``. Raises SettingsError without it."""

@@ -110,7 +110,7 @@ def build_worker(settings: Settings) -> Worker:
     return Worker(
         indexer=Indexer(records, reader, lanes, clock, deployment.block),
         reconciler=Reconciler(records, reader, clock, conducts=conductors is not None),
-        outbox=OutboxProcessor(records, lanes, clock),
+        outbox=OutboxProcessor(records, lanes, reader, clock, settings.outbox_rules()),
         conductors=conductors,
         poll_s=settings.poll_s,
         retention=open_retention(settings, records, clock),

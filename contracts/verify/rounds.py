@@ -13,8 +13,8 @@ from contracts.phase import Phase
 from contracts.settlement import AttestedAggregate, Outcome, ProposalTally, ProposedAdapter, Rules
 from contracts.verify.adapters import ArtifactChecks
 from contracts.verify.comparison import Comparison, disagreement
+from contracts.verify.expected_round import ExpectedRound
 from contracts.verify.facts import RoundFacts, TaskFacts
-from contracts.verify.ledger import ExpectedRound
 from contracts.verify.round_log import RoundLog
 from contracts.verify.verdict import RoundVerdict
 

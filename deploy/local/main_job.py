@@ -193,6 +193,10 @@ class MainJob:
             "the nodes to be admitted on chain",
             COMMAND_TIMEOUT_S,
         )
+        for node in nodes:
+            order = {"name": f"{node.name}'s operator", "role": "operator", "node": node.address}
+            secret = self._hub.post("/v1/tokens", order)["secret"]
+            write_secret(self._layout.operator_token(node.name), secret)
 
     def _create_task(self, nodes: list[NetworkNode]) -> int:
         terms = self._layout.task / "terms.json"
@@ -316,7 +320,7 @@ class MainJob:
 
     def say_where_the_dashboard_is(self) -> None:
         """A link that signs in once, within some minutes."""
-        token_file = self._layout.tokens / "reader"
+        token_file = self._layout.tokens / "auditor"
         # Whoever has the link can sign in.
         link = self._collegium("dashboard-link", "--token-file", str(token_file), secret_output=True)["url"]
         self._console.print(f"dashboard: {link}", soft_wrap=True)

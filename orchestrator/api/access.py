@@ -1,4 +1,4 @@
-"""Who may call what: bearer tokens with roles."""
+"""Who may call what: a credential and a role are looked at before anything else of a request."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -10,12 +10,12 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from orchestrator.api.idempotency import answered_once
 from orchestrator.api.preconditions import conditional
-from orchestrator.domain.errors import NotAllowed, Unauthenticated
-from orchestrator.domain.ports import Role
+from orchestrator.domain import permissions
+from orchestrator.domain.errors import Unauthenticated
+from orchestrator.domain.identity import Principal
 from orchestrator.services.bundle import Services
-from orchestrator.services.tokens import Principal
 
-_bearer = HTTPBearer(auto_error=False, description="A token from `collegium tokens bootstrap`.")
+_bearer = HTTPBearer(auto_error=False, description="A token from `collegium tokens`.")
 
 
 def services(request: Request) -> Services:
@@ -28,22 +28,25 @@ ServicesOfApp = Annotated[Services, Depends(services)]
 
 
 class TokenFirst(APIRoute):
-    """A route that looks at the token before the body: a stranger's body is not parsed.
+    """A route that looks at the token and its role, by ``permissions``, before the body is parsed.
 
     A POST that carries an ``Idempotency-Key`` is done once; reads carry an ``ETag``.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, behind the token."""
-        handle, operation = super().get_route_handler(), self.unique_id
+        handle = super().get_route_handler()
+        operation = self.operation_id or self.name
+        permissions.roles_for(operation)
 
         async def handle_behind_token(request: Request) -> Response:
             credentials = await _bearer(request)
             principal = await run_in_threadpool(_authenticate, services(request), credentials)
             request.state.principal = principal
-            owner = f"{principal.role}:{principal.name}"
+            permissions.require(principal, operation)
             once = services(request).idempotency
-            return conditional(request, await answered_once(request, once, owner, operation, handle))
+            answer = await answered_once(request, once, principal.key, operation, handle)
+            return conditional(request, answer)
 
         return handle_behind_token
 
@@ -53,11 +56,11 @@ def _authenticate(all_services: Services, credentials: HTTPAuthorizationCredenti
         raise Unauthenticated("a bearer token is needed: Authorization: Bearer …")
     principal = all_services.tokens.authenticate(credentials.credentials)
     if principal is None:
-        raise Unauthenticated("the token is not known or has expired")
+        raise Unauthenticated("the token is not known, has expired or was revoked")
     return principal
 
 
-async def _principal(
+async def _caller(
     request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 ) -> Principal:
     """Who asks; only routes that are ``TokenFirst`` know. The bearer is there for the API's description."""
@@ -65,17 +68,5 @@ async def _principal(
     return found
 
 
-def _allow(*roles: Role) -> Callable[[Principal], Principal]:
-    def check(principal: Annotated[Principal, Depends(_principal)]) -> Principal:
-        if not principal.may(*roles):
-            needed = " or ".join(("admin", *roles))
-            raise NotAllowed(f"this needs the role {needed}; the token's role is {principal.role}")
-        return principal
-
-    return check
-
-
-Admin = Annotated[Principal, Depends(_allow())]
-Conductor = Annotated[Principal, Depends(_allow("conductor"))]
-Reader = Annotated[Principal, Depends(_allow("conductor", "reader"))]
-"""Whoever holds any valid token."""
+Caller = Annotated[Principal, Depends(_caller)]
+"""Whoever asks; that the role allows the operation was checked before."""

@@ -18,6 +18,7 @@ from orchestrator.services.idempotency import IdempotencyService
 KEY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
 KEY_PATTERN = r"[\x21-\x7e]{1,200}"
+_GIVEN_ONCE = "no-store"
 _KEPT_HEADERS = ("content-type", "location", "etag")
 _DECIDED = frozenset({404, 409, 410, 412, 422})
 
@@ -51,6 +52,11 @@ async def answered_once(
     return response
 
 
+def holds_a_secret(response: Response) -> None:
+    """A dependency of operations whose answer holds a secret: nobody keeps it."""
+    response.headers["Cache-Control"] = _GIVEN_ONCE
+
+
 async def _answer(request: Request, handle: Callable[[Request], Awaitable[Response]]) -> Response:
     """The answer, also where it is a refusal."""
     try:
@@ -64,5 +70,5 @@ async def _answer(request: Request, handle: Callable[[Request], Awaitable[Respon
 
 def _kept(response: Response) -> KeptAnswer:
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
-    holds_a_secret = "no-store" in response.headers.get("cache-control", "")
-    return KeptAnswer(response.status_code, headers, None if holds_a_secret else bytes(response.body))
+    is_given_once = _GIVEN_ONCE in response.headers.get("cache-control", "")
+    return KeptAnswer(response.status_code, headers, None if is_given_once else bytes(response.body))

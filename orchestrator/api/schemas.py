@@ -213,7 +213,10 @@ class SlashList(_Page):
 
 
 class IntentAnswer(_Answer):
-    """What was recorded for the chain, and where it stands; ``error`` says why it was refused."""
+    """What was recorded for the chain, and where it stands; ``error`` says why it was refused.
+
+    ``final``: its block is so deep that this will not change, or it was refused without any.
+    """
 
     intent: int
     kind: str
@@ -222,6 +225,8 @@ class IntentAnswer(_Answer):
     node: str | None
     status: IntentStatus
     transaction_hash: str | None
+    block_number: int | None
+    final: bool
     gas_used: int
     error: str | None
 

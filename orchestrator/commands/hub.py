@@ -1,4 +1,4 @@
-"""Commands that run and set up the hub itself: serve, worker, migrate, deploy-contracts, tokens bootstrap."""
+"""Commands that run and set up the hub itself: serve, worker, migrate, deploy-contracts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,15 +14,13 @@ if TYPE_CHECKING:
 _STOP_WITHIN_S = 2
 _DEPLOY_TIMEOUT_S = 180.0
 
-tokens = typer.Typer(no_args_is_help=True, help="API tokens.")
-
 
 @reporting
 def serve() -> None:
     """Serve the REST API and the dashboard (COLLEGIUM_HOST, COLLEGIUM_PORT)."""
     import uvicorn
 
-    settings = _settings()
+    settings = settings_or_error()
     _checked(settings.deployment)
     _require_schema(settings)
     uvicorn.run(
@@ -44,7 +42,7 @@ def worker() -> None:
     """Follow the chain, relay what nodes signed, and keep rounds moving."""
     from orchestrator.worker import run
 
-    settings = _settings()
+    settings = settings_or_error()
     _require_schema(settings)
     _checked(lambda: run(settings))
 
@@ -54,7 +52,7 @@ def migrate(as_json: JsonOption = False) -> Answer:
     """Bring the database to the schema of this version."""
     from orchestrator.adapters.database.migrate import migrate as run_migrations
 
-    revision = run_migrations(_settings().database_url)
+    revision = run_migrations(settings_or_error().database_url)
     return Answer({"revision": revision}, f"the database has revision {revision}")
 
 
@@ -82,7 +80,7 @@ def deploy_contracts(
     from orchestrator.adapters.chain.keys import read_key
     from orchestrator.domain.chain import ChainError, StakeTerms
 
-    settings = _settings()
+    settings = settings_or_error()
     rpc_url, key_file = _checked(settings.chain_rpc_url), _checked(settings.council_key)
     key = _checked(lambda: read_key(key_file))
     council = Account.from_key(key).address
@@ -101,23 +99,11 @@ def deploy_contracts(
     return Answer(deployment.model_dump(), f"deployed; the addresses are in {out}")
 
 
-@tokens.command("bootstrap")
-@answering
-def bootstrap(as_json: JsonOption = False) -> Answer:
-    """Write the first tokens (admin, conductor, reader) into files that only their owner can read."""
-    from orchestrator.composition import SystemClock, open_database
-    from orchestrator.services.tokens import TokenService
-
-    settings = _settings()
-    files = TokenService(open_database(settings), SystemClock()).bootstrap(settings.token_folder)
-    folder = settings.token_folder
-    return Answer({"files": [str(file) for file in files]}, f"tokens are in {folder}; each file holds one")
-
-
 Result = TypeVar("Result")
 
 
-def _settings() -> "Settings":
+def settings_or_error() -> "Settings":
+    """The settings in the environment. Raises CommandError."""
     from orchestrator.settings import load_settings
 
     return _checked(load_settings)

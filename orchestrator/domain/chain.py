@@ -4,8 +4,8 @@ The events themselves are everybody's (``contracts.events``). An adapter transla
 projection and the outbox know nothing else of a chain.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from contracts.events import Event
@@ -219,22 +219,44 @@ Call = (
 
 
 @dataclass(frozen=True)
+class Fees:
+    """What a transaction pays for a unit of gas at most (EIP-1559): in all, and to the block's maker."""
+
+    most_wei: int
+    tip_wei: int
+
+
+@dataclass(frozen=True)
+class FeeMarket:
+    """What the next block asks: the newest block's base fee, and the tip that the node suggests."""
+
+    base_fee_wei: int
+    tip_wei: int
+
+
+@dataclass(frozen=True)
 class SignedTransaction:
     """A transaction ready to broadcast; stored before it is, so that a restart sends the same bytes."""
 
     hash: str
     raw: bytes
     nonce: int
+    fees: Fees
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of a mined transaction."""
+    """What became of a mined transaction; ``skipped`` has the reason of each call that a batch left out.
+
+    The reason is the name of the contract's error, empty where the call gave none: it ran out of gas.
+    """
 
     transaction_hash: str
     block_number: int
+    block_hash: str
     succeeded: bool
     gas_used: int
+    skipped: Mapping[int, str] = field(default_factory=dict)
 
 
 class ChainError(Exception):
@@ -282,6 +304,9 @@ class TransactionLane(Protocol):
     def next_nonce(self) -> int:
         """The account's nonce counting transactions that are mined."""
 
+    def nonce_at(self, block_number: int) -> int:
+        """The account's next nonce as of the end of a block."""
+
     def sign(self, call: Call, nonce: int) -> SignedTransaction:
         """Estimate, price and sign a call.
 
@@ -295,6 +320,9 @@ class TransactionLane(Protocol):
         Raises:
             NonceUsed: it can never be mined, because another transaction took its nonce.
         """
+
+    def knows(self, transaction_hash: str) -> bool:
+        """Whether the chain has the transaction, mined or waiting."""
 
     def receipt(self, transaction_hash: str) -> Receipt | None:
         """The receipt, or None while the transaction is not mined."""

@@ -1,20 +1,25 @@
 """Intents: calls that the control plane means to put on chain, each exactly once, and their life.
 
-    queued → signed → sent → mined
-       └────────┴───────┴──→ refused ──(asked again)──→ queued
+    queued → signed → sent ──→ mined → final
+       │        ↑               │ ↑      │
+       │        │   (reorganised) │      │ (deeper than the confirmations)
+       │        │        reorged ←┴──────┘
+       │        │           └→ resent → mined
+       └────────┴── refused ←── (reverted, or left out of a batch)
 
 The signed bytes are stored before they are broadcast, so that a restart sends the same bytes and never a
-second transaction. A refused intent had no effect on chain; asking again may queue it again.
+second transaction. A mined intent is final when its block is deep enough. When its block leaves the chain,
+the same bytes are sent again. A refused intent had no effect on chain; asking again may queue it again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from orchestrator.domain import chain
-from orchestrator.domain.chain import Call, NodeMessageCall, RoundMessageCall
+from orchestrator.domain.chain import Call, NodeMessageCall, RoundMessageCall, SignedTransaction
 
 
 class IntentStatus(StrEnum):
@@ -24,12 +29,34 @@ class IntentStatus(StrEnum):
     SIGNED = "signed"
     SENT = "sent"
     MINED = "mined"
+    FINAL = "final"
+    REORGED = "reorged"
+    RESENT = "resent"
     REFUSED = "refused"
+
+
+UNSENT = frozenset({IntentStatus.SIGNED, IntentStatus.REORGED})
+"""Signed, and still to be broadcast."""
+IN_FLIGHT = UNSENT | {IntentStatus.SENT, IntentStatus.RESENT}
+"""Signed, and not in a block."""
+
+
+@dataclass(frozen=True)
+class OutboxRules:
+    """How the outbox treats its transactions."""
+
+    confirmations: int = 12
+    """Blocks on top of a block that make it final."""
 
 
 @dataclass(frozen=True)
 class Intent:
-    """One call and what became of it; ``gas_used`` sums every transaction that it took."""
+    """One call and what became of it; ``gas_used`` sums every transaction that it took.
+
+    ``sender`` and ``nonce`` name the slot that it rides in, ``position`` its place there: a batch carries
+    several. ``transaction_hash`` is the slot's newest transaction, or the one that was mined.
+    ``is_final``: its block is as deep as it has to be, or it was refused without any.
+    """
 
     id: int
     key: str
@@ -39,11 +66,74 @@ class Intent:
     changed_unix_s: int
     sender: str | None = None
     nonce: int | None = None
+    position: int | None = None
     transaction_hash: str | None = None
-    raw: bytes | None = None
     gas_used: int = 0
     block_number: int | None = None
+    block_hash: str | None = None
+    is_final: bool = False
     error: str | None = None
+
+    @property
+    def is_on_chain(self) -> bool:
+        """Whether a block has it, final or not."""
+        return self.status in (IntentStatus.MINED, IntentStatus.FINAL)
+
+    @property
+    def may_be_asked_again(self) -> bool:
+        """Whether it can be queued anew without any danger that it happens twice.
+
+        A reverted transaction may succeed after a reorganisation. Most calls the contracts refuse the second
+        time; for the others it must be final that the first did nothing.
+        """
+        if self.status is not IntentStatus.REFUSED:
+            return False
+        return self.is_final or not isinstance(self.call, _UNREPEATABLE)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One nonce of an account: the intents that ride in it, and all transactions ever signed for it.
+
+    At most one of the transactions is mined, whichever it is; then that settles the intents. Oldest first.
+    """
+
+    sender: str
+    nonce: int
+    intents: tuple[Intent, ...]
+    transactions: tuple[SignedTransaction, ...]
+
+    @property
+    def status(self) -> IntentStatus:
+        """Where its intents stand: while it is in flight, all at the same point."""
+        return self.intents[0].status
+
+    @property
+    def current(self) -> SignedTransaction:
+        """The transaction to broadcast: the newest, or the one that was mined before a reorganisation."""
+        wanted = self.intents[0].transaction_hash
+        return next(each for each in self.transactions if each.hash == wanted)
+
+
+def reorganised(intent: Intent, now_unix_s: int) -> Intent:
+    """A settled intent whose block left the chain: its bytes are to be sent again.
+
+    The gas of a transaction is counted when it settles, which it does again.
+    """
+    return replace(
+        intent,
+        status=IntentStatus.REORGED,
+        changed_unix_s=now_unix_s,
+        gas_used=0,
+        block_number=None,
+        block_hash=None,
+        is_final=False,
+        error=None,
+    )
+
+
+_UNREPEATABLE = (chain.CreateTask, chain.FundTask)
+"""What the contracts take as often as it is sent."""
 
 
 @dataclass(frozen=True)

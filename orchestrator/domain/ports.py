@@ -9,10 +9,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from orchestrator.domain.chain import Block, Call, IndexedEvent, TransactionLane
+from orchestrator.domain.chain import Block, Call, IndexedEvent, SignedTransaction, TransactionLane
+from orchestrator.domain.credentials import SessionRepository, TokenRepository
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.idempotency import Claim, IdempotencyRecord
-from orchestrator.domain.outbox import Intent, IntentStatus
+from orchestrator.domain.outbox import Intent, IntentStatus, Slot
 from orchestrator.domain.projection import Announcement
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
 
@@ -66,19 +67,6 @@ class TaskOrder:
     call_key: str
     pool: int
     created_unix_s: int
-
-
-Role = Literal["admin", "conductor", "reader"]
-
-
-@dataclass(frozen=True)
-class TokenRecord:
-    """An API token without the token: its hash alone is kept. ``expires_unix_s`` None: it does not expire."""
-
-    id: int
-    name: str
-    role: Role
-    expires_unix_s: int | None
 
 
 @dataclass(frozen=True)
@@ -250,11 +238,17 @@ class OutboxRepository(Protocol):
     def by_id(self, intent_id: int) -> Intent | None:
         """The intent of that number."""
 
-    def unsettled(self) -> list[Intent]:
-        """Intents that are neither mined nor refused, oldest first."""
+    def queued(self) -> list[Intent]:
+        """Intents that wait for a transaction, oldest first."""
+
+    def open_slots(self) -> list[Slot]:
+        """Slots whose intents are in flight, by sender and nonce."""
 
     def settled_from_block(self, block_number: int) -> list[Intent]:
-        """Intents whose transaction was mined at that block or later."""
+        """Intents whose transaction was mined at that block or later, by number."""
+
+    def to_finalise(self, block_number: int, limit: int) -> list[Intent]:
+        """Intents mined at that block or before whose end is not final yet, by block and number."""
 
     def newest_before(
         self, intent_id: int, limit: int, *, status: IntentStatus | None, task: int | None
@@ -265,7 +259,7 @@ class OutboxRepository(Protocol):
         """The newest refused intents."""
 
     def count_unsettled(self) -> int:
-        """How many intents are neither mined nor refused."""
+        """How many intents are queued or in flight."""
 
     def gas_of_round(self, task: int, round_number: int) -> dict[str, int]:
         """Gas used per kind of call in a round."""
@@ -273,8 +267,17 @@ class OutboxRepository(Protocol):
     def names_digest(self, digest: str) -> bool:
         """Whether the call of any intent, whatever became of it, names the digest."""
 
-    def highest_nonce_in_flight(self, sender: str) -> int | None:
-        """The highest nonce of the sender's signed or sent intents."""
+    def add_transaction(self, sender: str, transaction: SignedTransaction, now_unix_s: int) -> None:
+        """Keep a transaction that was signed for a slot."""
+
+    def transactions_of(self, sender: str, nonce: int) -> tuple[SignedTransaction, ...]:
+        """All transactions signed for a slot, oldest first."""
+
+    def forget_transactions(self, sender: str, nonce: int) -> None:
+        """Drop the transactions of a slot that can never be mined."""
+
+    def highest_nonce(self, sender: str) -> int | None:
+        """The highest nonce that a transaction of the sender was signed for."""
 
     def requeue(self, intent: Intent, call: Call, now_unix_s: int) -> Intent:
         """Queue a refused intent again, with a new call."""
@@ -283,7 +286,7 @@ class OutboxRepository(Protocol):
         """Store an intent's new state.
 
         Raises:
-            Conflict: its stored status is not ``expected``, or another intent holds its sender's nonce.
+            Conflict: its stored status is not ``expected``, or another intent holds its place in the slot.
         """
 
 
@@ -327,25 +330,6 @@ class NodeNameRepository(Protocol):
 
     def set_name(self, node: str, name: str) -> None:
         """Name a node."""
-
-
-class TokenRepository(Protocol):
-    """API tokens, by hash."""
-
-    def by_hash(self, token_hash: str) -> TokenRecord | None:
-        """The token with that hash."""
-
-    def add(self, name: str, role: Role, token_hash: str, expires_unix_s: int | None) -> None:
-        """Record a token."""
-
-    def remove(self, token_hash: str) -> None:
-        """Forget a token; nothing happens when there is none."""
-
-    def remove_named(self, name: str) -> None:
-        """Forget all tokens of a name."""
-
-    def remove_expired(self, now_unix_s: int) -> None:
-        """Forget all tokens that have expired."""
 
 
 class EvaluationRepository(Protocol):
@@ -414,6 +398,8 @@ class Unit(Protocol):
     def names(self) -> NodeNameRepository: ...
     @property
     def tokens(self) -> TokenRepository: ...
+    @property
+    def sessions(self) -> SessionRepository: ...
     @property
     def evaluations(self) -> EvaluationRepository: ...
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from contracts.phase import Phase
 from orchestrator.domain.chain import Advance, Call, FundTask, RequestRound
-from orchestrator.domain.outbox import Intent, IntentStatus
+from orchestrator.domain.outbox import Intent
 from orchestrator.domain.state import RoundState, TaskState
 
 FIRST_RETRY_S = 1
@@ -87,7 +87,7 @@ def advance_key(open_round: RoundState) -> str:
 
 def may_ask_again(intent: Intent, now_unix_s: int) -> bool:
     """Whether a refused intent may be queued again: ever more slowly, so that a firm no costs little."""
-    if intent.status is not IntentStatus.REFUSED:
+    if not intent.may_be_asked_again:
         return False
     return now_unix_s >= intent.changed_unix_s + retry_delay_s(intent.attempts)
 

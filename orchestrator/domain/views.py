@@ -167,7 +167,7 @@ class RoundView:
 
 @dataclass(frozen=True)
 class IntentView:
-    """A call of the outbox; ``error`` says why it was refused."""
+    """A call of the outbox; ``error`` says why it was refused, ``final`` that this end cannot change."""
 
     intent: int
     kind: str
@@ -176,6 +176,8 @@ class IntentView:
     node: str | None
     status: IntentStatus
     transaction_hash: str | None
+    block_number: int | None
+    final: bool
     gas_used: int
     error: str | None
     changed_unix_s: int

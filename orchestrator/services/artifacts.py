@@ -1,12 +1,13 @@
-"""Artifacts in and out; a reader may have only what the chain has made public."""
+"""Artifacts in and out; most may have only what the chain has made public."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from orchestrator.domain import permissions
 from orchestrator.domain.artifacts import ArtifactStore, UploadPiece, UploadProgress
 from orchestrator.domain.errors import NotPublicYet
+from orchestrator.domain.identity import Principal
 from orchestrator.domain.ports import Records
-from orchestrator.services.tokens import Principal
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,16 @@ class ArtifactService:
         self, digest: str, principal: Principal, piece: UploadPiece, chunks: Iterable[bytes]
     ) -> UploadProgress:
         """Add a piece to what the principal has sent. Errors as ``ArtifactStore.append``."""
-        return self.artifacts.append(digest, f"{principal.role}:{principal.name}", piece, chunks)
+        return self.artifacts.append(digest, principal.key, piece, chunks)
 
     def open(self, digest: str, principal: Principal) -> StoredArtifact:
         """An artifact for whoever asks.
 
         Raises:
-            NotPublicYet: it is not for readers, or not before its round's proposal phase is over.
+            NotPublicYet: the chain has not made it public, and the caller is no conductor.
             NotFound: it is not stored.
         """
-        if not principal.may("conductor"):
+        if not permissions.may(principal, "get_unpublished_artifact"):
             with self.records.read() as unit:
                 is_public = unit.projection.digest_is_public(digest)
             if not is_public:

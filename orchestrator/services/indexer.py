@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from contracts import events
 from contracts.events import Event
 from orchestrator.domain.chain import Block, ChainError, ChainReader, IndexedEvent, StakeTerms
-from orchestrator.domain.outbox import Intent, IntentStatus
+from orchestrator.domain.outbox import Intent, reorganised
 from orchestrator.domain.ports import Clock, Lanes, ProjectionRepository, Records
 from orchestrator.domain.projection import Announcement, Ledger, step
 from orchestrator.domain.state import RegistryState, RoundState
@@ -140,21 +140,12 @@ class Indexer:
     def _after_reorganisation(self, intent: Intent) -> tuple[Intent, Intent] | None:
         """A settled intent and what it is now, where that differs: its bytes are to be sent again."""
         lane = self.lanes.for_call(intent.call)
-        if intent.transaction_hash is None or intent.raw is None:
+        if intent.transaction_hash is None:
             return None
         receipt = lane.receipt(intent.transaction_hash)
-        if receipt is not None and receipt.block_number == intent.block_number:
+        if receipt is not None and receipt.block_hash == intent.block_hash:
             return None
-        sent = replace(
-            intent,
-            status=IntentStatus.SENT,
-            changed_unix_s=self.clock.now_unix_s(),
-            block_number=None,
-            # The gas of a transaction is counted when it settles, which it does again.
-            gas_used=0,
-            error=None,
-        )
-        return intent, sent
+        return intent, reorganised(intent, self.clock.now_unix_s())
 
 
 def _project(projection: ProjectionRepository, batch: _Batch, terms: StakeTerms) -> list[Announcement]:

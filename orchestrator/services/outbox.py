@@ -1,24 +1,36 @@
-"""Puts intents on chain, each exactly once: sign, store the signed bytes, broadcast, wait for the receipt."""
+"""Puts intents on chain, each exactly once: sign, store the signed bytes, broadcast, follow until final."""
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from orchestrator.domain.chain import (
     Call,
     CallRefused,
     ChainError,
+    ChainReader,
     NonceUsed,
     Receipt,
     SignedTransaction,
     TransactionLane,
 )
 from orchestrator.domain.errors import Conflict
-from orchestrator.domain.outbox import Intent, IntentStatus, subject_of
+from orchestrator.domain.outbox import (
+    UNSENT,
+    Intent,
+    IntentStatus,
+    OutboxRules,
+    Slot,
+    reorganised,
+    subject_of,
+)
 from orchestrator.domain.ports import Clock, Lanes, Records, Unit
 from orchestrator.domain.projection import Announcement
 
 _REBROADCAST_S = 5
 _MOST_FAILURES = 3
+_FINALISED_IN_A_PASS = 500
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +46,7 @@ def enqueue(unit: Unit, key: str, call: Call, now_unix_s: int, *, round_number: 
     known = unit.outbox.by_key(key)
     if known is None:
         return unit.outbox.add(key, call, round_number, now_unix_s)
-    if known.status is IntentStatus.REFUSED:
+    if known.may_be_asked_again:
         return unit.outbox.requeue(known, call, now_unix_s)
     if known.call == call:
         return known
@@ -43,7 +55,7 @@ def enqueue(unit: Unit, key: str, call: Call, now_unix_s: int, *, round_number: 
 
 @dataclass
 class OutboxProcessor:
-    """Moves every unsettled intent as far as it goes.
+    """Moves every intent as far as it goes.
 
     A crash between any two steps is harmless: signed bytes are stored before they are sent, sending them
     twice is one transaction, and nothing else is signed for an intent whose transaction can still be mined.
@@ -51,8 +63,10 @@ class OutboxProcessor:
 
     records: Records
     lanes: Lanes
+    reader: ChainReader
     clock: Clock
-    _sent_unix_s: dict[int, int] = field(default_factory=dict)
+    rules: OutboxRules
+    _sent_unix_s: dict[str, int] = field(default_factory=dict, init=False)
 
     def run_once(self) -> bool:
         """One pass over the outbox; whether anything moved.
@@ -61,119 +75,238 @@ class OutboxProcessor:
             ChainError: the chain does not answer; trying again later continues where this stopped.
         """
         with self.records.read() as unit:
-            intents = unit.outbox.unsettled()
+            slots, queued = unit.outbox.open_slots(), unit.outbox.queued()
+        jobs = self._jobs_of_slots(slots)
+        jobs += [partial(self._start, intent) for intent in queued]
+        moved = self._work(jobs)
+        self._finalise()
+        return moved
+
+    def _work(self, jobs: Sequence[Callable[[], bool]]) -> bool:
+        """Do every job, although some fail; whether any moved something."""
         moved, failures = False, 0
-        for intent in intents:
+        for job in jobs:
             try:
-                moved |= self._process(intent)
+                moved |= job()
             except ChainError as error:
-                logger.warning("intent %d (%s): %s", intent.id, intent.key, error)
+                logger.warning("the outbox tries again: %s", error)
                 failures += 1
-                if failures >= _MOST_FAILURES or failures == len(intents):
+                if failures >= _MOST_FAILURES or failures == len(jobs):
                     raise
             except Conflict as error:
                 # Another worker moved it first; the next pass sees its new state.
-                logger.info("intent %d: %s", intent.id, error)
+                logger.info("the outbox looks again: %s", error)
         return moved
 
-    def _process(self, intent: Intent) -> bool:
-        lane = self.lanes.for_call(intent.call)
-        if intent.status is IntentStatus.QUEUED:
-            signed = self._sign(intent, lane)
-            if signed is None:
-                return True
-            self._send(signed, lane)
-            return True
-        return self._follow(intent, lane)
+    # --- what is in flight
 
-    def _sign(self, intent: Intent, lane: TransactionLane) -> Intent | None:
-        """The intent with its signed bytes, stored; None when the contract refuses it."""
-        with self.records.read() as unit:
-            in_flight = unit.outbox.highest_nonce_in_flight(lane.sender)
-        nonce = lane.next_nonce() if in_flight is None else max(lane.next_nonce(), in_flight + 1)
+    def _jobs_of_slots(self, slots: Sequence[Slot]) -> list[Callable[[], bool]]:
+        jobs: list[Callable[[], bool]] = []
+        mined_nonces: dict[str, int] = {}
+        for slot in slots:
+            lane = self.lanes.for_call(slot.intents[0].call)
+            if slot.sender == lane.sender and slot.sender not in mined_nonces:
+                mined_nonces[slot.sender] = lane.next_nonce()
+                # Slots ascend by nonce: what is missing below this one keeps all of them waiting.
+                jobs.append(partial(self._fill_gap, lane, mined_nonces[slot.sender], slots))
+            jobs.append(partial(self._follow, slot, lane, mined_nonces.get(slot.sender)))
+        return jobs
+
+    def _follow(self, slot: Slot, lane: TransactionLane, mined_nonce: int | None) -> bool:
+        """Settle a slot, or broadcast its bytes (again); ``mined_nonce`` None: of another account."""
+        if mined_nonce is None or slot.nonce < mined_nonce:
+            receipt = self._receipt(slot, lane)
+            if receipt is not None:
+                self._settle(slot, receipt)
+                return True
+        if slot.status in UNSENT or self._is_to_be_sent_again(slot.current):
+            # A node may have forgotten it, or this process never sent it: the same bytes again.
+            self._send(slot, lane)
+            return slot.status in UNSENT
+        return False
+
+    def _fill_gap(self, lane: TransactionLane, mined_nonce: int, slots: Sequence[Slot]) -> bool:
+        """Broadcast again what the lane waits for although no intent does.
+
+        A transaction reverted, its intent was asked for again in another slot, and then a reorganisation took
+        its block away: without it no later nonce can be mined.
+        """
+        waiting = {slot.nonce for slot in slots if slot.sender == lane.sender}
+        for nonce in range(mined_nonce, max(waiting)):
+            if nonce in waiting:
+                continue
+            with self.records.read() as unit:
+                transactions = unit.outbox.transactions_of(lane.sender, nonce)
+            if transactions and self._is_to_be_sent_again(transactions[-1]):
+                logger.warning("nonce %d of %s is missing: its bytes are sent again", nonce, lane.sender)
+                lane.broadcast(transactions[-1])
+                self._sent_unix_s[transactions[-1].hash] = self.clock.now_unix_s()
+        return False
+
+    def _is_to_be_sent_again(self, transaction: SignedTransaction) -> bool:
+        last_sent_unix_s = self._sent_unix_s.get(transaction.hash)
+        return last_sent_unix_s is None or self.clock.now_unix_s() >= last_sent_unix_s + _REBROADCAST_S
+
+    def _send(self, slot: Slot, lane: TransactionLane) -> None:
+        """Broadcast the stored bytes; the intents are queued again if they can never be mined."""
         try:
-            transaction = lane.sign(intent.call, nonce)
+            lane.broadcast(slot.current)
+        except NonceUsed:
+            self._look_after_lost_nonce(slot, lane)
+            return
+        except ChainError:
+            # Another of the slot's transactions may wait there, and pays more.
+            if not any(lane.knows(each.hash) for each in slot.transactions if each != slot.current):
+                raise
+        now_unix_s = self.clock.now_unix_s()
+        self._sent_unix_s[slot.current.hash] = now_unix_s
+        after = {IntentStatus.SIGNED: IntentStatus.SENT, IntentStatus.REORGED: IntentStatus.RESENT}
+        if slot.status in after:
+            with self.records.write() as unit:
+                for intent in slot.intents:
+                    sent = replace(intent, status=after[slot.status], changed_unix_s=now_unix_s)
+                    unit.outbox.save(sent, intent.status)
+
+    def _look_after_lost_nonce(self, slot: Slot, lane: TransactionLane) -> None:
+        """A transaction with the slot's nonce is in a block: one of its own, or another program's."""
+        receipt = self._receipt(slot, lane)
+        if receipt is not None:
+            self._settle(slot, receipt)
+            return
+        now_unix_s = self.clock.now_unix_s()
+        self._sent_unix_s[slot.current.hash] = now_unix_s
+        final = self._final_block()
+        if slot.sender != lane.sender or final < 0 or lane.nonce_at(final) <= slot.nonce:
+            # A reorganisation could bring the nonce back, and the bytes with it.
+            logger.warning("nonce %d of %s was taken by another program", slot.nonce, slot.sender)
+            return
+        logger.warning("nonce %d of %s is lost for good: signed anew", slot.nonce, slot.sender)
+        with self.records.write() as unit:
+            for intent in slot.intents:
+                unit.outbox.save(_unsigned(intent, now_unix_s), intent.status)
+            unit.outbox.forget_transactions(slot.sender, slot.nonce)
+
+    def _receipt(self, slot: Slot, lane: TransactionLane) -> Receipt | None:
+        """The receipt of whichever of the slot's transactions was mined."""
+        found = (lane.receipt(each.hash) for each in reversed(slot.transactions))
+        return next((receipt for receipt in found if receipt is not None), None)
+
+    def _settle(self, slot: Slot, receipt: Receipt) -> None:
+        now_unix_s = self.clock.now_unix_s()
+        for transaction in slot.transactions:
+            self._sent_unix_s.pop(transaction.hash, None)
+        shares = _shares(receipt.gas_used, len(slot.intents))
+        with self.records.write() as unit:
+            for intent, gas in zip(slot.intents, shares, strict=True):
+                mined = replace(
+                    intent,
+                    status=IntentStatus.MINED,
+                    changed_unix_s=now_unix_s,
+                    transaction_hash=receipt.transaction_hash,
+                    gas_used=intent.gas_used + gas,
+                    block_number=receipt.block_number,
+                    block_hash=receipt.block_hash,
+                )
+                if receipt.succeeded:
+                    logger.info("intent %d (%s) is in block %d", intent.id, intent.key, receipt.block_number)
+                    unit.outbox.save(mined, intent.status)
+                else:
+                    _refuse(unit, mined, "reverted in its block", intent.status)
+
+    # --- what waits
+
+    def _start(self, intent: Intent) -> bool:
+        lane = self.lanes.for_call(intent.call)
+        slot = self._sign(intent, lane)
+        if slot is not None:
+            self._send(slot, lane)
+        return True
+
+    def _sign(self, intent: Intent, lane: TransactionLane) -> Slot | None:
+        """The intent's slot, its signed bytes stored; None when the contract refuses it."""
+        now_unix_s = self.clock.now_unix_s()
+        try:
+            transaction = lane.sign(intent.call, self._next_nonce(lane))
         except CallRefused as error:
-            self._refuse(intent, error.reason)
+            refused = replace(intent, is_final=True, changed_unix_s=now_unix_s)
+            with self.records.write() as unit:
+                _refuse(unit, refused, error.reason, intent.status)
             return None
         signed = replace(
             intent,
             status=IntentStatus.SIGNED,
-            changed_unix_s=self.clock.now_unix_s(),
+            changed_unix_s=now_unix_s,
             sender=lane.sender,
             nonce=transaction.nonce,
+            position=0,
             transaction_hash=transaction.hash,
-            raw=transaction.raw,
         )
-        self._save(signed, IntentStatus.QUEUED)
-        return signed
+        with self.records.write() as unit:
+            unit.outbox.save(signed, intent.status)
+            unit.outbox.add_transaction(lane.sender, transaction, now_unix_s)
+        return Slot(lane.sender, transaction.nonce, (signed,), (transaction,))
 
-    def _send(self, intent: Intent, lane: TransactionLane) -> None:
-        """Broadcast the stored bytes; the intent is sent then, or queued again if they can never be mined."""
-        try:
-            lane.broadcast(_transaction(intent))
-        except NonceUsed as error:
-            logger.warning("intent %d is signed anew: %s", intent.id, error)
-            self._save(_unsigned(intent, self.clock.now_unix_s()), intent.status)
-            return
+    def _next_nonce(self, lane: TransactionLane) -> int:
+        """The nonce after all that were ever signed for: what a reorganisation took away comes back."""
+        with self.records.read() as unit:
+            highest = unit.outbox.highest_nonce(lane.sender)
+        return lane.next_nonce() if highest is None else max(lane.next_nonce(), highest + 1)
+
+    # --- what is mined
+
+    def _final_block(self) -> int:
+        return self.reader.head().number - self.rules.confirmations
+
+    def _finalise(self) -> None:
+        """Make final what is deep enough, if its block is still the chain's."""
+        with self.records.read() as unit:
+            pending = unit.outbox.to_finalise(self._final_block(), _FINALISED_IN_A_PASS)
+        receipts: dict[str, Receipt | None] = {}
+        after: list[tuple[Intent, Intent]] = []
+        for intent in pending:
+            assert intent.transaction_hash is not None, "what is in a block has its transaction"
+            if intent.transaction_hash not in receipts:
+                lane = self.lanes.for_call(intent.call)
+                receipts[intent.transaction_hash] = lane.receipt(intent.transaction_hash)
+            after.append((intent, self._finalised(intent, receipts[intent.transaction_hash])))
+        if after:
+            with self.records.write() as unit:
+                for before, changed in after:
+                    unit.outbox.save(changed, before.status)
+
+    def _finalised(self, intent: Intent, receipt: Receipt | None) -> Intent:
         now_unix_s = self.clock.now_unix_s()
-        self._sent_unix_s[intent.id] = now_unix_s
-        if intent.status is not IntentStatus.SENT:
-            self._save(replace(intent, status=IntentStatus.SENT, changed_unix_s=now_unix_s), intent.status)
-
-    def _follow(self, intent: Intent, lane: TransactionLane) -> bool:
-        receipt = lane.receipt(_transaction(intent).hash)
-        if receipt is not None:
-            self._settle(intent, receipt)
-            return True
-        last_sent_unix_s = self._sent_unix_s.get(intent.id)
-        if last_sent_unix_s is None or self.clock.now_unix_s() >= last_sent_unix_s + _REBROADCAST_S:
-            # A node may have forgotten it, or this process never sent it: the same bytes again.
-            self._send(intent, lane)
-            return intent.status is IntentStatus.SIGNED
-        return False
-
-    def _settle(self, intent: Intent, receipt: Receipt) -> None:
-        settled = replace(
+        # Intents from before block hashes were kept have none: the number has to do.
+        block_hash = intent.block_hash or (receipt.block_hash if receipt is not None else "")
+        if receipt is None or (receipt.block_number, receipt.block_hash) != (intent.block_number, block_hash):
+            logger.warning("intent %d (%s) left its block", intent.id, intent.key)
+            return reorganised(intent, now_unix_s)
+        is_refused = intent.status is IntentStatus.REFUSED
+        return replace(
             intent,
-            status=IntentStatus.MINED,
-            changed_unix_s=self.clock.now_unix_s(),
-            gas_used=intent.gas_used + receipt.gas_used,
-            block_number=receipt.block_number,
+            status=IntentStatus.REFUSED if is_refused else IntentStatus.FINAL,
+            changed_unix_s=intent.changed_unix_s if is_refused else now_unix_s,
+            block_hash=block_hash,
+            is_final=True,
         )
-        self._sent_unix_s.pop(intent.id, None)
-        if receipt.succeeded:
-            logger.info("intent %d (%s) is in block %d", intent.id, intent.key, receipt.block_number)
-            self._save(settled, intent.status)
-        else:
-            self._refuse(settled, "reverted in its block", expected=intent.status)
-
-    def _refuse(self, intent: Intent, reason: str, expected: IntentStatus | None = None) -> None:
-        now_unix_s = self.clock.now_unix_s()
-        refused = replace(intent, status=IntentStatus.REFUSED, changed_unix_s=now_unix_s, error=reason)
-        subject = subject_of(intent.call)
-        logger.warning("intent %d (%s) is refused: %s", intent.id, intent.key, reason)
-        announcement = Announcement(
-            "intent.refused",
-            subject.task,
-            subject.round,
-            subject.node,
-            {"kind": subject.kind, "reason": reason},
-        )
-        with self.records.write() as unit:
-            unit.outbox.save(refused, expected or intent.status)
-            unit.stream.append(announcement, now_unix_s)
-
-    def _save(self, intent: Intent, expected: IntentStatus) -> None:
-        with self.records.write() as unit:
-            unit.outbox.save(intent, expected)
 
 
-def _transaction(intent: Intent) -> SignedTransaction:
-    assert intent.transaction_hash is not None, "a signed intent has its transaction"
-    assert intent.raw is not None, "a signed intent has its transaction"
-    assert intent.nonce is not None, "a signed intent has its transaction"
-    return SignedTransaction(intent.transaction_hash, intent.raw, intent.nonce)
+def _refuse(unit: Unit, intent: Intent, reason: str, expected: IntentStatus) -> None:
+    refused = replace(intent, status=IntentStatus.REFUSED, error=reason)
+    subject = subject_of(intent.call)
+    logger.warning("intent %d (%s) is refused: %s", intent.id, intent.key, reason)
+    facts = {"kind": subject.kind, "reason": reason}
+    unit.outbox.save(refused, expected)
+    unit.stream.append(
+        Announcement("intent.refused", subject.task, subject.round, subject.node, facts),
+        intent.changed_unix_s,
+    )
+
+
+def _shares(total: int, parts: int) -> list[int]:
+    """A total in equal whole parts; the first takes what is left over."""
+    share, rest = divmod(total, parts)
+    return [share + rest, *[share] * (parts - 1)]
 
 
 def _unsigned(intent: Intent, now_unix_s: int) -> Intent:
@@ -183,7 +316,8 @@ def _unsigned(intent: Intent, now_unix_s: int) -> Intent:
         changed_unix_s=now_unix_s,
         sender=None,
         nonce=None,
+        position=None,
         transaction_hash=None,
-        raw=None,
         block_number=None,
+        block_hash=None,
     )

@@ -159,6 +159,8 @@ def intent_view(intent: Intent) -> IntentView:
         node=subject.node,
         status=intent.status,
         transaction_hash=intent.transaction_hash,
+        block_number=intent.block_number,
+        final=intent.is_final,
         gas_used=intent.gas_used,
         error=intent.error,
         changed_unix_s=intent.changed_unix_s,

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from orchestrator.domain.chain import ChainReader
-from orchestrator.domain.outbox import IntentStatus
 from orchestrator.domain.ports import Clock, FlowerRunRecord, Records, Unit
 from orchestrator.domain.reconciler import (
     Action,
@@ -79,7 +78,7 @@ def _situation(unit: Unit, task: TaskState, nodes: dict[str, NodeState], is_due:
         is_due=is_due,
         pool_ordered=0 if order is None else order.pool,
         fund_key=fund_key(task.config.spec_digest),
-        is_funded=funding is not None and funding.status is IntentStatus.MINED,
+        is_funded=funding is not None and funding.is_on_chain,
         run=None if open_round is None else _run_record(unit, task.task, open_round.round),
     )
 
@@ -103,6 +102,6 @@ def _perform(unit: Unit, action: Action, now_unix_s: int) -> FlowerRunRecord | N
     known = unit.outbox.by_key(action.key)
     if known is None:
         unit.outbox.add(action.key, action.call, action.round, now_unix_s)
-    elif known.status is IntentStatus.REFUSED:
+    elif known.may_be_asked_again:
         unit.outbox.requeue(known, action.call, now_unix_s)
     return None

@@ -1,17 +1,18 @@
-"""Who may look at the dashboard: sessions and single-use sign-in links, kept hashed beside the API tokens.
+"""Who may look at the dashboard: sessions and single-use sign-in links, kept hashed.
 
-A session only reads, whatever role signed in. Its record bears the name of the token that opened it, so
-that forgetting a token's name ends its sessions too; and its hash is made in another domain than a token's,
-so that neither a cookie nor a link ever works as an API token.
+A session has the rights of whoever opened it; one that a token opened ends with that token. Sessions lie in a
+table of their own, so that neither a cookie nor a link ever works as an API token.
 """
 
 import secrets
 from dataclasses import dataclass
 from hashlib import sha256
 
+from orchestrator.domain.credentials import SessionKind, SessionRecord
 from orchestrator.domain.errors import Unauthenticated
-from orchestrator.domain.ports import Clock, Records, TokenRecord
-from orchestrator.services.tokens import Principal
+from orchestrator.domain.identity import Principal
+from orchestrator.domain.ports import Clock, Records, Unit
+from orchestrator.services.tokens import is_live
 
 SESSION_S = 12 * 3600
 TICKET_S = 15 * 60
@@ -25,9 +26,9 @@ class SessionService:
     clock: Clock
 
     def open(self, holder: Principal) -> str:
-        """A session for whoever showed a token; its secret goes into the cookie and nowhere else."""
+        """A session for whoever proved who they are; its secret goes into the cookie and nowhere else."""
         secret = secrets.token_urlsafe(32)
-        self._add("session", secret, holder.name, self._end_for(holder))
+        self._add("session", secret, holder)
         return secret
 
     def issue_ticket(self, holder: Principal) -> str:
@@ -35,7 +36,7 @@ class SessionService:
         issued_unix_s = self.clock.now_unix_s()
         ticket = f"{issued_unix_s}.{secrets.token_urlsafe(32)}"
         # Kept until the end of the session that it may open: that end is bound to the token's own.
-        self._add("ticket", ticket, holder.name, self._end_for(holder))
+        self._add("ticket", ticket, holder)
         return ticket
 
     def redeem_ticket(self, ticket: str) -> str:
@@ -46,40 +47,59 @@ class SessionService:
         """
         ticket_hash = _hash("ticket", ticket)
         with self.records.write() as unit:
-            record = unit.tokens.by_hash(ticket_hash)
-            unit.tokens.remove(ticket_hash)
+            record = unit.sessions.by_hash("ticket", ticket_hash)
+            unit.sessions.remove(ticket_hash)
         # A known ticket begins with the time at which we wrote it: its hash covers that.
         if record is None or self.clock.now_unix_s() >= int(ticket.partition(".")[0]) + TICKET_S:
             raise Unauthenticated("this sign-in link was used already, or is older than 15 minutes")
-        return self.open(Principal(record.name, record.role, record.expires_unix_s))
+        return self.open(_principal(record))
 
     def holder_of(self, secret: str | None) -> Principal | None:
         """The session behind a cookie, or None when there is no valid one."""
         if not secret:
             return None
         with self.records.read() as unit:
-            record = unit.tokens.by_hash(_hash("session", secret))
-        if record is None or self._expired(record):
-            return None
-        return Principal(record.name, record.role, record.expires_unix_s)
+            record = unit.sessions.by_hash("session", _hash("session", secret))
+            if record is None or not self._is_live(unit, record):
+                return None
+        return _principal(record)
 
     def close(self, secret: str) -> None:
         """End a session."""
         with self.records.write() as unit:
-            unit.tokens.remove(_hash("session", secret))
+            unit.sessions.remove(_hash("session", secret))
 
-    def _end_for(self, holder: Principal) -> int:
-        end_unix_s = self.clock.now_unix_s() + SESSION_S
-        return end_unix_s if holder.expires_unix_s is None else min(end_unix_s, holder.expires_unix_s)
+    def _is_live(self, unit: Unit, session: SessionRecord) -> bool:
+        now_unix_s = self.clock.now_unix_s()
+        if now_unix_s >= session.expires_unix_s:
+            return False
+        if session.token is None:
+            return True
+        token = unit.tokens.by_id(session.token)
+        return token is not None and is_live(unit, token, now_unix_s)
 
-    def _add(self, kind: str, secret: str, name: str, expires_unix_s: int) -> None:
+    def _add(self, kind: SessionKind, secret: str, holder: Principal) -> None:
+        now_unix_s = self.clock.now_unix_s()
+        ends_unix_s = min(now_unix_s + SESSION_S, holder.expires_unix_s)
+        record = SessionRecord(
+            kind=kind,
+            name=holder.name,
+            role=holder.role,
+            node=holder.node,
+            operations=holder.operations,
+            token=holder.token,
+            expires_unix_s=ends_unix_s,
+        )
         with self.records.write() as unit:
-            unit.tokens.remove_expired(self.clock.now_unix_s())
-            unit.tokens.add(name, "reader", _hash(kind, secret), expires_unix_s)
-
-    def _expired(self, record: TokenRecord) -> bool:
-        return record.expires_unix_s is not None and record.expires_unix_s <= self.clock.now_unix_s()
+            unit.sessions.remove_expired(now_unix_s)
+            unit.sessions.add(record, _hash(kind, secret))
 
 
-def _hash(kind: str, secret: str) -> str:
+def _principal(record: SessionRecord) -> Principal:
+    return Principal(
+        record.name, record.role, record.expires_unix_s, record.node, record.operations, record.token
+    )
+
+
+def _hash(kind: SessionKind, secret: str) -> str:
     return sha256(f"{kind}:{secret}".encode()).hexdigest()

@@ -1,85 +1,226 @@
-"""API tokens: 256 random bits, shown once, kept as a SHA-256 (a random token needs no slow hash)."""
+"""API tokens: 256 random bits, shown once, kept as a SHA-256 (a random token needs no slow hash).
+
+A token has a role, ends, and may be narrowed to some operations. Nobody gets one with more rights than those
+of whoever asks for it; the first ones are made on the hub's own machine.
+"""
 
 import hashlib
-import os
 import secrets
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.domain.ports import Clock, Records, Role
+from orchestrator.domain import permissions
+from orchestrator.domain.credentials import NewToken, TokenRecord
+from orchestrator.domain.errors import NotAllowed, NotFound, Unacceptable
+from orchestrator.domain.identity import Principal, Role
+from orchestrator.domain.ports import Clock, Records, Unit
+from orchestrator.services.private_files import private_file
 
+DEFAULT_LIFETIME_S = 90 * 86_400
+LONGEST_LIFETIME_S = 366 * 86_400
+BOOTSTRAP_ROLES: tuple[Role, ...] = ("admin", "conductor", "auditor")
 _PREFIX = "collegium_"
 _TOKEN_BYTES = 32
-BOOTSTRAP_ROLES: tuple[Role, ...] = ("admin", "conductor", "reader")
 
 
 @dataclass(frozen=True)
-class Principal:
-    """Who asks: a token's name and role, and when the token ends (None: never)."""
+class TokenRequest:
+    """A token that somebody asks for. ``operations`` None: all that the role may do."""
 
     name: str
     role: Role
-    expires_unix_s: int | None = None
+    node: str | None = None
+    operations: frozenset[str] | None = None
+    lasts_s: int = DEFAULT_LIFETIME_S
 
-    def may(self, *roles: Role) -> bool:
-        """Whether one of the roles allows it; an admin may all."""
-        return self.role == "admin" or self.role in roles
+
+@dataclass(frozen=True)
+class IssuedToken:
+    """A token with its secret: the only time that anyone sees it."""
+
+    record: TokenRecord
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"IssuedToken({self.record})"
 
 
 @dataclass(frozen=True)
 class TokenService:
-    """Issues, checks and revokes tokens."""
+    """Issues, checks, replaces and revokes tokens."""
 
     records: Records
     clock: Clock
 
-    def issue(self, role: Role, name: str, expires_unix_s: int | None = None) -> str:
-        """A new token; this is the only time that anyone sees it."""
-        token = _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
+    def issue(self, role: Role, name: str, expires_unix_s: int | None = None, node: str | None = None) -> str:
+        """A new token's secret, for whoever holds the database itself."""
+        lasts_s = DEFAULT_LIFETIME_S if expires_unix_s is None else expires_unix_s - self.clock.now_unix_s()
+        request = TokenRequest(name, role, node, lasts_s=lasts_s)
+        _require_sense(request)
+        return self._add(request, issued_by="the hub").secret
+
+    def create(self, caller: Principal, request: TokenRequest) -> IssuedToken:
+        """A new token in the name of ``caller``.
+
+        Raises:
+            NotAllowed: it would have more rights than the caller, or outlive an operator's own token.
+            Unacceptable: an operation does not exist or is not its role's; the node does not fit the role.
+        """
+        _require_sense(request)
+        _require_within(caller, request.role, request.node, request.operations)
+        ends_unix_s = self.clock.now_unix_s() + request.lasts_s
+        if caller.role != "admin" and ends_unix_s > caller.expires_unix_s:
+            raise NotAllowed("a token that you make ends with your own at the latest")
+        return self._add(request, issued_by=caller.name, signer=self._signer_of(caller))
+
+    def list(self, caller: Principal) -> tuple[TokenRecord, ...]:
+        """The tokens, oldest first; an operator's are those of its node."""
+        with self.records.read() as unit:
+            found = unit.tokens.all()
+        if caller.role == "operator":
+            found = [token for token in found if token.node == caller.node]
+        return tuple(found)
+
+    def current(self, caller: Principal) -> TokenRecord:
+        """The token that the caller showed. Raises NotFound when it was none."""
+        with self.records.read() as unit:
+            return _known(unit, caller.token)
+
+    def rotate(self, caller: Principal, token: int) -> IssuedToken:
+        """A new secret for a token, for as long again; the old one is worthless from now on.
+
+        Raises:
+            NotFound: there is no such token, or none that the caller may touch.
+            NotAllowed: it has more rights than the caller, or came from signing in.
+        """
+        secret, now_unix_s = _new_secret(), self.clock.now_unix_s()
         with self.records.write() as unit:
-            unit.tokens.add(name, role, _hash(token), expires_unix_s)
-        return token
+            record = _owned(unit, caller, token)
+            if record.signer is not None:
+                raise NotAllowed("this token came from signing in with a key: sign in again")
+            if record.id != caller.token:
+                _require_within(caller, record.role, record.node, record.operations)
+            lifetime_s = record.expires_unix_s - record.created_unix_s
+            replaced = replace(record, created_unix_s=now_unix_s, expires_unix_s=now_unix_s + lifetime_s)
+            unit.tokens.replace(replaced, _hash(secret))
+        return IssuedToken(replaced, secret)
+
+    def revoke(self, caller: Principal, token: int) -> None:
+        """Make a token and its sessions worthless from now on. Raises NotFound as ``rotate``."""
+        with self.records.write() as unit:
+            unit.tokens.remove(_owned(unit, caller, token).id)
 
     def authenticate(self, token: str) -> Principal | None:
-        """Who holds the token; None when it is unknown or has expired.
+        """Who holds the token; None when it is unknown, has expired, or its node has another signing key now.
 
         The lookup is by the hash of 256 random bits, so what its timing tells is of no use to a guesser.
         """
         with self.records.read() as unit:
             record = unit.tokens.by_hash(_hash(token))
-        if record is None:
-            return None
-        if record.expires_unix_s is not None and self.clock.now_unix_s() >= record.expires_unix_s:
-            return None
-        return Principal(record.name, record.role, record.expires_unix_s)
+            if record is None or not is_live(unit, record, self.clock.now_unix_s()):
+                return None
+        return Principal(
+            record.name, record.role, record.expires_unix_s, record.node, record.operations, record.id
+        )
 
-    def revoke(self, token: str) -> None:
-        """Make a token worthless; nothing happens when it is none."""
-        with self.records.write() as unit:
-            unit.tokens.remove(_hash(token))
+    def issue_to_signer(self, node: str, signer: str, lasts_s: int) -> IssuedToken:
+        """A token for the operator of a node whose signing key proved itself; it ends when that key does."""
+        request = TokenRequest(f"operator of {node}", "operator", node, lasts_s=lasts_s)
+        return self._add(request, issued_by="sign-in by key", signer=signer)
 
     def bootstrap(self, folder: Path) -> tuple[Path, ...]:
         """Write the first token of each role into a file that only its owner can read; the files.
 
         Run again, it makes new tokens and those of the run before are worthless.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = []
         for role in BOOTSTRAP_ROLES:
             name = f"bootstrap-{role}"
             with self.records.write() as unit:
                 unit.tokens.remove_named(name)
-            files.append(_write_private(folder / role, self.issue(role, name)))
+            with private_file(folder / role) as file:
+                file.write(self.issue(role, name) + "\n")
+            files.append(folder / role)
         return tuple(files)
+
+    def _add(self, request: TokenRequest, issued_by: str, signer: str | None = None) -> IssuedToken:
+        secret, now_unix_s = _new_secret(), self.clock.now_unix_s()
+        new = NewToken(
+            name=request.name,
+            role=request.role,
+            node=request.node,
+            operations=request.operations,
+            created_unix_s=now_unix_s,
+            expires_unix_s=now_unix_s + request.lasts_s,
+            issued_by=issued_by,
+            signer=signer,
+        )
+        with self.records.write() as unit:
+            unit.tokens.remove_expired(now_unix_s)
+            return IssuedToken(unit.tokens.add(new, _hash(secret)), secret)
+
+    def _signer_of(self, caller: Principal) -> str | None:
+        """What an operator makes after signing in with a key ends with that key too."""
+        if caller.token is None:
+            return None
+        with self.records.read() as unit:
+            return _known(unit, caller.token).signer
+
+
+def is_live(unit: Unit, token: TokenRecord, now_unix_s: int) -> bool:
+    """Whether a token has not ended, and the key that it was given to still signs for its node."""
+    if now_unix_s >= token.expires_unix_s:
+        return False
+    if token.signer is None or token.node is None:
+        return True
+    node = unit.projection.node(token.node)
+    return node is not None and node.signer == token.signer
+
+
+def _known(unit: Unit, token: int | None) -> TokenRecord:
+    record = None if token is None else unit.tokens.by_id(token)
+    if record is None:
+        raise NotFound(f"there is no token {token}")
+    return record
+
+
+def _owned(unit: Unit, caller: Principal, token: int) -> TokenRecord:
+    record = _known(unit, token)
+    is_of_its_node = caller.role == "operator" and record.node == caller.node
+    if caller.role != "admin" and record.id != caller.token and not is_of_its_node:
+        # In the same words as for a number that was never given: whose tokens there are is not told.
+        raise NotFound(f"there is no token {token}")
+    return record
+
+
+def _require_within(
+    caller: Principal, role: Role, node: str | None, operations: Iterable[str] | None
+) -> None:
+    """Raises NotAllowed unless such a token has no right that the caller lacks."""
+    if caller.role != "admin" and (role != caller.role or node != caller.node):
+        raise NotAllowed("you can make tokens of your own role and node only")
+    wanted = permissions.operations_of(role) if operations is None else frozenset(operations)
+    owned = permissions.operations_of(caller.role) if caller.operations is None else caller.operations
+    if more := wanted - owned:
+        raise NotAllowed(f"the token would have rights that yours has not: {', '.join(sorted(more))}")
+
+
+def _require_sense(request: TokenRequest) -> None:
+    if (request.role == "operator") != (request.node is not None):
+        raise Unacceptable("an operator's token names its node, and no other token names one")
+    if request.lasts_s > LONGEST_LIFETIME_S:
+        raise Unacceptable(f"a token lasts at most {LONGEST_LIFETIME_S} s")
+    if request.operations is not None:
+        unknown = request.operations - permissions.operations_of(request.role)
+        if unknown or not request.operations:
+            named = ", ".join(sorted(unknown)) or "none at all"
+            raise Unacceptable(f"operations that the role {request.role} does not have: {named}")
+
+
+def _new_secret() -> str:
+    return _PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
 
 
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
-
-
-def _write_private(path: Path, text: str) -> Path:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
-    return path

@@ -123,7 +123,7 @@ def story(tmp_path: Path) -> Iterator[Story]:
 
 @pytest.fixture
 def hub(story: Story, tmp_path: Path) -> Iterator[Hub]:
-    hub = Hub(app_over(story, tmp_path), TokenService(story.records, story).issue("reader", "a-reader"))
+    hub = Hub(app_over(story, tmp_path), TokenService(story.records, story).issue("auditor", "an-auditor"))
     hub.start()
     yield hub
     hub.stop()
@@ -333,7 +333,7 @@ def test_an_ended_session_leads_back_to_signing_in(
     _sign_in(page, hub)
     _live(page)
     with story.records.write() as unit:
-        unit.tokens.remove_named("a-reader")
+        unit.tokens.remove_named("an-auditor")
     story.approve(BIRS)
     expect(page).to_have_url(f"{hub.url}/login")
 

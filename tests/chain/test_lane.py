@@ -16,6 +16,7 @@ from orchestrator.domain.chain import (
     CallRefused,
     ChainError,
     CreateTask,
+    Fees,
     FundTask,
     NonceUsed,
     RelayCommit,
@@ -143,12 +144,12 @@ def test_a_dead_or_foreign_endpoint_is_a_chain_error(world: World, tmp_path: Pat
         with pytest.raises(ChainError, match=words):
             lane.next_nonce()
         with pytest.raises(ChainError, match=words):
-            lane.broadcast(SignedTransaction(hash="0x" + "00" * 32, raw=b"\x02", nonce=0))
+            lane.broadcast(SignedTransaction(hash="0x" + "00" * 32, raw=b"\x02", nonce=0, fees=Fees(1, 1)))
 
 
 def test_garbage_is_refused_without_a_word_on_nonces(world: World) -> None:
     lane = world.lanes.relayer
-    garbage = SignedTransaction(hash="0x" + "ab" * 32, raw=b"\x02\x01", nonce=lane.next_nonce())
+    garbage = SignedTransaction("0x" + "ab" * 32, b"\x02\x01", lane.next_nonce(), Fees(1, 1))
     with pytest.raises(ChainError) as refusal:
         lane.broadcast(garbage)
     assert not isinstance(refusal.value, NonceUsed)

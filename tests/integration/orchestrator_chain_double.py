@@ -32,6 +32,7 @@ from orchestrator.domain.chain import (
     Call,
     CallRefused,
     ChainError,
+    Fees,
     IndexedEvent,
     NonceUsed,
     Receipt,
@@ -237,6 +238,16 @@ class ChainDouble:
         self._require_up()
         return self.state.nonces.get(sender, 0)
 
+    def nonce_at(self, sender: str, block_number: int) -> int:
+        """The account's next nonce as of the end of a block."""
+        self._require_up()
+        return self._blocks[block_number].state.nonces.get(sender, 0)
+
+    def knows(self, transaction: str) -> bool:
+        """Whether a transaction waits or is mined."""
+        waits = any(each.hash == transaction for each in self._pool.values())
+        return waits or self.receipt(transaction) is not None
+
     def sign(self, sender: str, call: Call, nonce: int) -> SignedTransaction:
         """Sign a call that the pending state takes."""
         self._require_up()
@@ -245,7 +256,7 @@ class ChainDouble:
         self._signed += 1
         fields = {"from": sender, "nonce": nonce, "fee": self._signed, "kind": call_kind(call)}
         raw = json.dumps(fields | {"call": encode_call(call)}).encode()
-        return SignedTransaction(_digest(raw.hex()), raw, nonce)
+        return SignedTransaction(_digest(raw.hex()), raw, nonce, Fees(1, 1))
 
     def broadcast(self, sender: str, transaction: SignedTransaction) -> None:
         """Take a transaction into the pool."""
@@ -305,7 +316,7 @@ class ChainDouble:
             del self._pool[sender, transaction.nonce]
             contracts.state.nonces[sender] = transaction.nonce + 1
             made = contracts.try_execute(transaction)
-            receipts.append(Receipt(transaction.hash, number, made is not None, GAS))
+            receipts.append(Receipt(transaction.hash, number, block_hash, made is not None, GAS))
             events += [(event, transaction.hash) for event in made or []]
         indexed = tuple(
             IndexedEvent(event, number, block_hash, transaction_hash, index)
@@ -324,6 +335,14 @@ class LaneDouble:
     def next_nonce(self) -> int:
         """The account's nonce counting mined transactions."""
         return self.chain.next_nonce(self.sender)
+
+    def nonce_at(self, block_number: int) -> int:
+        """The account's next nonce as of the end of a block."""
+        return self.chain.nonce_at(self.sender, block_number)
+
+    def knows(self, transaction_hash: str) -> bool:
+        """Whether the chain has the transaction."""
+        return self.chain.knows(transaction_hash)
 
     def sign(self, call: Call, nonce: int) -> SignedTransaction:
         """Sign a call that the pending state takes."""

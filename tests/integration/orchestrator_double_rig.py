@@ -1,30 +1,26 @@
 """The control plane in one process over a real database and a chain in memory."""
 
-import sqlite3
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
-from sqlalchemy import event
 
 from contracts.deployment import Deployment
 from contracts.digests import sha256_digest
 from orchestrator.adapters.artifacts import FolderArtifactStore
-from orchestrator.adapters.database import DatabaseRecords, open_records
-from orchestrator.adapters.database.migrate import migrate
 from orchestrator.app import create_app
+from orchestrator.domain.outbox import OutboxRules
 from orchestrator.domain.ports import FlowerError, RunStatus
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
-from orchestrator.services.tokens import TokenService
+from orchestrator.services.tokens import BOOTSTRAP_ROLES, TokenService
 from orchestrator.worker import Worker
+from tests.integration.databases import new_database, open_quick_records
 from tests.integration.orchestrator_chain_double import FIRST_BLOCK_UNIX_S, ChainDouble, LanesDouble
 from tests.integration.orchestrator_rig import (
     BY_ADDRESS,
@@ -50,6 +46,7 @@ DEPLOYMENT = Deployment(
 DOMAIN = DEPLOYMENT.rounds_domain
 ARTIFACT_LIMIT_BYTES = 1 << 16
 TURNS = 60
+RULES = OutboxRules(confirmations=3)
 
 
 @dataclass
@@ -87,36 +84,11 @@ class FlowerDouble:
         return self.statuses[run_id]
 
 
-@cache
-def _migrated() -> bytes:
-    """An empty database of the present schema; made once, because migrating takes a while."""
-    with tempfile.TemporaryDirectory() as folder:
-        migrate(f"sqlite:///{folder}/template.sqlite3")
-        return (Path(folder) / "template.sqlite3").read_bytes()
-
-
-def new_database(folder: Path) -> str:
-    """The URL of a new, migrated database."""
-    (folder / "hub.sqlite3").write_bytes(_migrated())
-    return f"sqlite:///{folder}/hub.sqlite3"
-
-
-def open_quick_records(database_url: str) -> DatabaseRecords:
-    """Records that do not wait for the disk at each commit: nobody pulls the plug of a test."""
-    records = open_records(database_url)
-    event.listen(records._reading, "connect", _do_not_sync)
-    return records
-
-
-def _do_not_sync(connection: sqlite3.Connection, _: object) -> None:
-    connection.execute("PRAGMA synchronous = OFF")
-
-
 class Rig:
-    """Everything together."""
+    """Everything together; on a new SQLite database when none is given."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database_url = new_database(folder)
+    def __init__(self, folder: Path, database_url: str | None = None) -> None:
+        self.database_url = database_url or new_database(folder)
         self.clock = ClockDouble()
         self.chain = ChainDouble()
         self.lanes = LanesDouble.of(self.chain)
@@ -125,8 +97,8 @@ class Rig:
         tokens = TokenService(self.records, self.clock)
         self.app = create_app(self.records, self.artifacts, DEPLOYMENT, self.clock)
         self._open = ExitStack()
-        self.clients = {
-            role: self._client(tokens.issue(role, role)) for role in ("admin", "conductor", "reader")
+        self.clients: dict[str, TestClient] = {
+            role: self._client(tokens.issue(role, role)) for role in BOOTSTRAP_ROLES
         }
         self.anonymous = self._client("none")
         del self.anonymous.headers["Authorization"]
@@ -144,9 +116,16 @@ class Rig:
         return self.clients["conductor"]
 
     @property
-    def reader(self) -> TestClient:
+    def auditor(self) -> TestClient:
         """A session that only reads."""
-        return self.clients["reader"]
+        return self.clients["auditor"]
+
+    def operator(self, node: str) -> TestClient:
+        """The session of a node's operator."""
+        if node not in self.clients:
+            token = TokenService(self.records, self.clock).issue("operator", "operator", node=node)
+            self.clients[node] = self._client(token)
+        return self.clients[node]
 
     def new_worker(self, lanes: LanesDouble | None = None) -> Worker:
         """A worker that has just been started."""
@@ -154,7 +133,7 @@ class Rig:
         return Worker(
             indexer=Indexer(self.records, self.chain, used, self.clock, first_block=1),
             reconciler=Reconciler(self.records, self.chain, self.clock, conducts=True),
-            outbox=OutboxProcessor(self.records, used, self.clock),
+            outbox=OutboxProcessor(self.records, used, self.chain, self.clock, RULES),
             conductors=Conductors(self.records, self.flower, self.clock, follow_every_s=10),
             poll_s=0.01,
         )

@@ -21,9 +21,9 @@ from contracts.phase import Phase
 from orchestrator.dashboard import live, pages
 from orchestrator.dashboard.live import panel_stream
 from orchestrator.dashboard.words import PANELS
+from orchestrator.domain.identity import Principal
 from orchestrator.services.queries import QueryService
-from orchestrator.services.sessions import SessionService
-from orchestrator.services.tokens import Principal
+from orchestrator.services.sessions import SESSION_S, SessionService
 from tests.integration.dashboard_story import (
     AARE,
     APPEAL_S,
@@ -52,7 +52,9 @@ def story(tmp_path: Path) -> Iterator[Story]:
 @pytest.fixture
 def browser(story: Story, tmp_path: Path) -> TestClient:
     client = TestClient(app_over(story, tmp_path), base_url="http://hub.test", follow_redirects=False)
-    secret = SessionService(story.records, story).open(Principal("a-reader", "reader"))
+    secret = SessionService(story.records, story).open(
+        Principal("an-auditor", "auditor", story.time_unix_s + SESSION_S)
+    )
     client.cookies.set("collegium_session", secret)
     return client
 

@@ -1,6 +1,7 @@
 """Who gets into the dashboard, and who does not: tokens, links, cookies, forms of other sites."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,7 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from orchestrator.dashboard.sign_in import COOKIE
-from orchestrator.domain.ports import Role
+from orchestrator.domain.credentials import SessionKind
+from orchestrator.domain.identity import Role
 from orchestrator.services.sessions import SESSION_S, TICKET_S, SessionService
 from orchestrator.services.tokens import TokenService
 from tests.integration.dashboard_story import Story, app_over
@@ -30,8 +32,8 @@ def browser(story: Story, tmp_path: Path) -> TestClient:
     return TestClient(app_over(story, tmp_path), base_url=ORIGIN, follow_redirects=False)
 
 
-def _token(story: Story, role: Role = "reader", expires_unix_s: int | None = None) -> str:
-    return TokenService(story.records, story).issue(role, f"a-{role}", expires_unix_s)
+def _token(story: Story, role: Role = "auditor", expires_unix_s: int | None = None) -> str:
+    return TokenService(story.records, story).issue(role, f"an-{role}", expires_unix_s)
 
 
 def _sign_in(browser: TestClient, token: str, origin: str | None = ORIGIN) -> httpx.Response:
@@ -42,7 +44,7 @@ def _first_page(browser: TestClient) -> httpx.Response:
     return browser.get("/", headers={"accept": "text/html"})
 
 
-@pytest.mark.parametrize("role", ["reader", "admin"])
+@pytest.mark.parametrize("role", ["auditor", "admin"])
 def test_a_token_opens_a_session(story: Story, browser: TestClient, role: Role) -> None:
     token = _token(story, role)
     answer = _sign_in(browser, token)
@@ -72,7 +74,7 @@ def test_a_wrong_token_opens_nothing(browser: TestClient, token: str) -> None:
 def test_a_conductor_may_not_look(story: Story, browser: TestClient) -> None:
     answer = _sign_in(browser, _token(story, "conductor"))
     assert answer.status_code == 401
-    assert "reader or an admin" in answer.text
+    assert "admin or operator or auditor" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,19 @@ def test_a_session_never_outlives_its_token(story: Story, browser: TestClient) -
 def test_forgetting_a_tokens_name_ends_its_sessions(story: Story, browser: TestClient) -> None:
     _sign_in(browser, _token(story))
     with story.records.write() as unit:
-        unit.tokens.remove_named("a-reader")
+        unit.tokens.remove_named("an-auditor")
+    assert _first_page(browser).status_code == 303
+
+
+def test_replacing_a_token_ends_its_sessions(story: Story, browser: TestClient) -> None:
+    tokens = TokenService(story.records, story)
+    token = _token(story)
+    holder = tokens.authenticate(token)
+    assert holder is not None
+    assert holder.token is not None
+    _sign_in(browser, token)
+    assert _first_page(browser).status_code == 200
+    tokens.rotate(holder, holder.token)
     assert _first_page(browser).status_code == 303
 
 
@@ -208,16 +222,17 @@ def test_sessions_are_kept_hashed_and_old_ones_are_forgotten(story: Story) -> No
     assert holder is not None
     first, ticket = sessions.open(holder), sessions.issue_ticket(holder)
 
-    def kept(text: str) -> bool:
+    def kept(kind: SessionKind, text: str) -> bool:
         with story.records.read() as unit:
-            return unit.tokens.by_hash(sha256(text.encode()).hexdigest()) is not None
+            return unit.sessions.by_hash(kind, sha256(text.encode()).hexdigest()) is not None
 
-    assert not kept(first)
-    assert kept(f"session:{first}")
-    assert kept(f"ticket:{ticket}")
+    assert not kept("session", first)
+    assert kept("session", f"session:{first}")
+    assert kept("ticket", f"ticket:{ticket}")
+    assert not kept("session", f"ticket:{ticket}")
     story.time_unix_s += SESSION_S
     second = sessions.open(holder)
-    assert not kept(f"session:{first}")
-    assert not kept(f"ticket:{ticket}")
-    assert kept(f"session:{second}")
-    assert sessions.holder_of(second) is not None
+    assert not kept("session", f"session:{first}")
+    assert not kept("ticket", f"ticket:{ticket}")
+    assert kept("session", f"session:{second}")
+    assert sessions.holder_of(second) == replace(holder, expires_unix_s=story.time_unix_s + SESSION_S)

@@ -1,8 +1,6 @@
 """Bad proposals and messages, one test each: refused with a clear error, and nothing changes."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import safetensors.numpy
 
 from contracts.digests import ZERO_DIGEST, sha256_digest
 from contracts.messages import INVALID_SCORE
+from tests.integration.databases import Databases, all_rows
 from tests.integration.orchestrator_double_rig import ARTIFACT_LIMIT_BYTES, DEPLOYMENT, DOMAIN, Rig
 from tests.integration.orchestrator_rig import BY_ADDRESS, NETWORKS, Network, adapter, tensors
 
@@ -28,7 +27,6 @@ class Stage:
     """A rig whose first round waits in a phase; tests send it what it must refuse."""
 
     rig: Rig
-    folder: Path
     state: dict[str, Any]
     sender: Network
     """A node whose message is missing."""
@@ -42,10 +40,9 @@ class Stage:
         assert self.everything() == before
         return str(response.json()["detail"])
 
-    def everything(self) -> list[str]:
+    def everything(self) -> dict[str, list[tuple[Any, ...]]]:
         """All rows of the database."""
-        with closing(sqlite3.connect(self.folder / "hub.sqlite3")) as connection:
-            return list(connection.iterdump())
+        return all_rows(self.rig.database_url)
 
     def proposal(self, data: bytes | None = None, **changes: Any) -> dict[str, Any]:
         """A proposal of the sender with other bytes or other fields."""
@@ -54,8 +51,8 @@ class Stage:
         return self.sender.proposal(DOMAIN, self.state, **changes)
 
 
-def stage(folder: Path, phase: str) -> Stage:
-    rig = Rig(folder)
+def stage(folder: Path, databases: Databases, phase: str) -> Stage:
+    rig = Rig(folder, databases.new(folder))
     rig.start_task()
     if phase != "training":
         rig.propose_all()
@@ -66,19 +63,19 @@ def stage(folder: Path, phase: str) -> Stage:
     state = rig.round_in(phase)
     sender = BY_ADDRESS[state["proposers"][0]]
     rig.put(sender.adapter(1))
-    return Stage(rig, folder, state, sender)
+    return Stage(rig, state, sender)
 
 
 @pytest.fixture(scope="module")
-def training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    staged = stage(tmp_path_factory.mktemp("training"), "training")
+def training(tmp_path_factory: pytest.TempPathFactory, module_databases: Databases) -> Iterator[Stage]:
+    staged = stage(tmp_path_factory.mktemp("training"), module_databases, "training")
     yield staged
     staged.rig.close()
 
 
 @pytest.fixture(scope="module")
-def revealing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    staged = stage(tmp_path_factory.mktemp("revealing"), "revealing")
+def revealing(tmp_path_factory: pytest.TempPathFactory, module_databases: Databases) -> Iterator[Stage]:
+    staged = stage(tmp_path_factory.mktemp("revealing"), module_databases, "revealing")
     yield staged
     staged.rig.close()
 
@@ -154,13 +151,13 @@ def test_adapter_that_repeats_its_parent(training: Stage) -> None:
     training.refused(PROPOSALS, body, 422, "repeats_parent")
 
 
-def test_adapter_that_an_earlier_round_accepted(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
+def test_adapter_that_an_earlier_round_accepted(tmp_path: Path, databases: Databases) -> None:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     rig.start_task()
     first = rig.play_round(1)
     state = rig.round_in("training", 2)
     sender = BY_ADDRESS[state["proposers"][0]]
-    again = Stage(rig, tmp_path, state, sender)
+    again = Stage(rig, state, sender)
     body = again.proposal(adapter_digest=first["proposals"][1]["adapter_digest"])
     again.refused("/v1/tasks/1/rounds/2/proposals", body, 422, "repeats_accepted")
     rig.close()
@@ -244,16 +241,16 @@ def test_fields_missing_unknown_or_malformed(training: Stage) -> None:
     training.refused(PROPOSALS, body | {"message": shouting}, 422, "invalid_request")
 
 
-def test_after_the_deadline(tmp_path: Path) -> None:
-    late = stage(tmp_path, "training")
+def test_after_the_deadline(tmp_path: Path, databases: Databases) -> None:
+    late = stage(tmp_path, databases, "training")
     late.rig.chain.mine(seconds=300)
     late.rig.worker.indexer.run_once()
     late.refused(PROPOSALS, late.proposal(), 409, "deadline_passed")
     late.rig.close()
 
 
-def test_a_second_different_proposal(tmp_path: Path) -> None:
-    twice = stage(tmp_path, "training")
+def test_a_second_different_proposal(tmp_path: Path, databases: Databases) -> None:
+    twice = stage(tmp_path, databases, "training")
     first = twice.proposal()
     accepted = twice.rig.conductor.post(PROPOSALS, json=first)
     again = twice.rig.conductor.post(PROPOSALS, json=first)
@@ -293,8 +290,8 @@ def test_reveal_with_a_score_out_of_range(revealing: Stage) -> None:
     revealing.refused(REVEALS, body, 422, "invalid_request")
 
 
-def test_reveal_with_a_score_too_few_for_its_own_commitment(tmp_path: Path) -> None:
-    few = stage(tmp_path, "committing")
+def test_reveal_with_a_score_too_few_for_its_own_commitment(tmp_path: Path, databases: Databases) -> None:
+    few = stage(tmp_path, databases, "committing")
     short = few.state | {"proposals": few.state["proposals"][:2]}
     for node in few.state["voters"]:
         few.rig.post(COMMITS, BY_ADDRESS[node].commit(DOMAIN, short))

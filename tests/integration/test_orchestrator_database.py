@@ -6,19 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection
 
 from contracts.settlement import Fault
 from contracts.task_config import TaskConfig
 from orchestrator.adapters.database import DatabaseRecords, open_records
-from orchestrator.adapters.database.migrate import is_migrated, migrate
-from orchestrator.adapters.database.models import Base
-from orchestrator.adapters.database.records import open_engine
-from orchestrator.domain.chain import Advance, Block, RequestRound, StakeTerms
+from orchestrator.adapters.database.engine import open_engine
+from orchestrator.domain.chain import Advance, RequestRound, StakeTerms
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import RecordsUnavailable
 from orchestrator.domain.projection import Announcement
@@ -30,7 +23,7 @@ from orchestrator.domain.state import (
     TaskState,
     UnbondingState,
 )
-from tests.integration.orchestrator_double_rig import new_database
+from tests.integration.databases import Databases, SqliteDatabases
 from tests.integration.orchestrator_rig import task_spec, terms_of
 
 NODE = "0x" + "ab" * 20
@@ -40,26 +33,14 @@ MOST_BASE_UNITS = (1 << 256) - 1
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Iterator[DatabaseRecords]:
-    records = open_records(new_database(tmp_path))
+def records(tmp_path: Path, databases: Databases) -> Iterator[DatabaseRecords]:
+    records = open_records(databases.new(tmp_path))
     yield records
     records.close()
 
 
-def test_migrations_make_the_tables_of_the_models(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/folder/made/on/the/way/hub.sqlite3"
-    assert not is_migrated(url)
-    assert migrate(url) == migrate(url)
-    assert is_migrated(url)
-    engine = open_engine(url)
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
-    engine.dispose()
-
-
 def test_sqlite_is_set_up_for_several_processes(tmp_path: Path) -> None:
-    engine = open_engine(new_database(tmp_path))
+    engine = open_engine(SqliteDatabases().new(tmp_path))
     with engine.connect() as connection:
         asked = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
@@ -143,34 +124,6 @@ def test_an_approval_that_was_taken_back_is_gone(records: DatabaseRecords) -> No
     assert found == replace(task, approved=(OTHER,))
 
 
-def alembic_on(connection: Connection) -> Config:
-    config = Config()
-    config.set_main_option("script_location", "orchestrator:migrations")
-    config.attributes["connection"] = connection
-    return config
-
-
-def test_a_migration_can_be_undone_and_done_again_and_the_projection_is_built_anew(tmp_path: Path) -> None:
-    url = new_database(tmp_path)
-    records = open_records(url)
-    with records.write() as unit:
-        unit.projection.set_last_block(Block(5, DIGEST, DIGEST, 1))
-        unit.projection.save_node(NodeState(NODE, NODE, 1, unbonding=(UnbondingState(7, 1),)))
-        unit.names.set_name(NODE, "aurora")
-    records.close()
-    engine = open_engine(url)
-    with engine.begin() as connection:
-        command.downgrade(alembic_on(connection), "0001")
-    with engine.begin() as connection:
-        command.upgrade(alembic_on(connection), "head")
-    engine.dispose()
-    records = open_records(url)
-    with records.read() as unit:
-        assert (unit.projection.last_block(), unit.projection.nodes()) == (None, [])
-        assert unit.names.names() == {NODE: "aurora"}
-    records.close()
-
-
 def test_many_writers_wait_for_one_another(records: DatabaseRecords) -> None:
     def append(number: int) -> None:
         with records.write() as unit:
@@ -186,8 +139,8 @@ def test_many_writers_wait_for_one_another(records: DatabaseRecords) -> None:
     assert sorted(line.announcement.facts["number"] for line in lines) == list(range(40))
 
 
-def test_a_database_without_tables_is_unavailable(tmp_path: Path) -> None:
-    records = open_records(f"sqlite:///{tmp_path}/empty.sqlite3")
+def test_a_database_without_tables_is_unavailable(tmp_path: Path, databases: Databases) -> None:
+    records = open_records(databases.empty(tmp_path))
     with pytest.raises(RecordsUnavailable), records.read() as unit:
         unit.projection.nodes()
     records.close()

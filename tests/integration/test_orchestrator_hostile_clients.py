@@ -19,7 +19,8 @@ from deploy.local.ports import free_ports
 from orchestrator.adapters.database import open_records
 from orchestrator.composition import SystemClock
 from orchestrator.services.tokens import TokenService
-from tests.integration.orchestrator_double_rig import DEPLOYMENT, new_database
+from tests.integration.databases import new_database
+from tests.integration.orchestrator_double_rig import DEPLOYMENT
 
 COLLEGIUM = Path(sys.executable).with_name("collegium")
 DEADLINE_S = 60.0

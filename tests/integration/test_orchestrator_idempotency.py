@@ -92,9 +92,9 @@ def test_keys_belong_to_the_caller_and_the_operation(rig: Rig) -> None:
 def test_a_stranger_learns_nothing_from_a_key(rig: Rig) -> None:
     admit(rig.admin, "k")
     assert code(admit(rig.anonymous, "k")) == (401, "unauthenticated")
-    assert code(admit(rig.reader, "k")) == (403, "not_allowed")
+    assert code(admit(rig.auditor, "k")) == (403, "not_allowed")
     # A refusal for want of a role is not kept: the role may be given.
-    assert code(admit(rig.reader, "k")) == (403, "not_allowed")
+    assert code(admit(rig.auditor, "k")) == (403, "not_allowed")
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 201, "ä".encode("latin-1")])

@@ -19,8 +19,10 @@ from contracts.messages import (
     Rotation,
 )
 from orchestrator.cli import app
+from orchestrator.client.api import Client
 from orchestrator.commands.client import HubClient
 from orchestrator.commands.output import ExitCode
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_chain_double import FUNDER, TERMS
 from tests.integration.orchestrator_double_rig import DEPLOYMENT, Rig
 from tests.integration.orchestrator_rig import (
@@ -39,11 +41,13 @@ NODE = NETWORKS[0]
 NEW_KEY = Network("a new key", 9.0)
 FOREVER_UNIX_S = 1 << 40
 DOMAIN = DEPLOYMENT.rounds_domain
+# What a command prints does not depend on the database.
+ON_ONE_DATABASE = pytest.mark.parametrize("databases", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 
@@ -91,15 +95,16 @@ def silent_round(rig: Rig, number: int, silent: str) -> Any:
 # --- what nodes say
 
 
-def test_any_token_relays_what_a_node_signs(rig: Rig) -> None:
+def test_an_operator_hands_in_what_its_node_signs(rig: Rig) -> None:
     rig.start_task()
     rig.round_in("training")
     leaving = signed(Exit(**header(), amount=STAKE // 2))
-    answer = rig.reader.post(path("exits"), json=leaving)
+    operator = rig.operator(NODE.address)
+    answer = operator.post(path("exits"), json=leaving)
     assert (answer.status_code, answer.json()["kind"]) == (202, "exit")
-    assert rig.reader.post(path("exits"), json=leaving).json()["intent"] == answer.json()["intent"]
+    assert operator.post(path("exits"), json=leaving).json()["intent"] == answer.json()["intent"]
     rig.turn_until(lambda: node_of(rig)["unbonding"])
-    assert rig.reader.post(path("exits"), json=leaving).json()["status"] == "mined", "again is harmless"
+    assert operator.post(path("exits"), json=leaving).json()["status"] == "mined", "again is harmless"
     node = node_of(rig)
     assert (node["stake"], node["eligible_stake"]) == (str(STAKE // 2), str(STAKE // 2))
     assert node["unbonding"][0]["amount"] == str(STAKE // 2)
@@ -182,7 +187,7 @@ def test_a_stake_leaves_matures_and_is_paid(rig: Rig) -> None:
     rig.chain.mine(seconds=TERMS.unbonding_s)
     rig.turn()
     first = rig.post(path("withdrawals"), {})
-    assert rig.reader.post(path("withdrawals")).json()["intent"] == first["intent"]
+    assert rig.operator(NODE.address).post(path("withdrawals")).json()["intent"] == first["intent"]
     rig.turn_until(lambda: not node_of(rig)["unbonding"])
     assert refusal(rig, path("withdrawals")) == (409, "nothing_mature")
     assert refusal(rig, path("withdrawals", NEW_KEY)) == (404, "unknown_node")
@@ -351,7 +356,8 @@ def collegium(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
     """Runs a command against the rig; while it waits for the chain, the worker works."""
 
     def use_rig(client: HubClient, url: str, token_file: Path) -> None:
-        client._session = rig.admin  # type: ignore[assignment]
+        client.api = Client("http://hub.test", "none")
+        client.api._http = rig.admin
 
     monkeypatch.setattr(HubClient, "__init__", use_rig)
     monkeypatch.setattr("orchestrator.commands.waiting.time.sleep", lambda _: rig.turn())
@@ -365,6 +371,7 @@ def collegium(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
     return run
 
 
+@ON_ONE_DATABASE
 def test_the_council_pauses_cancels_and_refunds_at_the_command_line(
     rig: Rig, collegium: Callable[..., tuple[int, Any]]
 ) -> None:
@@ -389,6 +396,7 @@ def test_the_council_pauses_cancels_and_refunds_at_the_command_line(
     assert (code, data) == (ExitCode.FAILED, "not_final"), "a round was aborted by the pause"
 
 
+@ON_ONE_DATABASE
 def test_slashes_at_the_command_line(rig: Rig, collegium: Callable[..., tuple[int, Any]]) -> None:
     rig.start_task()
     silent = rig.round_in("training")["voters"][-1]

@@ -34,19 +34,19 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.mark.parametrize("path", READS)
 def test_what_the_caller_has_is_not_sent_again(rig: Rig, path: str) -> None:
-    first = rig.reader.get(path)
+    first = rig.auditor.get(path)
     tag = first.headers["etag"]
     assert tag.startswith('"')
-    assert rig.reader.get(path).headers["etag"] == tag
+    assert rig.auditor.get(path).headers["etag"] == tag
     for given in (tag, f"W/{tag}", f'"other", {tag}', "*"):
-        again = rig.reader.get(path, headers={"If-None-Match": given})
+        again = rig.auditor.get(path, headers={"If-None-Match": given})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
-    assert rig.reader.get(path, headers={"If-None-Match": '"other"'}).content == first.content
+    assert rig.auditor.get(path, headers={"If-None-Match": '"other"'}).content == first.content
 
 
 @pytest.mark.parametrize("value", ["x", '"', '"a" "b"', '"a",', "W/x", '"a\x7f"', '"' + "a" * 200 + '"'])
 def test_tags_that_are_none(rig: Rig, value: str) -> None:
-    response = rig.reader.get("/v1/tasks/1", headers={"If-None-Match": value})
+    response = rig.auditor.get("/v1/tasks/1", headers={"If-None-Match": value})
     assert (response.status_code, response.json()["code"]) == (422, "invalid_entity_tag")
     response = rig.admin.post("/v1/tasks/1/pause", headers={"If-Match": value})
     assert (response.status_code, response.json()["code"]) == (422, "invalid_entity_tag")
@@ -54,7 +54,7 @@ def test_tags_that_are_none(rig: Rig, value: str) -> None:
 
 def test_a_tag_is_no_way_around_the_token(rig: Rig) -> None:
     assert rig.anonymous.get("/v1/tasks/1", headers={"If-None-Match": "*"}).status_code == 401
-    assert rig.reader.get("/v1/tasks/77", headers={"If-None-Match": "*"}).status_code == 404
+    assert rig.auditor.get("/v1/tasks/77", headers={"If-None-Match": "*"}).status_code == 404
 
 
 @pytest.mark.parametrize(("method", "path", "body"), EDITS)

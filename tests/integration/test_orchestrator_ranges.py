@@ -84,7 +84,7 @@ def test_looking_costs_no_bytes(rig: Rig) -> None:
     assert (found.status_code, found.content) == (200, b"")
     assert found.headers["content-length"] == str(SIZE)
     assert found.headers["accept-ranges"] == rig.conductor.get(PATH).headers["accept-ranges"] == "bytes"
-    assert rig.reader.head(PATH).status_code == 403
+    assert rig.auditor.head(PATH).status_code == 403
     again = rig.conductor.get(PATH, headers={"If-None-Match": found.headers["etag"], "Range": "bytes=0-0"})
     assert (again.status_code, again.content) == (304, b"")
 

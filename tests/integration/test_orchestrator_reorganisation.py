@@ -11,13 +11,14 @@ from contracts.messages import Exit
 from orchestrator.domain.chain import ChainError
 from orchestrator.domain.outbox import IntentStatus
 from orchestrator.services.indexer import RESTORED_AFTER_S, Indexer
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import DEPLOYMENT, DOMAIN, Rig
 from tests.integration.orchestrator_rig import BY_ADDRESS
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 
@@ -97,7 +98,7 @@ def test_messages_that_vanished_are_sent_again_with_the_same_bytes(rig: Rig, tmp
         after = unit.outbox.by_id(before.id)
         assert any(each.announcement.kind == "chain.reorganised" for each in unit.stream.newest(50))
     assert after is not None
-    assert (after.status, after.raw) == (IntentStatus.MINED, before.raw)
+    assert (after.status, after.transaction_hash) == (IntentStatus.MINED, before.transaction_hash)
     assert sum(isinstance(event, Proposed) for event in rig.chain.all_events) == 1
     assert projection(rig) == projection_from_scratch(rig, tmp_path / "fresh")
 

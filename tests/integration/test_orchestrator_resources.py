@@ -178,7 +178,7 @@ def test_a_model_card_tells_where_the_model_comes_from(rig: Rig) -> None:
 
 def test_a_card_for_people(rig: Rig) -> None:
     digest = rig.get("/v1/models")["items"][1]["digest"]
-    answer = rig.reader.get(f"/v1/models/{digest}/card")
+    answer = rig.auditor.get(f"/v1/models/{digest}/card")
     assert answer.headers["content-type"].startswith("text/markdown")
     text = answer.text
     assert text.startswith(f"# Model {digest}\n")

@@ -7,13 +7,14 @@ import pytest
 
 from orchestrator.domain import chain
 from orchestrator.services.conductors import LOST_AFTER_S
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import Rig
 from tests.integration.orchestrator_rig import NETWORKS, POOL
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 

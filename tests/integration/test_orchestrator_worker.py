@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.domain.chain import Block
 from orchestrator.worker import Worker
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import Rig
 from tests.integration.orchestrator_rig import POOL
 
@@ -18,8 +19,8 @@ DEADLINE_S = 60.0
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 

@@ -20,9 +20,9 @@ class CommandsDouble:
         return ""
 
 
-def test_networks_get_a_readers_token(tmp_path: Path) -> None:
+def test_each_network_uses_its_own_token(tmp_path: Path) -> None:
     commands, layout = CommandsDouble(), Layout(tmp_path)
     nodes = [NetworkNode(name=name, address="0x", poisoned=False) for name in ("one", "two")]
     approve_task(commands, layout, Ports.free(), nodes, 1)  # type: ignore[arg-type]
     tokens = [ran[ran.index("--token-file") + 1] for ran in commands.ran]
-    assert tokens == [str(layout.tokens / "reader")] * 2
+    assert tokens == [str(layout.operator_token(name)) for name in ("one", "two")]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from alembic.script import ScriptDirectory
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
@@ -97,7 +98,8 @@ def test_migrate_and_bootstrap_answer_envelopes(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("COLLEGIUM_TOKEN_FOLDER", str(tmp_path / "tokens"))
     migrated = runner.invoke(app, ["migrate", "--json"])
     assert migrated.exit_code == 0, migrated.output
-    assert json.loads(migrated.stdout) == {"ok": True, "data": {"revision": "0003"}}
+    head = ScriptDirectory("orchestrator/migrations").get_current_head()
+    assert json.loads(migrated.stdout) == {"ok": True, "data": {"revision": head}}
     made = runner.invoke(app, ["tokens", "bootstrap", "--json"])
     assert made.exit_code == 0, made.output
     token = (tmp_path / "tokens" / "admin").read_text().strip()

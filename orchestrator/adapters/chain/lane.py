@@ -7,7 +7,15 @@ from web3.types import Nonce, TxParams, Wei
 from contracts.accounts import Account
 from orchestrator.adapters.chain.calls import contract_function
 from orchestrator.adapters.chain.connection import Connection, translated_errors
-from orchestrator.domain.chain import Call, CallRefused, ChainError, NonceUsed, Receipt, SignedTransaction
+from orchestrator.domain.chain import (
+    Call,
+    CallRefused,
+    ChainError,
+    Fees,
+    NonceUsed,
+    Receipt,
+    SignedTransaction,
+)
 
 _GAS_MARGIN_PERCENT = 150
 """Gas limit in percent of the estimate: other transactions may come first and change the work."""
@@ -34,6 +42,12 @@ class Web3TransactionLane:
         with translated_errors():
             return int(self._web3.eth.get_transaction_count(self._account.address, "latest"))
 
+    def nonce_at(self, block_number: int) -> int:
+        """The account's next nonce as of the end of a block."""
+        self._connection.require_chain()
+        with translated_errors():
+            return int(self._web3.eth.get_transaction_count(self._account.address, block_number))
+
     def sign(self, call: Call, nonce: int) -> SignedTransaction:
         """Estimate, price and sign a call.
 
@@ -54,19 +68,20 @@ class Web3TransactionLane:
             head = self._web3.eth.get_block("latest")
         if "baseFeePerGas" not in head:
             raise ChainError("the chain has no base fee: it must follow EIP-1559")
+        fees = Fees(most_wei=_BASE_FEE_MULTIPLE * head["baseFeePerGas"] + tip_wei, tip_wei=tip_wei)
         fields: TxParams = {
             "type": 2,
             "chainId": self._connection.deployment.chain_id,
             "nonce": Nonce(nonce),
             "value": Wei(0),
             "gas": min(gas * _GAS_MARGIN_PERCENT // 100, head["gasLimit"]),
-            "maxFeePerGas": Wei(_BASE_FEE_MULTIPLE * head["baseFeePerGas"] + tip_wei),
-            "maxPriorityFeePerGas": tip_wei,
+            "maxFeePerGas": Wei(fees.most_wei),
+            "maxPriorityFeePerGas": Wei(fees.tip_wei),
         }
         transaction = function.build_transaction(fields)  # asks nothing: every field is given
         signed = self._account.sign_transaction(transaction)
         return SignedTransaction(
-            hash="0x" + bytes(signed.hash).hex(), raw=bytes(signed.raw_transaction), nonce=nonce
+            hash="0x" + bytes(signed.hash).hex(), raw=bytes(signed.raw_transaction), nonce=nonce, fees=fees
         )
 
     def broadcast(self, transaction: SignedTransaction) -> None:
@@ -84,12 +99,23 @@ class Web3TransactionLane:
         except ChainError as refusal:
             if isinstance(refusal, CallRefused):
                 return  # a node that executes on arrival: the transaction is in, its receipt says it failed
-            if self._is_known(transaction.hash):
+            if self.knows(transaction.hash):
                 return
             if self.next_nonce() > transaction.nonce:
                 taken = f"another transaction took nonce {transaction.nonce} of {self.sender}"
                 raise NonceUsed(taken) from refusal
             raise
+
+    def knows(self, transaction_hash: str) -> bool:
+        """Whether the chain has the transaction, mined or waiting."""
+        try:
+            with translated_errors():
+                self._web3.eth.get_transaction(HexStr(transaction_hash))
+        except ChainError as error:
+            if isinstance(error.__cause__, TransactionNotFound):
+                return False
+            raise
+        return True
 
     def receipt(self, transaction_hash: str) -> Receipt | None:
         """The receipt, or None while the transaction is not mined."""
@@ -104,16 +130,7 @@ class Web3TransactionLane:
         return Receipt(
             transaction_hash=transaction_hash,
             block_number=found["blockNumber"],
+            block_hash="0x" + bytes(found["blockHash"]).hex(),
             succeeded=found["status"] == 1,
             gas_used=found["gasUsed"],
         )
-
-    def _is_known(self, transaction_hash: str) -> bool:
-        try:
-            with translated_errors():
-                self._web3.eth.get_transaction(HexStr(transaction_hash))
-        except ChainError as error:
-            if isinstance(error.__cause__, TransactionNotFound):
-                return False
-            raise
-        return True

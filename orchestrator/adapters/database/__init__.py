@@ -1,4 +1,4 @@
-"""The database behind the repositories of the domain: SQLite, in types that PostgreSQL shares."""
+"""The database behind the repositories of the domain: SQLite or PostgreSQL."""
 
 from orchestrator.adapters.database.records import DatabaseRecords, open_records
 

@@ -1,8 +1,8 @@
-"""The hub's own records in tables: orders, names, tokens, evaluations, conductors' runs, the stream."""
+"""The hub's own records in tables: orders, names, evaluations, conductors' runs, the stream."""
 
 from typing import cast
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from orchestrator.adapters.database.models import (
@@ -12,16 +12,13 @@ from orchestrator.adapters.database.models import (
     StreamRow,
     TaskOrderRow,
     TaskRow,
-    TokenRow,
 )
 from orchestrator.domain.ports import (
     EvaluationRecord,
     FlowerRunRecord,
     FlowerRunStatus,
-    Role,
     StreamEvent,
     TaskOrder,
-    TokenRecord,
 )
 from orchestrator.domain.projection import Announcement
 
@@ -85,39 +82,6 @@ class SqlNodeNameRepository:
         self._session.merge(NodeNameRow(node=node, name=name))
 
 
-class SqlTokenRepository:
-    """``TokenRepository`` over one session."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def by_hash(self, token_hash: str) -> TokenRecord | None:
-        """The token with that hash."""
-        row = self._session.scalar(select(TokenRow).where(TokenRow.token_hash == token_hash))
-        if row is None:
-            return None
-        return TokenRecord(row.id, row.name, cast(Role, row.role), row.expires_unix_s)
-
-    def add(self, name: str, role: Role, token_hash: str, expires_unix_s: int | None) -> None:
-        """Record a token."""
-        self._session.add(
-            TokenRow(name=name, role=role, token_hash=token_hash, expires_unix_s=expires_unix_s)
-        )
-        self._session.flush()
-
-    def remove(self, token_hash: str) -> None:
-        """Forget a token; nothing happens when there is none."""
-        self._session.execute(delete(TokenRow).where(TokenRow.token_hash == token_hash))
-
-    def remove_named(self, name: str) -> None:
-        """Forget all tokens of a name."""
-        self._session.execute(delete(TokenRow).where(TokenRow.name == name))
-
-    def remove_expired(self, now_unix_s: int) -> None:
-        """Forget all tokens that have expired."""
-        self._session.execute(delete(TokenRow).where(TokenRow.expires_unix_s <= now_unix_s))
-
-
 class SqlEvaluationRepository:
     """``EvaluationRepository`` over one session."""
 
@@ -126,12 +90,12 @@ class SqlEvaluationRepository:
 
     def of_task(self, task: int) -> list[EvaluationRecord]:
         """A task's evaluations, by round and name."""
-        query = (
-            select(EvaluationRow)
-            .where(EvaluationRow.task == task)
-            .order_by(EvaluationRow.round, EvaluationRow.name)
-        )
-        return [_evaluation(row) for row in self._session.scalars(query)]
+        found = [
+            _evaluation(row)
+            for row in self._session.scalars(select(EvaluationRow).where(EvaluationRow.task == task))
+        ]
+        # Sorted here: databases order text by different rules.
+        return sorted(found, key=lambda record: (record.round, record.name))
 
     def of_task_after(self, task: int, key: tuple[int, str], limit: int) -> list[EvaluationRecord]:
         """A task's evaluations after (round, name), by round and name."""

@@ -5,7 +5,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from orchestrator.adapters.database.records import open_engine
+from orchestrator.adapters.database.engine import open_engine, writing
 
 _SCRIPTS = "orchestrator:migrations"
 
@@ -14,8 +14,9 @@ def migrate(database_url: str) -> str:
     """Run the migrations that are missing; the revision that the database has then."""
     engine = open_engine(database_url)
     try:
-        with engine.connect() as connection:
-            config = _config()
+        # Two that migrate at the same time do so one after the other.
+        with writing(engine).connect() as connection:
+            config = alembic_config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
@@ -30,12 +31,13 @@ def is_migrated(database_url: str) -> bool:
     try:
         with engine.connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
-        return revision == ScriptDirectory.from_config(_config()).get_current_head()
+        return revision == ScriptDirectory.from_config(alembic_config()).get_current_head()
     finally:
         engine.dispose()
 
 
-def _config() -> Config:
+def alembic_config() -> Config:
+    """Alembic's settings; its commands also need ``attributes["connection"]``."""
     config = Config()
     config.set_main_option("script_location", _SCRIPTS)
     return config

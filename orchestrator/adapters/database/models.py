@@ -298,9 +298,10 @@ class IntentRow(Base):
     __tablename__ = "outbox"
     __table_args__ = (
         UniqueConstraint("key", name="uq_outbox_key"),
-        UniqueConstraint("sender", "nonce", name="uq_outbox_sender_nonce"),
+        UniqueConstraint("sender", "nonce", "position", name="uq_outbox_slot"),
         Index("ix_outbox_status", "status"),
         Index("ix_outbox_round", "task", "round"),
+        Index("ix_outbox_block_number", "block_number"),
     )
 
     id: Mapped[int] = mapped_column(RowNumber, primary_key=True)
@@ -316,23 +317,32 @@ class IntentRow(Base):
     changed_unix_s: Mapped[int]
     sender: Mapped[str | None] = mapped_column(Address)
     nonce: Mapped[int | None]
+    position: Mapped[int | None]
     transaction_hash: Mapped[str | None] = mapped_column(DigestText)
-    raw: Mapped[bytes | None] = mapped_column(LargeBinary)
     gas_used: Mapped[int]
     block_number: Mapped[int | None]
+    block_hash: Mapped[str | None] = mapped_column(DigestText)
+    is_final: Mapped[bool]
     error: Mapped[str | None] = mapped_column(String(500))
 
 
-class TokenRow(Base):
-    """An API token's hash."""
+class TransactionRow(Base):
+    """A transaction that was signed; stored before it was ever sent."""
 
-    __tablename__ = "api_tokens"
+    __tablename__ = "transactions"
+    __table_args__ = (
+        UniqueConstraint("hash", name="uq_transactions_hash"),
+        Index("ix_transactions_slot", "sender", "nonce"),
+    )
 
     id: Mapped[int] = mapped_column(RowNumber, primary_key=True)
-    name: Mapped[str] = mapped_column(String(100), index=True)
-    role: Mapped[str] = mapped_column(String(20))
-    token_hash: Mapped[str] = mapped_column(String(64), unique=True)
-    expires_unix_s: Mapped[int | None]
+    hash: Mapped[str] = mapped_column(DigestText)
+    sender: Mapped[str] = mapped_column(Address)
+    nonce: Mapped[int]
+    raw: Mapped[bytes] = mapped_column(LargeBinary)
+    most_wei: Mapped[int] = mapped_column(BaseUnits)
+    tip_wei: Mapped[int] = mapped_column(BaseUnits)
+    signed_unix_s: Mapped[int]
 
 
 class EvaluationRow(Base):

@@ -1,18 +1,28 @@
 """The outbox in a table; a stored status may only move on from the status that its writer saw."""
 
+from itertools import groupby
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, String, func, select, update
+from sqlalchemy import CursorResult, String, delete, func, select, tuple_, update
 from sqlalchemy import cast as as_type
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from orchestrator.adapters.database.models import IntentRow
-from orchestrator.domain.chain import Call
+from orchestrator.adapters.database.models import IntentRow, TransactionRow
+from orchestrator.domain.chain import Call, Fees, SignedTransaction
 from orchestrator.domain.errors import Conflict
-from orchestrator.domain.outbox import Intent, IntentStatus, decode_call, encode_call, subject_of
+from orchestrator.domain.outbox import (
+    IN_FLIGHT,
+    Intent,
+    IntentStatus,
+    Slot,
+    decode_call,
+    encode_call,
+    subject_of,
+)
 
-_UNSETTLED = (IntentStatus.QUEUED.value, IntentStatus.SIGNED.value, IntentStatus.SENT.value)
+_IN_FLIGHT = tuple(sorted(status.value for status in IN_FLIGHT))
+_UNSETTLED = (IntentStatus.QUEUED.value, *_IN_FLIGHT)
 _ERROR_LENGTH = 500
 
 
@@ -37,6 +47,7 @@ class SqlOutboxRepository:
             created_unix_s=now_unix_s,
             changed_unix_s=now_unix_s,
             gas_used=0,
+            is_final=False,
         )
         self._session.add(row)
         self._session.flush()
@@ -52,13 +63,27 @@ class SqlOutboxRepository:
         row = self._session.get(IntentRow, intent_id)
         return None if row is None else _intent(row)
 
-    def unsettled(self) -> list[Intent]:
-        """Intents that are neither mined nor refused, oldest first."""
-        query = select(IntentRow).where(IntentRow.status.in_(_UNSETTLED)).order_by(IntentRow.id)
+    def queued(self) -> list[Intent]:
+        """Intents that wait for a transaction, oldest first."""
+        query = select(IntentRow).where(IntentRow.status == IntentStatus.QUEUED.value).order_by(IntentRow.id)
         return [_intent(row) for row in self._session.scalars(query)]
 
+    def open_slots(self) -> list[Slot]:
+        """Slots whose intents are in flight, by sender and nonce."""
+        query = (
+            select(IntentRow)
+            .where(IntentRow.status.in_(_IN_FLIGHT))
+            .order_by(IntentRow.sender, IntentRow.nonce, IntentRow.position)
+        )
+        found = list(self._session.scalars(query))
+        transactions = self._transactions({_place(row) for row in found})
+        return [
+            Slot(*place, tuple(map(_intent, rows)), tuple(transactions.get(place, ())))
+            for place, rows in groupby(found, key=_place)
+        ]
+
     def settled_from_block(self, block_number: int) -> list[Intent]:
-        """Intents whose transaction was mined at that block or later."""
+        """Intents whose transaction was mined at that block or later, by number."""
         query = select(IntentRow).where(IntentRow.block_number >= block_number).order_by(IntentRow.id)
         return [_intent(row) for row in self._session.scalars(query)]
 
@@ -73,6 +98,16 @@ class SqlOutboxRepository:
             query = query.where(IntentRow.task == task)
         return [_intent(row) for row in self._session.scalars(query)]
 
+    def to_finalise(self, block_number: int, limit: int) -> list[Intent]:
+        """Intents mined at that block or before whose end is not final yet, by block and number."""
+        query = (
+            select(IntentRow)
+            .where(IntentRow.block_number <= block_number, IntentRow.is_final.is_(False))
+            .order_by(IntentRow.block_number, IntentRow.id)
+            .limit(limit)
+        )
+        return [_intent(row) for row in self._session.scalars(query)]
+
     def refused(self, limit: int) -> list[Intent]:
         """The newest refused intents."""
         query = (
@@ -84,7 +119,7 @@ class SqlOutboxRepository:
         return [_intent(row) for row in self._session.scalars(query)]
 
     def count_unsettled(self) -> int:
-        """How many intents are neither mined nor refused."""
+        """How many intents are queued or in flight."""
         query = select(func.count()).select_from(IntentRow).where(IntentRow.status.in_(_UNSETTLED))
         return self._session.scalar(query) or 0
 
@@ -94,9 +129,9 @@ class SqlOutboxRepository:
             select(IntentRow.kind, func.sum(IntentRow.gas_used))
             .where(IntentRow.task == task, IntentRow.round == round_number, IntentRow.gas_used > 0)
             .group_by(IntentRow.kind)
-            .order_by(IntentRow.kind)
         )
-        return {kind: int(gas) for kind, gas in self._session.execute(query)}
+        # Sorted here: databases order text by different rules.
+        return dict(sorted((kind, int(gas)) for kind, gas in self._session.execute(query)))
 
     def names_digest(self, digest: str) -> bool:
         """Whether the call of any intent, whatever became of it, names the digest."""
@@ -105,14 +140,48 @@ class SqlOutboxRepository:
         )
         return self._session.scalar(query.limit(1)) is not None
 
-    def highest_nonce_in_flight(self, sender: str) -> int | None:
-        """The highest nonce of the sender's signed or sent intents."""
-        in_flight = (IntentStatus.SIGNED.value, IntentStatus.SENT.value)
-        return self._session.scalar(
-            select(func.max(IntentRow.nonce)).where(
-                IntentRow.sender == sender, IntentRow.status.in_(in_flight)
+    def add_transaction(self, sender: str, transaction: SignedTransaction, now_unix_s: int) -> None:
+        """Keep a transaction that was signed for a slot."""
+        self._session.add(
+            TransactionRow(
+                hash=transaction.hash,
+                sender=sender,
+                nonce=transaction.nonce,
+                raw=transaction.raw,
+                most_wei=transaction.fees.most_wei,
+                tip_wei=transaction.fees.tip_wei,
+                signed_unix_s=now_unix_s,
             )
         )
+
+    def transactions_of(self, sender: str, nonce: int) -> tuple[SignedTransaction, ...]:
+        """All transactions signed for a slot, oldest first."""
+        return tuple(self._transactions({(sender, nonce)}).get((sender, nonce), ()))
+
+    def forget_transactions(self, sender: str, nonce: int) -> None:
+        """Drop the transactions of a slot that can never be mined."""
+        self._session.execute(
+            delete(TransactionRow).where(TransactionRow.sender == sender, TransactionRow.nonce == nonce)
+        )
+
+    def highest_nonce(self, sender: str) -> int | None:
+        """The highest nonce that a transaction of the sender was signed for."""
+        return self._session.scalar(
+            select(func.max(TransactionRow.nonce)).where(TransactionRow.sender == sender)
+        )
+
+    def _transactions(self, places: set[tuple[str, int]]) -> dict[tuple[str, int], list[SignedTransaction]]:
+        query = (
+            select(TransactionRow)
+            .where(tuple_(TransactionRow.sender, TransactionRow.nonce).in_(sorted(places)))
+            .order_by(TransactionRow.id)
+        )
+        found: dict[tuple[str, int], list[SignedTransaction]] = {}
+        for row in self._session.scalars(query):
+            fees = Fees(row.most_wei, row.tip_wei)
+            transaction = SignedTransaction(row.hash, row.raw, row.nonce, fees)
+            found.setdefault((row.sender, row.nonce), []).append(transaction)
+        return found
 
     def requeue(self, intent: Intent, call: Call, now_unix_s: int) -> Intent:
         """Queue a refused intent again, with a new call."""
@@ -123,9 +192,11 @@ class SqlOutboxRepository:
             "changed_unix_s": now_unix_s,
             "sender": None,
             "nonce": None,
+            "position": None,
             "transaction_hash": None,
-            "raw": None,
             "block_number": None,
+            "block_hash": None,
+            "is_final": False,
             "error": None,
         }
         self._change(intent.id, IntentStatus.REFUSED, values)
@@ -136,13 +207,16 @@ class SqlOutboxRepository:
         """Store an intent's new state; Conflict when its stored status is not ``expected``."""
         values = {
             "status": intent.status.value,
+            "attempts": intent.attempts,
             "changed_unix_s": intent.changed_unix_s,
             "sender": intent.sender,
             "nonce": intent.nonce,
+            "position": intent.position,
             "transaction_hash": intent.transaction_hash,
-            "raw": intent.raw,
             "gas_used": intent.gas_used,
             "block_number": intent.block_number,
+            "block_hash": intent.block_hash,
+            "is_final": intent.is_final,
             "error": None if intent.error is None else intent.error[:_ERROR_LENGTH],
         }
         self._change(intent.id, expected, values)
@@ -156,7 +230,7 @@ class SqlOutboxRepository:
         try:
             result = cast(CursorResult[Any], self._session.execute(statement))
         except IntegrityError as error:
-            raise Conflict(f"intent {intent_id}: another intent holds its sender's nonce") from error
+            raise Conflict(f"intent {intent_id}: another intent holds its place in the slot") from error
         if result.rowcount != 1:
             raise Conflict(f"intent {intent_id} is no longer {expected.value}")
 
@@ -171,9 +245,17 @@ def _intent(row: IntentRow) -> Intent:
         changed_unix_s=row.changed_unix_s,
         sender=row.sender,
         nonce=row.nonce,
+        position=row.position,
         transaction_hash=row.transaction_hash,
-        raw=row.raw,
         gas_used=row.gas_used,
         block_number=row.block_number,
+        block_hash=row.block_hash,
+        is_final=row.is_final,
         error=row.error,
     )
+
+
+def _place(row: IntentRow) -> tuple[str, int]:
+    assert row.sender is not None, "what is in flight has a slot"
+    assert row.nonce is not None, "what is in flight has a slot"
+    return row.sender, row.nonce

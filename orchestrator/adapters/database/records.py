@@ -1,22 +1,20 @@
-"""Connections and transactions: a unit is one transaction; a writing one takes SQLite's write lock first."""
+"""Units of work: a unit is one transaction; a writing one holds the database's write lock from its start."""
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
+from orchestrator.adapters.database.credentials import SqlSessionRepository, SqlTokenRepository
+from orchestrator.adapters.database.engine import open_engine, writing
 from orchestrator.adapters.database.hub_records import (
     SqlEvaluationRepository,
     SqlFlowerRunRepository,
     SqlNodeNameRepository,
     SqlStreamRepository,
     SqlTaskOrderRepository,
-    SqlTokenRepository,
 )
 from orchestrator.adapters.database.idempotency import SqlIdempotencyRepository
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
@@ -24,8 +22,8 @@ from orchestrator.adapters.database.projection import SqlProjectionRepository
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import RecordsUnavailable
 
-_BUSY_TIMEOUT_MS = 10_000
-_WRITES = "collegium_writes"
+_NOT_MIGRATED = ("42P01", "42703")
+"""PostgreSQL's codes for a missing table and a missing column; for SQLite both are operational errors."""
 
 
 class SqlUnit:
@@ -38,6 +36,7 @@ class SqlUnit:
         self.orders = SqlTaskOrderRepository(session)
         self.names = SqlNodeNameRepository(session)
         self.tokens = SqlTokenRepository(session)
+        self.sessions = SqlSessionRepository(session)
         self.evaluations = SqlEvaluationRepository(session)
         self.flower_runs = SqlFlowerRunRepository(session)
         self.idempotency = SqlIdempotencyRepository(session)
@@ -48,7 +47,7 @@ class DatabaseRecords:
 
     def __init__(self, engine: Engine) -> None:
         self._reading = engine
-        self._writing = engine.execution_options(**{_WRITES: True})
+        self._writing = writing(engine)
 
     @contextmanager
     def read(self) -> Iterator[SqlUnit]:
@@ -72,19 +71,6 @@ def open_records(database_url: str) -> DatabaseRecords:
     return DatabaseRecords(open_engine(database_url))
 
 
-def open_engine(database_url: str) -> Engine:
-    """An engine; SQLite gets write-ahead logging, foreign keys and a busy timeout."""
-    url = make_url(database_url)
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url)
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
@@ -96,23 +82,6 @@ def _translated() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise RecordsUnavailable("the connection to the database is lost") from error
+        if getattr(error.orig, "sqlstate", None) in _NOT_MIGRATED:
+            raise RecordsUnavailable("the database has another schema than this version") from error
         raise
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
-    # The driver's own transaction control starts transactions late and cannot take the write lock first.
-    connection.isolation_level = None
-    for pragma in (
-        "journal_mode = WAL",
-        "foreign_keys = ON",
-        f"busy_timeout = {_BUSY_TIMEOUT_MS}",
-        "synchronous = FULL",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # A transaction that reads and then writes could meet another writer in between and would have to give up;
-    # one that takes the lock at its start only waits.
-    writes = connection.get_execution_options().get(_WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

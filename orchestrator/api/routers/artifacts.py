@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
-from orchestrator.api.access import Conductor, Reader, ServicesOfApp, TokenFirst
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.preconditions import entity_tag, is_known
 from orchestrator.api.problems import problem_response
 from orchestrator.api.ranges import asked_span, content_length, sent_piece
@@ -57,7 +57,7 @@ async def put_artifact(
     request: Request,
     response: Response,
     services: ServicesOfApp,
-    principal: Conductor,
+    principal: Caller,
     _: ContentRangeHeader = None,
 ) -> ArtifactAnswer:
     """Store the body under its digest: 201 when it is new, 200 when it is there already.
@@ -85,7 +85,7 @@ async def put_artifact(
 
 
 @router.head("/{digest}", operation_id="look_for_artifact")
-def look_for_artifact(digest: DigestInPath, services: ServicesOfApp, principal: Reader) -> Response:
+def look_for_artifact(digest: DigestInPath, services: ServicesOfApp, principal: Caller) -> Response:
     """Whether it is stored, and its size; for whom, as in reading it."""
     return Response(headers=_headers(services.artifacts.open(digest, principal)), media_type=_MEDIA_TYPE)
 
@@ -108,7 +108,7 @@ def get_artifact(
     digest: DigestInPath,
     request: Request,
     services: ServicesOfApp,
-    principal: Reader,
+    principal: Caller,
     _: RangeHeader = None,
     __: IfRangeHeader = None,
 ) -> Response:

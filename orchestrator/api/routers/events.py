@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from orchestrator.api.access import Reader, ServicesOfApp, TokenFirst
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.schemas import EventAnswer
 from orchestrator.domain.ports import StreamEvent
 
@@ -20,7 +20,7 @@ LastEventId = Annotated[
 
 @router.get("", operation_id="follow_events", response_class=StreamingResponse)
 async def follow_events(
-    services: ServicesOfApp, _: Reader, after: EventNumber = None, last_event_id: LastEventId = None
+    services: ServicesOfApp, _: Caller, after: EventNumber = None, last_event_id: LastEventId = None
 ) -> StreamingResponse:
     """Events after ``Last-Event-ID``, else after ``after``, else from now on."""
     resume_after = last_event_id if last_event_id is not None else after

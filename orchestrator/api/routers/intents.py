@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from orchestrator.api.access import Reader, ServicesOfApp, TokenFirst
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.paging import Listing, PagingOfRequest
 from orchestrator.api.routers.paths import TaskInQuery
 from orchestrator.api.schemas import IntentAnswer, IntentList
@@ -18,7 +18,7 @@ StatusInQuery = Annotated[IntentStatus | None, Query(description="only intents i
 @router.get("", operation_id="list_intents")
 def list_intents(
     services: ServicesOfApp,
-    _: Reader,
+    _: Caller,
     paging: PagingOfRequest,
     status: StatusInQuery = None,
     task: TaskInQuery = None,
@@ -34,7 +34,7 @@ def list_intents(
 def get_intent(
     intent: Annotated[int, Path(ge=1, lt=1 << 63, description="the intent's number")],
     services: ServicesOfApp,
-    _: Reader,
+    _: Caller,
 ) -> IntentAnswer:
     """One intent."""
     return IntentAnswer.model_validate(services.queries.intent(intent))

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from orchestrator.api.access import Reader, ServicesOfApp, TokenFirst
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.paging import Listing, PagingOfRequest
 from orchestrator.api.routers.paths import NodeInQuery, TaskInQuery
 from orchestrator.api.schemas import RewardLineAnswer, RewardList
@@ -13,7 +13,7 @@ router = APIRouter(prefix="/v1/rewards", tags=["ledger"], route_class=TokenFirst
 @router.get("", operation_id="list_rewards")
 def list_rewards(
     services: ServicesOfApp,
-    _: Reader,
+    _: Caller,
     paging: PagingOfRequest,
     task: TaskInQuery = None,
     node: NodeInQuery = None,

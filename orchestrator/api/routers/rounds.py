@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter
 
-from orchestrator.api.access import Admin, Conductor, Reader, ServicesOfApp, TokenFirst
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.paging import Listing, PagingOfRequest
 from orchestrator.api.routers.paths import RoundInPath, RoundOrBaseInPath, TaskInPath
 from orchestrator.api.schemas import (
@@ -39,7 +39,7 @@ router = APIRouter(prefix="/v1/tasks/{task}/rounds", tags=["rounds"], route_clas
 
 
 @router.get("", operation_id="list_rounds")
-def list_rounds(task: TaskInPath, services: ServicesOfApp, _: Reader, paging: PagingOfRequest) -> RoundList:
+def list_rounds(task: TaskInPath, services: ServicesOfApp, _: Caller, paging: PagingOfRequest) -> RoundList:
     """A task's rounds, by number."""
     listing = Listing(f"rounds of {task}", (int,))
     page = services.listings.rounds(task, paging.after(listing), paging.limit)
@@ -48,14 +48,14 @@ def list_rounds(task: TaskInPath, services: ServicesOfApp, _: Reader, paging: Pa
 
 
 @router.get("/{round_number}", operation_id="get_round")
-def get_round(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Reader) -> RoundAnswer:
+def get_round(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller) -> RoundAnswer:
     """One round."""
     return RoundAnswer.model_validate(services.queries.round(task, round_number))
 
 
 @router.get("/{round_number}/proposals", operation_id="list_proposals")
 def list_proposals(
-    task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Reader
+    task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller
 ) -> ProposalList:
     """A round's proposals, by node: no more than the draw allows, so all on one page."""
     found = services.queries.round(task, round_number).proposals
@@ -63,7 +63,7 @@ def list_proposals(
 
 
 @router.get("/{round_number}/votes", operation_id="list_votes")
-def list_votes(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Reader) -> VoteList:
+def list_votes(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller) -> VoteList:
     """The drawn voters' votes, in the order of the draw: no more than it allows, so all on one page."""
     found = services.queries.round(task, round_number).votes
     return VoteList(items=tuple(map(VoteAnswer.model_validate, found)), next_cursor=None)
@@ -71,7 +71,7 @@ def list_votes(task: TaskInPath, round_number: RoundInPath, services: ServicesOf
 
 @router.get("/{round_number}/reports", operation_id="list_reports")
 def list_reports(
-    task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Reader
+    task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller
 ) -> ReportList:
     """What the networks say of their proposals, by node; nothing before the proposal phase is over."""
     found = services.reports.of_round(task, round_number)
@@ -84,7 +84,7 @@ def propose(
     round_number: RoundInPath,
     request: ProposalRequest,
     services: ServicesOfApp,
-    _: Conductor,
+    _: Caller,
 ) -> IntentAnswer:
     """Relay a proposal; its adapter is checked against the task's manifest."""
     return _relay(services, task, round_number, RelayProposal(request.message, request.signature))
@@ -96,7 +96,7 @@ def commit(
     round_number: RoundInPath,
     request: CommitRequest,
     services: ServicesOfApp,
-    _: Conductor,
+    _: Caller,
 ) -> IntentAnswer:
     """Relay a voter's commitment."""
     return _relay(services, task, round_number, RelayCommit(request.message, request.signature))
@@ -108,7 +108,7 @@ def reveal(
     round_number: RoundInPath,
     request: RevealRequest,
     services: ServicesOfApp,
-    _: Conductor,
+    _: Caller,
 ) -> IntentAnswer:
     """Relay a voter's revealed scores."""
     return _relay(services, task, round_number, RelayReveal(request.message))
@@ -120,7 +120,7 @@ def attest(
     round_number: RoundInPath,
     request: AttestationRequest,
     services: ServicesOfApp,
-    _: Conductor,
+    _: Caller,
 ) -> IntentAnswer:
     """Relay a voter's attestation of the aggregate."""
     return _relay(services, task, round_number, RelayAttestation(request.message, request.signature))
@@ -131,7 +131,7 @@ def list_evaluations(
     task: TaskInPath,
     round_number: RoundOrBaseInPath,
     services: ServicesOfApp,
-    _: Reader,
+    _: Caller,
     paging: PagingOfRequest,
 ) -> EvaluationList:
     """The evaluations of a round's aggregate; round 0 is the base model."""
@@ -147,7 +147,7 @@ def record_evaluation(
     round_number: RoundOrBaseInPath,
     request: EvaluationRequest,
     services: ServicesOfApp,
-    _: Admin,
+    _: Caller,
 ) -> EvaluationAnswer:
     """Keep an evaluation, in place of an earlier one of the same name."""
     record = services.evaluations.record(request.to_record(task, round_number))

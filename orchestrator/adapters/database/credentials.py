@@ -1,0 +1,142 @@
+"""Tokens and sessions in tables."""
+
+from typing import cast
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from orchestrator.adapters.database.credential_models import SessionRow, TokenRow
+from orchestrator.domain.credentials import NewToken, SessionKind, SessionRecord, TokenRecord
+from orchestrator.domain.identity import Role
+
+
+class SqlTokenRepository:
+    """``TokenRepository`` over one session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def by_hash(self, token_hash: str) -> TokenRecord | None:
+        """The token with that hash."""
+        row = self._session.scalar(select(TokenRow).where(TokenRow.token_hash == token_hash))
+        return None if row is None else _token(row)
+
+    def by_id(self, token: int) -> TokenRecord | None:
+        """The token of that number."""
+        row = self._session.get(TokenRow, token)
+        return None if row is None else _token(row)
+
+    def all(self) -> list[TokenRecord]:
+        """All tokens, oldest first."""
+        return [_token(row) for row in self._session.scalars(select(TokenRow).order_by(TokenRow.id))]
+
+    def add(self, token: NewToken, token_hash: str) -> TokenRecord:
+        """Record a token."""
+        row = TokenRow(
+            name=token.name,
+            role=token.role,
+            token_hash=token_hash,
+            node=token.node,
+            operations=_listed(token.operations),
+            created_unix_s=token.created_unix_s,
+            expires_unix_s=token.expires_unix_s,
+            issued_by=token.issued_by,
+            signer=token.signer,
+        )
+        self._session.add(row)
+        self._session.flush()
+        return _token(row)
+
+    def replace(self, token: TokenRecord, token_hash: str) -> None:
+        """Give a token another secret and other times; the sessions that it opened end."""
+        self._session.execute(delete(SessionRow).where(SessionRow.token == token.id))
+        self._session.execute(
+            update(TokenRow)
+            .where(TokenRow.id == token.id)
+            .values(
+                token_hash=token_hash,
+                created_unix_s=token.created_unix_s,
+                expires_unix_s=token.expires_unix_s,
+            )
+        )
+
+    def remove(self, token: int) -> None:
+        """Forget a token and end the sessions that it opened; nothing happens when there is none."""
+        self._session.execute(delete(TokenRow).where(TokenRow.id == token))
+
+    def remove_named(self, name: str) -> None:
+        """Forget all tokens of a name, likewise."""
+        self._session.execute(delete(TokenRow).where(TokenRow.name == name))
+
+    def remove_expired(self, now_unix_s: int) -> None:
+        """Forget all tokens that have expired, likewise."""
+        self._session.execute(delete(TokenRow).where(TokenRow.expires_unix_s <= now_unix_s))
+
+
+class SqlSessionRepository:
+    """``SessionRepository`` over one session of the database."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def by_hash(self, kind: SessionKind, secret_hash: str) -> SessionRecord | None:
+        """The session or ticket with that hash."""
+        query = select(SessionRow).where(SessionRow.kind == kind, SessionRow.secret_hash == secret_hash)
+        row = self._session.scalar(query)
+        if row is None:
+            return None
+        return SessionRecord(
+            kind=kind,
+            name=row.name,
+            role=cast(Role, row.role),
+            node=row.node,
+            operations=_operations(row.operations),
+            token=row.token,
+            expires_unix_s=row.expires_unix_s,
+        )
+
+    def add(self, session: SessionRecord, secret_hash: str) -> None:
+        """Record a session or ticket."""
+        self._session.add(
+            SessionRow(
+                kind=session.kind,
+                secret_hash=secret_hash,
+                name=session.name,
+                role=session.role,
+                node=session.node,
+                operations=_listed(session.operations),
+                token=session.token,
+                expires_unix_s=session.expires_unix_s,
+            )
+        )
+        self._session.flush()
+
+    def remove(self, secret_hash: str) -> None:
+        """Forget one; nothing happens when there is none."""
+        self._session.execute(delete(SessionRow).where(SessionRow.secret_hash == secret_hash))
+
+    def remove_expired(self, now_unix_s: int) -> None:
+        """Forget all that have expired."""
+        self._session.execute(delete(SessionRow).where(SessionRow.expires_unix_s <= now_unix_s))
+
+
+def _token(row: TokenRow) -> TokenRecord:
+    return TokenRecord(
+        id=row.id,
+        name=row.name,
+        role=cast(Role, row.role),
+        node=row.node,
+        operations=_operations(row.operations),
+        created_unix_s=row.created_unix_s,
+        expires_unix_s=row.expires_unix_s,
+        issued_by=row.issued_by,
+        signer=row.signer,
+    )
+
+
+def _operations(listed: list[str] | None) -> frozenset[str] | None:
+    return None if listed is None else frozenset(listed)
+
+
+def _listed(operations: frozenset[str] | None) -> list[str] | None:
+    return None if operations is None else sorted(operations)

@@ -1,0 +1,98 @@
+"""What is kept of the credentials that were given out, never their secrets; and the ports to keep it."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from orchestrator.domain.identity import Role
+
+
+@dataclass(frozen=True)
+class TokenRecord:
+    """An API token without the token. ``issued_by`` names who asked for it.
+
+    ``signer`` is the signing key that its holder proved, if it was given for that: it ends with that key.
+    """
+
+    id: int
+    name: str
+    role: Role
+    node: str | None
+    operations: frozenset[str] | None
+    created_unix_s: int
+    expires_unix_s: int
+    issued_by: str
+    signer: str | None = None
+
+
+@dataclass(frozen=True)
+class NewToken:
+    """A token that is about to be recorded."""
+
+    name: str
+    role: Role
+    node: str | None
+    operations: frozenset[str] | None
+    created_unix_s: int
+    expires_unix_s: int
+    issued_by: str
+    signer: str | None = None
+
+
+class TokenRepository(Protocol):
+    """API tokens."""
+
+    def by_hash(self, token_hash: str) -> TokenRecord | None:
+        """The token with that hash."""
+
+    def by_id(self, token: int) -> TokenRecord | None:
+        """The token of that number."""
+
+    def all(self) -> list[TokenRecord]:
+        """All tokens, oldest first."""
+
+    def add(self, token: NewToken, token_hash: str) -> TokenRecord:
+        """Record a token."""
+
+    def replace(self, token: TokenRecord, token_hash: str) -> None:
+        """Give a token another secret and other times; the sessions that it opened end."""
+
+    def remove(self, token: int) -> None:
+        """Forget a token and end the sessions that it opened; nothing happens when there is none."""
+
+    def remove_named(self, name: str) -> None:
+        """Forget all tokens of a name, likewise."""
+
+    def remove_expired(self, now_unix_s: int) -> None:
+        """Forget all tokens that have expired, likewise."""
+
+
+SessionKind = Literal["session", "ticket"]
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """A browser's session, or a ticket that opens one; ``token`` is the token that it rests on, if any."""
+
+    kind: SessionKind
+    name: str
+    role: Role
+    node: str | None
+    operations: frozenset[str] | None
+    token: int | None
+    expires_unix_s: int
+
+
+class SessionRepository(Protocol):
+    """Sessions and tickets."""
+
+    def by_hash(self, kind: SessionKind, secret_hash: str) -> SessionRecord | None:
+        """The session or ticket with that hash."""
+
+    def add(self, session: SessionRecord, secret_hash: str) -> None:
+        """Record a session or ticket."""
+
+    def remove(self, secret_hash: str) -> None:
+        """Forget one; nothing happens when there is none."""
+
+    def remove_expired(self, now_unix_s: int) -> None:
+        """Forget all that have expired."""

@@ -1,0 +1,60 @@
+"""What tests of every cost share: the databases that the orchestrator's records may be in."""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.databases import Databases
+    from tests.integration.postgresql import PostgresqlServer
+
+KINDS = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator["PostgresqlServer"]:
+    """A PostgreSQL server for the session. Without one, a person's test is skipped and CI's fails."""
+    from tests.integration.postgresql import PostgresqlMissing, running_postgresql
+
+    try:
+        running = running_postgresql()
+        server = running.__enter__()
+    except PostgresqlMissing as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    yield server
+    running.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql: "PostgresqlServer") -> str:
+    """The name of a migrated database on that server, to copy."""
+    from tests.integration.databases import migrated_template
+
+    return migrated_template(postgresql)
+
+
+@pytest.fixture(params=KINDS)
+def databases(request: pytest.FixtureRequest) -> Iterator["Databases"]:
+    """Where a test's databases come from: it runs once on each kind."""
+    yield from _databases(request)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def module_databases(request: pytest.FixtureRequest) -> Iterator["Databases"]:
+    """The same for what a module's tests share."""
+    yield from _databases(request)
+
+
+def _databases(request: pytest.FixtureRequest) -> Iterator["Databases"]:
+    from tests.integration.databases import PostgresqlDatabases, SqliteDatabases
+
+    made: Databases = SqliteDatabases()
+    if request.param == "postgresql":
+        template = request.getfixturevalue("postgresql_template")
+        made = PostgresqlDatabases(request.getfixturevalue("postgresql"), template)
+    yield made
+    made.close()
