@@ -1,6 +1,5 @@
 """The web application: REST API and dashboard over the services."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,17 @@ from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database import open_records
 from orchestrator.api import description, problems
 from orchestrator.api.access import Caller, TokenFirst
+from orchestrator.api.answers import RememberedAnswers
 from orchestrator.api.correlation import CorrelationMiddleware
 from orchestrator.api.limits import BodyLimitMiddleware
+from orchestrator.api.metrics import Metrics
+from orchestrator.api.observation import ObservationMiddleware
 from orchestrator.api.routers import artifacts as artifact_router
 from orchestrator.api.routers import (
     events,
     health,
     intents,
+    metrics,
     models,
     nodes,
     rewards,
@@ -27,12 +30,22 @@ from orchestrator.api.routers import (
     slashes,
     tasks,
     tokens,
+    webhooks,
 )
 from orchestrator.api.uploads import Uploads
-from orchestrator.composition import SystemClock, build_services, open_artifacts, open_database
+from orchestrator.composition import (
+    SystemClock,
+    WebhookOutlet,
+    build_services,
+    open_artifacts,
+    open_database,
+    open_outlet,
+)
 from orchestrator.domain.artifacts import ArtifactStore
 from orchestrator.domain.ports import Clock, Records
+from orchestrator.logs import configure_logs
 from orchestrator.settings import load_settings
+from orchestrator.telemetry import start_tracing, trace_requests
 
 _ROUTERS = (
     artifact_router.router,
@@ -45,15 +58,27 @@ _ROUTERS = (
     slashes.router,
     tokens.router,
     events.router,
+    metrics.router,
+    webhooks.router,
 )
 
 
-def create_app(records: Records, artifacts: ArtifactStore, deployment: Deployment, clock: Clock) -> FastAPI:
-    """The application over given adapters; ``deployment`` names the contracts that nodes sign for."""
+def create_app(
+    records: Records,
+    artifacts: ArtifactStore,
+    deployment: Deployment,
+    clock: Clock,
+    outlet: WebhookOutlet | None = None,
+) -> FastAPI:
+    """The application over given adapters; ``deployment`` names the contracts that nodes sign for.
+
+    Without an ``outlet`` there are no webhooks.
+    """
     # The API's description is served behind a token; the interactive pages would load foreign scripts.
     app = FastAPI(title="Collegium", version="1", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.services = build_services(records, artifacts, deployment, clock)
+    app.state.services = build_services(records, artifacts, deployment, clock, outlet or WebhookOutlet())
     app.state.uploads = Uploads()
+    app.state.metrics = Metrics(app.state.services)
     problems.install(app)
     description.install(app)
     app.include_router(health.router)
@@ -61,7 +86,9 @@ def create_app(records: Records, artifacts: ArtifactStore, deployment: Deploymen
         app.include_router(router)
     app.include_router(_description(app))
     dashboard.register(app, records, clock)
+    app.add_middleware(RememberedAnswers, records=records, clock=clock)
     app.add_middleware(BodyLimitMiddleware, streamed_prefix=artifact_router.PREFIX)
+    app.add_middleware(ObservationMiddleware, metrics=app.state.metrics)
     # Added last, so that it is outermost: errors of the others carry the correlation id too.
     app.add_middleware(CorrelationMiddleware)
     return app
@@ -69,9 +96,19 @@ def create_app(records: Records, artifacts: ArtifactStore, deployment: Deploymen
 
 def create_app_from_environment() -> FastAPI:
     """The application that the environment describes; what ``collegium serve`` runs."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = load_settings()
-    return create_app(open_database(settings), open_artifacts(settings), settings.deployment(), SystemClock())
+    configure_logs(settings.development)
+    app = create_app(
+        open_database(settings),
+        open_artifacts(settings),
+        settings.deployment(),
+        SystemClock(),
+        open_outlet(settings),
+    )
+    provider = start_tracing(settings, "collegium-api")
+    if provider is not None:
+        trace_requests(app, provider)
+    return app
 
 
 def describe_app() -> dict[str, Any]:

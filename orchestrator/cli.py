@@ -2,7 +2,18 @@
 
 import typer
 
-from orchestrator.commands import dashboard, hub, node, openapi, rounds, slash, task, tokens
+from orchestrator.commands import (
+    artifacts,
+    dashboard,
+    hub,
+    node,
+    openapi,
+    rounds,
+    slash,
+    task,
+    tokens,
+    webhooks,
+)
 from orchestrator.commands.plugins import RootGroup
 
 app = typer.Typer(
@@ -22,10 +33,12 @@ app.command("openapi")(openapi.openapi)
 app.command("deploy-contracts")(hub.deploy_contracts)
 app.command("dashboard-link")(dashboard.dashboard_link)
 app.add_typer(tokens.tokens, name="tokens")
+app.add_typer(artifacts.artifacts, name="artifacts")
 app.add_typer(node.node, name="node")
 app.add_typer(task.task, name="task")
 app.add_typer(rounds.rounds, name="rounds")
 app.add_typer(slash.slash, name="slash")
+app.add_typer(webhooks.webhooks, name="webhooks")
 
 
 def main() -> None:

@@ -1,17 +1,20 @@
 """Builds services out of settings: the one place that knows which adapter stands behind which port."""
 
 import time
+from dataclasses import dataclass, field
 
 from contracts.deployment import Deployment
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database import DatabaseRecords, open_records
+from orchestrator.adapters.notifications import HttpReceivers
 from orchestrator.domain.artifacts import ArtifactStore
-from orchestrator.domain.ports import Clock, Records
+from orchestrator.domain.ports import Clock, Records, WebhookReceivers
 from orchestrator.services.artifacts import ArtifactService
 from orchestrator.services.bundle import Services
 from orchestrator.services.council import CouncilService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
+from orchestrator.services.figures import FigureService
 from orchestrator.services.idempotency import IdempotencyService
 from orchestrator.services.listings import ListingService
 from orchestrator.services.messages import MessageService
@@ -22,6 +25,7 @@ from orchestrator.services.reports import ReportService
 from orchestrator.services.retention import RetentionService
 from orchestrator.services.tasks import TaskService
 from orchestrator.services.tokens import TokenService
+from orchestrator.services.webhooks import WebhookDeliveries, WebhookKey, WebhookService
 from orchestrator.settings import Settings
 
 
@@ -33,8 +37,20 @@ class SystemClock:
         return int(time.time())
 
 
+@dataclass(frozen=True)
+class WebhookOutlet:
+    """What webhooks need; ``key`` None where there are none."""
+
+    receivers: WebhookReceivers = field(default_factory=lambda: HttpReceivers(development=False))
+    key: WebhookKey | None = None
+
+
 def build_services(
-    records: Records, artifacts: ArtifactStore, deployment: Deployment, clock: Clock
+    records: Records,
+    artifacts: ArtifactStore,
+    deployment: Deployment,
+    clock: Clock,
+    outlet: WebhookOutlet,
 ) -> Services:
     """The services over given adapters."""
     queries = QueryService(records, clock)
@@ -52,6 +68,8 @@ def build_services(
         messages=MessageService(records, artifacts, deployment, clock),
         evaluations=EvaluationService(records, clock),
         idempotency=IdempotencyService(records, clock),
+        figures=FigureService(records, artifacts, queries, clock),
+        webhooks=WebhookService(records, outlet.receivers, outlet.key, clock),
     )
 
 
@@ -76,3 +94,18 @@ def open_retention(settings: Settings, records: Records, clock: Clock) -> Retent
         return None
     kept_s = settings.artifact_retention_days * 24 * 3600
     return RetentionService(records, open_artifacts(settings), clock, kept_s)
+
+
+def open_outlet(settings: Settings) -> WebhookOutlet:
+    """What webhooks need, as the settings say. Raises SettingsError."""
+    key = settings.webhook_key()
+    return WebhookOutlet(
+        receivers=HttpReceivers(settings.development), key=None if key is None else WebhookKey(key)
+    )
+
+
+def build_deliveries(records: Records, outlet: WebhookOutlet, clock: Clock) -> WebhookDeliveries | None:
+    """What delivers webhooks; None without a key."""
+    if outlet.key is None:
+        return None
+    return WebhookDeliveries(records, outlet.receivers, outlet.key, clock)

@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from contracts.deployment import Deployment
 from orchestrator.domain.outbox import OutboxRules
 
+_LEAST_KEY_BYTES = 32
+
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the message names its environment variable."""
@@ -22,6 +24,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="COLLEGIUM_", frozen=True, extra="ignore")
 
+    development: bool = False
+    """For a developer's machine only: a log for reading instead of JSON."""
     database_url: str = "sqlite:///collegium.sqlite3"
     """Where the records are, as SQLAlchemy writes it."""
     artifact_folder: Path = Path("artifacts")
@@ -52,8 +56,15 @@ class Settings(BaseSettings):
     flower_connection: str = "collegium"
     flower_follow_every_s: Annotated[int, Field(ge=1)] = 30
     """How often the worker asks whether a conductor still runs."""
+    webhook_key_file: Path | None = None
+    """What secrets of webhooks are derived from: 32 random bytes or more. Without it there are none."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    worker_metrics_host: str = "127.0.0.1"
+    worker_metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Where the worker answers Prometheus, without a token; nowhere when the port is not set."""
+    otlp_endpoint: str | None = None
+    """Where traces go (OTLP over HTTP); nowhere when it is not set."""
     poll_s: Annotated[float, Field(gt=0, le=10)] = 0.25
     """How often the worker looks for new blocks and new intents."""
 
@@ -87,6 +98,23 @@ class Settings(BaseSettings):
     def council_key(self) -> Path:
         """``council_key_file``. Raises SettingsError without it."""
         return _given(self.council_key_file, "COLLEGIUM_COUNCIL_KEY_FILE")
+
+    def webhook_key(self) -> bytes | None:
+        """What is in ``webhook_key_file``; None without it. Raises SettingsError."""
+        if self.webhook_key_file is None:
+            return None
+        try:
+            key = self.webhook_key_file.read_bytes().strip()
+        except OSError as error:
+            raise SettingsError(
+                f"COLLEGIUM_WEBHOOK_KEY_FILE {self.webhook_key_file}: {error.strerror}"
+            ) from error
+        if len(key) < _LEAST_KEY_BYTES:
+            raise SettingsError(
+                f"COLLEGIUM_WEBHOOK_KEY_FILE {self.webhook_key_file}: fewer than {_LEAST_KEY_BYTES} bytes; "
+                "`openssl rand -hex 32` makes a key"
+            )
+        return key
 
 
 def load_settings() -> Settings:

@@ -11,15 +11,25 @@ from dataclasses import dataclass
 
 from orchestrator.adapters.chain import open_lanes, open_reader
 from orchestrator.adapters.flower import FlowerCommandRuns
-from orchestrator.composition import SystemClock, open_database, open_retention
+from orchestrator.composition import (
+    SystemClock,
+    build_deliveries,
+    open_database,
+    open_outlet,
+    open_retention,
+)
 from orchestrator.domain.chain import ChainError
 from orchestrator.domain.ports import Clock, Records, RecordsUnavailable
+from orchestrator.logs import configure_logs
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
 from orchestrator.services.retention import ChainNotCurrent, RetentionService
+from orchestrator.services.webhooks import WebhookDeliveries
 from orchestrator.settings import Settings
+from orchestrator.telemetry import start_tracing
+from orchestrator.worker_metrics import WorkerMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +42,7 @@ _SWEEP_EVERY_S = 3600.0
 class Worker:
     """One loop over everything that has to happen.
 
-    ``conductors`` None where none are started here, ``retention`` None where all artifacts are kept.
+    ``conductors`` and ``webhooks`` are None where there are none, ``retention`` where all artifacts are kept.
     """
 
     indexer: Indexer
@@ -40,6 +50,8 @@ class Worker:
     outbox: OutboxProcessor
     conductors: Conductors | None
     poll_s: float
+    metrics: WorkerMetrics
+    webhooks: WebhookDeliveries | None = None
     retention: RetentionService | None = None
     _decide_again_s: float = 0.0
     _sweep_again_s: float = 0.0
@@ -51,17 +63,22 @@ class Worker:
             try:
                 self.run_once()
                 failures = 0
+                self.metrics.turn_done()
             except (ChainError, RecordsUnavailable) as error:
                 failures += 1
+                self.metrics.turn_failed()
                 logger.warning("trying again: %s", error)
             except Exception:
                 # A loop that gives up would stop every round; the log says what it was, and every step is
                 # one transaction.
                 failures += 1
+                self.metrics.turn_failed()
                 logger.exception("trying again after an unexpected error")
             stop.wait(min(self.poll_s * 2 ** min(failures, 10), _LONGEST_PAUSE_S))
         if self.conductors is not None:
             self.conductors.close()
+        if self.webhooks is not None:
+            self.webhooks.close()
 
     def run_once(self) -> None:
         """One turn: read the chain, decide, send."""
@@ -75,6 +92,8 @@ class Worker:
         if self.outbox.run_once():
             self._decide()
             self.outbox.run_once()
+        if self.webhooks is not None:
+            self.webhooks.run_once()
         if self.retention is not None and time.monotonic() >= self._sweep_again_s:
             self._sweep(self.retention)
 
@@ -113,18 +132,29 @@ def build_worker(settings: Settings) -> Worker:
         outbox=OutboxProcessor(records, lanes, reader, clock, settings.outbox_rules()),
         conductors=conductors,
         poll_s=settings.poll_s,
+        metrics=WorkerMetrics(records, reader),
+        webhooks=build_deliveries(records, open_outlet(settings), clock),
         retention=open_retention(settings, records, clock),
     )
 
 
 def run(settings: Settings) -> None:
     """Work as the settings say until SIGTERM or SIGINT. Errors as ``build_worker``."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logs(settings.development)
+    start_tracing(settings, "collegium-worker")
     worker = build_worker(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    worker.run(stop)
+    if settings.worker_metrics_port is None:
+        worker.run(stop)
+        return
+    server = worker.metrics.serve(settings.worker_metrics_host, settings.worker_metrics_port)
+    try:
+        worker.run(stop)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def _conductors(settings: Settings, records: Records, clock: Clock) -> Conductors | None:

@@ -1,20 +1,14 @@
-"""Every request has a correlation id: in its answer's header, in its errors and in the log."""
+"""Every request has a correlation id: in its answer's header, its errors, its intents and in the log."""
 
 import re
-import uuid
-from contextvars import ContextVar
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.services.correlation import LONGEST, begin, new_correlation_id
+
 HEADER = "X-Correlation-Id"
-_ACCEPTED = re.compile(r"[A-Za-z0-9\-]{1,64}")
-_current: ContextVar[str] = ContextVar("correlation_id", default="none")
-
-
-def correlation_id() -> str:
-    """The id of the request at hand."""
-    return _current.get()
+_ACCEPTED = re.compile(rf"[A-Za-z0-9\-]{{1,{LONGEST}}}")
 
 
 class CorrelationMiddleware:
@@ -29,8 +23,8 @@ class CorrelationMiddleware:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(HEADER, "")
-        identifier = given if _ACCEPTED.fullmatch(given) else uuid.uuid4().hex
-        _current.set(identifier)
+        identifier = given if _ACCEPTED.fullmatch(given) else new_correlation_id()
+        begin(identifier)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

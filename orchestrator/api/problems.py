@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from contracts.errors import ContractViolation
-from orchestrator.api.correlation import correlation_id
 from orchestrator.domain.artifacts import ArtifactTooLarge, StorageFull
 from orchestrator.domain.errors import (
     Conflict,
@@ -27,6 +26,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.ports import RecordsUnavailable
 from orchestrator.domain.versions import PreconditionFailed
+from orchestrator.services.correlation import correlation_id
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -86,7 +86,7 @@ def problem_response(
         status=status,
         code=code,
         detail=detail,
-        correlation_id=correlation_id(),
+        correlation_id=correlation_id() or "none",
     )
     return JSONResponse(problem.model_dump(), status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
 
@@ -139,7 +139,7 @@ def _on_disconnect(_: Request, error: Exception) -> Response:
 
 
 def _on_any_error(_: Request, error: Exception) -> JSONResponse:
-    logger.error("unexpected error, correlation id %s", correlation_id(), exc_info=error)
+    logger.error("unexpected error", exc_info=error)
     return problem_response(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal",

@@ -32,6 +32,7 @@ from orchestrator.domain.outbox import IntentStatus
 from orchestrator.domain.ports import EvaluationRecord, StreamEvent
 from orchestrator.domain.state import SlashStatus
 from orchestrator.domain.views import FaultName, StandingName, TaskStatus
+from orchestrator.domain.webhooks import DeliveryStatus
 
 _MOST_DIGITS = 78
 
@@ -216,6 +217,7 @@ class IntentAnswer(_Answer):
     """What was recorded for the chain, and where it stands; ``error`` says why it was refused.
 
     ``final``: its block is so deep that this will not change, or it was refused without any.
+    ``correlation_id`` is that of the request that caused it.
     """
 
     intent: int
@@ -229,6 +231,7 @@ class IntentAnswer(_Answer):
     final: bool
     gas_used: int
     error: str | None
+    correlation_id: str | None
 
 
 class IntentList(_Page):
@@ -591,3 +594,55 @@ class EventAnswer(_Answer):
             created_unix_s=event.created_unix_s,
             facts=dict(announcement.facts),
         )
+
+
+class WebhookRequest(_Request):
+    """A receiver, and of what it is to be told: kinds of events, ``round.*`` for a family, none for all."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"url": "https://hooks.example.org/collegium", "kinds": ["round.*"]}}
+    )
+
+    url: Annotated[str, Field(min_length=1, max_length=2000)]
+    kinds: Annotated[tuple[str, ...], Field(max_length=50)] = ()
+
+
+class WebhookAnswer(_Answer):
+    """A receiver."""
+
+    id: int
+    url: str
+    kinds: tuple[str, ...]
+    created_unix_s: int
+
+
+class WebhookMade(WebhookAnswer):
+    """A new receiver with its secret, which is never shown again."""
+
+    secret: str
+
+
+class WebhookList(_Answer):
+    """Receivers."""
+
+    items: tuple[WebhookAnswer, ...]
+
+
+class DeliveryAnswer(_Answer):
+    """One event for one receiver; ``answered`` is the status of its last answer."""
+
+    id: int
+    message_id: str
+    event: int
+    status: DeliveryStatus
+    attempts: int
+    next_unix_s: int
+    changed_unix_s: int
+    answered: int | None
+    error: str | None
+
+
+class DeliveryList(_Answer):
+    """Deliveries, newest first."""
+
+    items: tuple[DeliveryAnswer, ...]

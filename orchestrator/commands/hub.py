@@ -23,12 +23,14 @@ def serve() -> None:
     settings = settings_or_error()
     _checked(settings.deployment)
     _require_schema(settings)
+    _allow_many_connections()
     uvicorn.run(
         "orchestrator.app:create_app_from_environment",
         factory=True,
         host=settings.host,
         port=settings.port,
-        log_level="info",
+        # The app sets up the log of the whole process.
+        log_config=None,
         access_log=False,
         # Streams of events never end by themselves.
         timeout_graceful_shutdown=_STOP_WITHIN_S,
@@ -97,6 +99,14 @@ def deploy_contracts(
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(deployment.to_json())
     return Answer(deployment.model_dump(), f"deployed; the addresses are in {out}")
+
+
+def _allow_many_connections() -> None:
+    """Use all the file descriptors that the system allows: every listener to the stream holds one."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 Result = TypeVar("Result")

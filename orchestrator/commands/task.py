@@ -40,7 +40,6 @@ def create(
     from contracts.errors import ContractViolation
     from contracts.task import TaskSpec
 
-    api = HubClient(url, token_file).api
     try:
         parsed = TaskSpec.parse(_read(spec))
     except ContractViolation as error:
@@ -48,9 +47,10 @@ def create(
     if sha256_digest(_read(genesis)) != parsed.genesis_digest:
         message = f"{genesis} does not have the digest that the spec names, {parsed.genesis_digest}"
         raise CommandError(message, code="digest_mismatch", exit_code=ExitCode.BAD_INPUT)
+    terms = _terms(config) | {"spec_digest": parsed.digest, "genesis_digest": parsed.genesis_digest}
+    api = HubClient(url, token_file).api
     api.upload_bytes(parsed.digest, parsed.canonical_bytes())
     api.upload(parsed.genesis_digest, genesis)
-    terms = _terms(config) | {"spec_digest": parsed.digest, "genesis_digest": parsed.genesis_digest}
     api.create_task(spec_digest=parsed.digest, name=name or parsed.name, config=terms, pool=pool)
     say("the task is ordered; waiting for the chain")
     number = wait_for(lambda: _number_on_chain(api, parsed.digest, int(pool)), "creating the task", timeout_s)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestrator.domain.errors import Conflict, OrchestratorError, Unacceptable
+from orchestrator.domain.figures import StoreUsage
 
 
 class ArtifactTooLarge(OrchestratorError):
@@ -108,6 +109,9 @@ class ArtifactStore(Protocol):
 
     def read(self, digest: str, limit_bytes: int) -> bytes:
         """The whole artifact; NotFound as above, ArtifactTooLarge when it is larger than the limit."""
+
+    def usage(self) -> StoreUsage:
+        """How much is stored; what is still coming in is not counted. Raises Unavailable."""
 
     def untouched_since(self, unix_s: int) -> Iterator[StoredFile]:
         """The artifacts that nobody has put since a time, by digest."""

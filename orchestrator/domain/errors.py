@@ -247,6 +247,12 @@ class ArtifactDigestMismatch(Unacceptable):
     code = "digest_mismatch"
 
 
+class WebhookRefused(Unacceptable):
+    """A webhook may not go to that address."""
+
+    code = "webhook_refused"
+
+
 class TooLarge(OrchestratorError):
     """The body is larger than the limit."""
 

@@ -73,6 +73,8 @@ class Intent:
     block_hash: str | None = None
     is_final: bool = False
     error: str | None = None
+    correlation_id: str | None = None
+    """Of the request, or of the hub's own decision, that caused it; None from before it was kept."""
 
     @property
     def is_on_chain(self) -> bool:

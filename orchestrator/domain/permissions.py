@@ -42,7 +42,7 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     "list_task_evaluations": _ALL,
     "list_tasks": _ALL,
     "list_votes": _ALL,
-    "look_for_artifact": _ALL,
+    "get_artifact_size": _ALL,
     # An adapter before the chain has made it public.
     "get_unpublished_artifact": _ROUNDS,
     # What nodes sign. An operator hands in for its own node only.
@@ -73,6 +73,13 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     # People's sessions.
     "createDashboardTicket": _PEOPLE,
     "open_dashboard": _PEOPLE,
+    # How busy the hub is, and who is told of what happens.
+    "metrics": _ALL,
+    "create_webhook": _ADMIN,
+    "list_webhooks": _ADMIN,
+    "delete_webhook": _ADMIN,
+    "list_deliveries": _ADMIN,
+    "replay_delivery": _ADMIN,
     # Tokens. An operator sees and makes tokens of its own node only; a token may always see, replace and
     # revoke itself.
     "get_current_token": _ALL,

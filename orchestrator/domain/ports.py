@@ -4,7 +4,7 @@ Repository methods are named for the question they answer. A unit is one transac
 becomes visible all at once when its ``with`` block ends without an error, and not at all otherwise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -12,10 +12,12 @@ from typing import Literal, Protocol
 from orchestrator.domain.chain import Block, Call, IndexedEvent, SignedTransaction, TransactionLane
 from orchestrator.domain.credentials import SessionRepository, TokenRepository
 from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.figures import Backlog
 from orchestrator.domain.idempotency import Claim, IdempotencyRecord
 from orchestrator.domain.outbox import Intent, IntentStatus, Slot
 from orchestrator.domain.projection import Announcement
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
+from orchestrator.domain.webhooks import Delivery, Subscription
 
 
 class Clock(Protocol):
@@ -43,6 +45,28 @@ class FlowerRuns(Protocol):
 
     def status(self, run_id: str) -> RunStatus:
         """Where a run stands. Raises FlowerError."""
+
+
+# Receivers of webhooks
+
+
+class WebhookFailed(Exception):
+    """A receiver did not answer; the message says why."""
+
+
+class WebhookReceivers(Protocol):
+    """Whoever is told of what happens."""
+
+    def check(self, url: str) -> None:
+        """Whether a webhook may go there. Raises WebhookRefused."""
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """The status of the receiver's answer, whatever it is.
+
+        Raises:
+            WebhookRefused: it may not go there (any more).
+            WebhookFailed: there was no answer, or not in time.
+        """
 
 
 # The chain
@@ -208,6 +232,9 @@ class ProjectionRepository(Protocol):
     ) -> list[RewardLine]:
         """The rewards after (task, round, node in lower case), of a task or a node where one is named."""
 
+    def count_rounds(self) -> dict[str, int]:
+        """How many rounds are in which phase, by the phase's label."""
+
     def accepted_digests(self, task: int) -> frozenset[str]:
         """Adapters that final rounds of a task accepted."""
 
@@ -229,7 +256,14 @@ class ProjectionRepository(Protocol):
 class OutboxRepository(Protocol):
     """Intents, in the order they were queued."""
 
-    def add(self, key: str, call: Call, round_number: int | None, now_unix_s: int) -> Intent:
+    def add(
+        self,
+        key: str,
+        call: Call,
+        round_number: int | None,
+        now_unix_s: int,
+        correlation_id: str | None = None,
+    ) -> Intent:
         """Queue a new intent. The key must be new."""
 
     def by_key(self, key: str) -> Intent | None:
@@ -267,6 +301,12 @@ class OutboxRepository(Protocol):
     def names_digest(self, digest: str) -> bool:
         """Whether the call of any intent, whatever became of it, names the digest."""
 
+    def gas_by_kind(self) -> dict[str, int]:
+        """Gas used per kind of call, ever."""
+
+    def backlog(self) -> list[Backlog]:
+        """How many intents have which status, and since when."""
+
     def add_transaction(self, sender: str, transaction: SignedTransaction, now_unix_s: int) -> None:
         """Keep a transaction that was signed for a slot."""
 
@@ -279,8 +319,10 @@ class OutboxRepository(Protocol):
     def highest_nonce(self, sender: str) -> int | None:
         """The highest nonce that a transaction of the sender was signed for."""
 
-    def requeue(self, intent: Intent, call: Call, now_unix_s: int) -> Intent:
-        """Queue a refused intent again, with a new call."""
+    def requeue(
+        self, intent: Intent, call: Call, now_unix_s: int, correlation_id: str | None = None
+    ) -> Intent:
+        """Queue a refused intent again, with a new call, for whoever asks now."""
 
     def save(self, intent: Intent, expected: IntentStatus) -> None:
         """Store an intent's new state.
@@ -383,6 +425,51 @@ class IdempotencyRepository(Protocol):
         """Forget all requests that were claimed at that time or before."""
 
 
+class WebhookRepository(Protocol):
+    """Subscriptions and their deliveries."""
+
+    def all(self) -> list[Subscription]:
+        """All subscriptions, by number."""
+
+    def by_id(self, subscription: int) -> Subscription | None:
+        """A subscription by its number."""
+
+    def add(
+        self, url: str, kinds: tuple[str, ...], salt: bytes, after_event: int, now_unix_s: int
+    ) -> Subscription:
+        """A new subscription, to events after a number."""
+
+    def remove(self, subscription: int) -> None:
+        """Forget a subscription and its deliveries."""
+
+    def queue(self, subscription: int, events: Sequence[int], after_event: int, now_unix_s: int) -> None:
+        """Make deliveries for events, and note up to which event that was done."""
+
+    def is_any_due(self, now_unix_s: int) -> bool:
+        """Whether there is a pending delivery whose time has come."""
+
+    def claim(self, now_unix_s: int, until_unix_s: int, limit: int) -> list[Delivery]:
+        """Pending deliveries whose time has come, one attempt further.
+
+        Nobody else gets them before ``until_unix_s``.
+        """
+
+    def delivery(self, delivery: int) -> Delivery | None:
+        """A delivery by its number."""
+
+    def deliveries(self, subscription: int, before: int | None, limit: int) -> list[Delivery]:
+        """The newest deliveries of a subscription, those before a number if one is given."""
+
+    def save(self, delivery: Delivery) -> None:
+        """Store a delivery's new state; nothing happens when its subscription was removed meanwhile."""
+
+    def remove_settled(self, before_unix_s: int) -> None:
+        """Forget deliveries that arrived, or died, before a time."""
+
+    def count(self) -> dict[str, int]:
+        """How many deliveries have which status."""
+
+
 class Unit(Protocol):
     """One transaction and its repositories."""
 
@@ -406,6 +493,8 @@ class Unit(Protocol):
     def flower_runs(self) -> FlowerRunRepository: ...
     @property
     def idempotency(self) -> IdempotencyRepository: ...
+    @property
+    def webhooks(self) -> WebhookRepository: ...
 
 
 class Records(Protocol):
@@ -416,6 +505,12 @@ class Records(Protocol):
 
     def write(self) -> AbstractContextManager[Unit]:
         """A unit that is committed at the end of its block, or undone by an error."""
+
+    def version(self) -> int | None:
+        """A number that changes whenever anything is written; None when that cannot be told at once.
+
+        It is asked for on the event loop: it must not wait.
+        """
 
 
 class RecordsUnavailable(OrchestratorError):

@@ -167,7 +167,11 @@ class RoundView:
 
 @dataclass(frozen=True)
 class IntentView:
-    """A call of the outbox; ``error`` says why it was refused, ``final`` that this end cannot change."""
+    """A call of the outbox.
+
+    ``error`` says why it was refused, ``final`` that this end cannot change, ``correlation_id`` what caused
+    it.
+    """
 
     intent: int
     kind: str
@@ -181,6 +185,7 @@ class IntentView:
     gas_used: int
     error: str | None
     changed_unix_s: int
+    correlation_id: str | None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from orchestrator.services.artifacts import ArtifactService
 from orchestrator.services.council import CouncilService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
+from orchestrator.services.figures import FigureService
 from orchestrator.services.idempotency import IdempotencyService
 from orchestrator.services.listings import ListingService
 from orchestrator.services.messages import MessageService
@@ -15,6 +16,7 @@ from orchestrator.services.queries import QueryService
 from orchestrator.services.reports import ReportService
 from orchestrator.services.tasks import TaskService
 from orchestrator.services.tokens import TokenService
+from orchestrator.services.webhooks import WebhookService
 
 
 @dataclass(frozen=True)
@@ -34,3 +36,5 @@ class Services:
     messages: MessageService
     evaluations: EvaluationService
     idempotency: IdempotencyService
+    figures: FigureService
+    webhooks: WebhookService

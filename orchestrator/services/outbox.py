@@ -22,11 +22,14 @@ from orchestrator.domain.outbox import (
     IntentStatus,
     OutboxRules,
     Slot,
+    call_kind,
     reorganised,
     subject_of,
 )
 from orchestrator.domain.ports import Clock, Lanes, Records, Unit
 from orchestrator.domain.projection import Announcement
+from orchestrator.services.correlation import about, correlation_id
+from orchestrator.services.tracing import Attribute, span
 
 _REBROADCAST_S = 5
 _MOST_FAILURES = 3
@@ -45,12 +48,20 @@ def enqueue(unit: Unit, key: str, call: Call, now_unix_s: int, *, round_number: 
     """
     known = unit.outbox.by_key(key)
     if known is None:
-        return unit.outbox.add(key, call, round_number, now_unix_s)
+        return unit.outbox.add(key, call, round_number, now_unix_s, correlation_id())
     if known.may_be_asked_again:
-        return unit.outbox.requeue(known, call, now_unix_s)
+        return unit.outbox.requeue(known, call, now_unix_s, correlation_id())
     if known.call == call:
         return known
     raise Conflict("another request of the same kind was recorded before this one")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Some work, and the intents that it is about, for the log."""
+
+    intents: Sequence[Intent]
+    work: Callable[[], bool]
 
 
 @dataclass
@@ -77,39 +88,40 @@ class OutboxProcessor:
         with self.records.read() as unit:
             slots, queued = unit.outbox.open_slots(), unit.outbox.queued()
         jobs = self._jobs_of_slots(slots)
-        jobs += [partial(self._start, intent) for intent in queued]
+        jobs += [_Job([intent], partial(self._start, intent)) for intent in queued]
         moved = self._work(jobs)
         self._finalise()
         return moved
 
-    def _work(self, jobs: Sequence[Callable[[], bool]]) -> bool:
+    def _work(self, jobs: Sequence[_Job]) -> bool:
         """Do every job, although some fail; whether any moved something."""
         moved, failures = False, 0
         for job in jobs:
-            try:
-                moved |= job()
-            except ChainError as error:
-                logger.warning("the outbox tries again: %s", error)
-                failures += 1
-                if failures >= _MOST_FAILURES or failures == len(jobs):
-                    raise
-            except Conflict as error:
-                # Another worker moved it first; the next pass sees its new state.
-                logger.info("the outbox looks again: %s", error)
+            with about(*job.intents):
+                try:
+                    moved |= job.work()
+                except ChainError as error:
+                    logger.warning("the outbox tries again: %s", error)
+                    failures += 1
+                    if failures >= _MOST_FAILURES or failures == len(jobs):
+                        raise
+                except Conflict as error:
+                    # Another worker moved it first; the next pass sees its new state.
+                    logger.info("the outbox looks again: %s", error)
         return moved
 
     # --- what is in flight
 
-    def _jobs_of_slots(self, slots: Sequence[Slot]) -> list[Callable[[], bool]]:
-        jobs: list[Callable[[], bool]] = []
+    def _jobs_of_slots(self, slots: Sequence[Slot]) -> list[_Job]:
+        jobs: list[_Job] = []
         mined_nonces: dict[str, int] = {}
         for slot in slots:
             lane = self.lanes.for_call(slot.intents[0].call)
             if slot.sender == lane.sender and slot.sender not in mined_nonces:
                 mined_nonces[slot.sender] = lane.next_nonce()
                 # Slots ascend by nonce: what is missing below this one keeps all of them waiting.
-                jobs.append(partial(self._fill_gap, lane, mined_nonces[slot.sender], slots))
-            jobs.append(partial(self._follow, slot, lane, mined_nonces.get(slot.sender)))
+                jobs.append(_Job([], partial(self._fill_gap, lane, mined_nonces[slot.sender], slots)))
+            jobs.append(_Job(slot.intents, partial(self._follow, slot, lane, mined_nonces.get(slot.sender))))
         return jobs
 
     def _follow(self, slot: Slot, lane: TransactionLane, mined_nonce: int | None) -> bool:
@@ -150,7 +162,8 @@ class OutboxProcessor:
     def _send(self, slot: Slot, lane: TransactionLane) -> None:
         """Broadcast the stored bytes; the intents are queued again if they can never be mined."""
         try:
-            lane.broadcast(slot.current)
+            with span("outbox.send", _in_traces(slot)):
+                lane.broadcast(slot.current)
         except NonceUsed:
             self._look_after_lost_nonce(slot, lane)
             return
@@ -166,6 +179,8 @@ class OutboxProcessor:
                 for intent in slot.intents:
                     sent = replace(intent, status=after[slot.status], changed_unix_s=now_unix_s)
                     unit.outbox.save(sent, intent.status)
+                    with about(intent):
+                        logger.info("intent %d (%s) is sent as %s", intent.id, intent.key, slot.current.hash)
 
     def _look_after_lost_nonce(self, slot: Slot, lane: TransactionLane) -> None:
         """A transaction with the slot's nonce is in a block: one of its own, or another program's."""
@@ -207,11 +222,13 @@ class OutboxProcessor:
                     block_number=receipt.block_number,
                     block_hash=receipt.block_hash,
                 )
-                if receipt.succeeded:
-                    logger.info("intent %d (%s) is in block %d", intent.id, intent.key, receipt.block_number)
-                    unit.outbox.save(mined, intent.status)
-                else:
-                    _refuse(unit, mined, "reverted in its block", intent.status)
+                with about(intent):
+                    if receipt.succeeded:
+                        number = receipt.block_number
+                        logger.info("intent %d (%s) is in block %d", intent.id, intent.key, number)
+                        unit.outbox.save(mined, intent.status)
+                    else:
+                        _refuse(unit, mined, "reverted in its block", intent.status)
 
     # --- what waits
 
@@ -279,7 +296,8 @@ class OutboxProcessor:
         # Intents from before block hashes were kept have none: the number has to do.
         block_hash = intent.block_hash or (receipt.block_hash if receipt is not None else "")
         if receipt is None or (receipt.block_number, receipt.block_hash) != (intent.block_number, block_hash):
-            logger.warning("intent %d (%s) left its block", intent.id, intent.key)
+            with about(intent):
+                logger.warning("intent %d (%s) left its block", intent.id, intent.key)
             return reorganised(intent, now_unix_s)
         is_refused = intent.status is IntentStatus.REFUSED
         return replace(
@@ -289,6 +307,15 @@ class OutboxProcessor:
             block_hash=block_hash,
             is_final=True,
         )
+
+
+def _in_traces(slot: Slot) -> dict[str, Attribute]:
+    return {
+        "collegium.intents": [intent.id for intent in slot.intents],
+        "collegium.kinds": [call_kind(intent.call) for intent in slot.intents],
+        "collegium.correlation_ids": [intent.correlation_id or "none" for intent in slot.intents],
+        "collegium.transaction": slot.current.hash,
+    }
 
 
 def _refuse(unit: Unit, intent: Intent, reason: str, expected: IntentStatus) -> None:

@@ -164,6 +164,7 @@ def intent_view(intent: Intent) -> IntentView:
         gas_used=intent.gas_used,
         error=intent.error,
         changed_unix_s=intent.changed_unix_s,
+        correlation_id=intent.correlation_id,
     )
 
 

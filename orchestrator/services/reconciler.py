@@ -14,6 +14,7 @@ from orchestrator.domain.reconciler import (
     next_actions,
 )
 from orchestrator.domain.state import NodeState, TaskState
+from orchestrator.services.correlation import new_correlation_id
 from orchestrator.services.tasks import fund_key, order_of
 
 
@@ -100,8 +101,10 @@ def _perform(unit: Unit, action: Action, now_unix_s: int) -> FlowerRunRecord | N
     if isinstance(action, StartRun):
         return unit.flower_runs.add(action.task, action.round, now_unix_s)
     known = unit.outbox.by_key(action.key)
+    # No request caused it: the decision is the beginning of what can be followed.
+    identifier = new_correlation_id()
     if known is None:
-        unit.outbox.add(action.key, action.call, action.round, now_unix_s)
+        unit.outbox.add(action.key, action.call, action.round, now_unix_s, identifier)
     elif known.may_be_asked_again:
-        unit.outbox.requeue(known, action.call, now_unix_s)
+        unit.outbox.requeue(known, action.call, now_unix_s, identifier)
     return None

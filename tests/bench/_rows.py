@@ -19,6 +19,11 @@ class Row:
         """A figure that has to be at most ``target``."""
         return cls(name, round(value, 4), unit, target, value <= target, how)
 
+    @classmethod
+    def at_least(cls, name: str, value: float, unit: str, target: float, how: str) -> "Row":
+        """A figure that has to be at least ``target``."""
+        return cls(name, round(value, 4), unit, target, value >= target, how)
+
     def __str__(self) -> str:
         verdict = "met" if self.met else "MISSED"
         figure = f"{self.value:10.3f} {self.unit:5} target {self.target:<7.4g}"

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from contracts.deployment import Deployment
 from contracts.digests import sha256_digest
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.app import create_app
+from orchestrator.composition import WebhookOutlet, build_deliveries
 from orchestrator.domain.outbox import OutboxRules
 from orchestrator.domain.ports import FlowerError, RunStatus
 from orchestrator.services.conductors import Conductors
@@ -20,6 +22,7 @@ from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
 from orchestrator.services.tokens import BOOTSTRAP_ROLES, TokenService
 from orchestrator.worker import Worker
+from orchestrator.worker_metrics import WorkerMetrics
 from tests.integration.databases import new_database, open_quick_records
 from tests.integration.orchestrator_chain_double import FIRST_BLOCK_UNIX_S, ChainDouble, LanesDouble
 from tests.integration.orchestrator_rig import (
@@ -87,7 +90,14 @@ class FlowerDouble:
 class Rig:
     """Everything together; on a new SQLite database when none is given."""
 
-    def __init__(self, folder: Path, database_url: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        database_url: str | None = None,
+        prepare: Callable[[FastAPI], None] = lambda _: None,
+        outlet: WebhookOutlet | None = None,
+    ) -> None:
+        self.outlet = outlet or WebhookOutlet()
         self.database_url = database_url or new_database(folder)
         self.clock = ClockDouble()
         self.chain = ChainDouble()
@@ -95,7 +105,8 @@ class Rig:
         self.records = open_quick_records(self.database_url)
         self.artifacts = FolderArtifactStore(folder / "artifacts", ARTIFACT_LIMIT_BYTES)
         tokens = TokenService(self.records, self.clock)
-        self.app = create_app(self.records, self.artifacts, DEPLOYMENT, self.clock)
+        self.app = create_app(self.records, self.artifacts, DEPLOYMENT, self.clock, self.outlet)
+        prepare(self.app)
         self._open = ExitStack()
         self.clients: dict[str, TestClient] = {
             role: self._client(tokens.issue(role, role)) for role in BOOTSTRAP_ROLES
@@ -136,12 +147,16 @@ class Rig:
             outbox=OutboxProcessor(self.records, used, self.chain, self.clock, RULES),
             conductors=Conductors(self.records, self.flower, self.clock, follow_every_s=10),
             poll_s=0.01,
+            metrics=WorkerMetrics(self.records, self.chain),
+            webhooks=build_deliveries(self.records, self.outlet, self.clock),
         )
 
     def close(self) -> None:
         """Let go of the database and the thread."""
         assert self.worker.conductors is not None
         self.worker.conductors.close()
+        if self.worker.webhooks is not None:
+            self.worker.webhooks.close()
         self._open.close()
         self.records.close()
 

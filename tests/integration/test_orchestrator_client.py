@@ -1,5 +1,6 @@
 """The typed client against the app behind a real server: pages, files that break off, refusals."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,12 +8,15 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from contracts.digests import sha256_digest
+from orchestrator.cli import app
 from orchestrator.client import artifacts
 from orchestrator.client.api import Client
 from orchestrator.client.errors import HubRefused, HubUnreachable, WrongBytes
 from orchestrator.client.session import Session
+from orchestrator.commands.output import ExitCode
 from tests.integration.orchestrator_double_rig import Rig
 from tests.integration.orchestrator_rig import NETWORKS, POOL, STAKE, task_spec
 from tests.integration.orchestrator_server import serving
@@ -164,3 +168,27 @@ def test_what_it_orders_is_done_once(rig: Rig, url: str) -> None:
         with pytest.raises(HubRefused) as refused:
             api.cancel_task(1, if_match='"of another version"')
         assert refused.value.code == "precondition_failed"
+
+
+def test_files_at_the_command_line(rig: Rig, url: str, tmp_path: Path) -> None:
+    token, file = tmp_path / "token", tmp_path / "file"
+    token.write_text(str(rig.conductor.headers["Authorization"]).removeprefix("Bearer "))
+    file.write_bytes(DATA[5:])
+
+    def collegium(*arguments: str) -> tuple[int, Any]:
+        options = ["--url", url, "--token-file", str(token), "--json"]
+        done = CliRunner().invoke(app, ["artifacts", *arguments, *options])
+        envelope = json.loads(done.stdout)
+        return done.exit_code, envelope.get("data") or envelope["error"]["code"]
+
+    digest, out = sha256_digest(DATA[5:]), tmp_path / "out"
+    assert collegium("put", "--file", str(file)) == (ExitCode.DONE, {"digest": digest})
+    assert collegium("get", "--digest", digest, "--out", str(out))[0] == ExitCode.DONE
+    assert out.read_bytes() == DATA[5:]
+    assert collegium("get", "--digest", sha256_digest(b"?"), "--out", str(out)) == (
+        ExitCode.BAD_INPUT,
+        "not_found",
+    )
+    assert collegium("put", "--file", str(tmp_path / "none")) == (ExitCode.BAD_INPUT, "bad_file")
+    token.write_text("line\nline")
+    assert collegium("put", "--file", str(file)) == (ExitCode.BAD_INPUT, "bad_token_file")

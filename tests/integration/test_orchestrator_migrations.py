@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     insert,
+    null,
     select,
 )
 
@@ -29,7 +30,7 @@ from orchestrator.adapters.database.engine import open_engine
 from orchestrator.adapters.database.migrate import alembic_config, is_migrated, migrate
 from orchestrator.adapters.database.models import PROJECTION_TABLES, Base
 from orchestrator.domain.chain import RequestRound
-from orchestrator.domain.ports import EvaluationRecord, FlowerRunRecord, StreamEvent, TaskOrder, TokenRecord
+from orchestrator.domain.ports import EvaluationRecord, FlowerRunRecord, StreamEvent, TaskOrder
 from orchestrator.domain.projection import Announcement
 from tests.integration.databases import Databases
 
@@ -58,7 +59,7 @@ ROWS: Mapping[str, Mapping[str, object]] = {
         "raw": RAW,
     },
     "transactions": {"hash": DIGEST, "sender": NODE, "nonce": MOST_NONCE, "raw": RAW},
-    "api_tokens": {"role": "admin", "token_hash": "0" * 64},
+    "api_tokens": {"role": "admin", "token_hash": "0" * 64, "node": null(), "operations": null()},
     "evaluations": {"accuracy": 0.1, "loss_nats": 1 / 3},
     "flower_runs": {"run_id": "123", "status": "running"},
     "event_stream": {"facts": {"nested": {"list": [1, "two", None]}}},
@@ -170,7 +171,9 @@ def require_readable(url: str) -> None:
         signed = unit.outbox.transactions_of(NODE, MOST_NONCE)
         assert [(each.hash, each.raw) for each in signed] == [(DIGEST, RAW)]
         assert unit.outbox.count_unsettled() == 0
-        assert unit.tokens.by_hash("0" * 64) == TokenRecord(1, "777", "admin", 1)
+        token = unit.tokens.by_hash("0" * 64)
+        assert token is not None
+        assert (token.id, token.name, token.role, token.expires_unix_s) == (1, "777", "admin", 1)
         assert unit.evaluations.of_task(1) == [
             EvaluationRecord(1, 1, "777", "777", 1, 1, 0.1, 0.5, 0.5, 1 / 3)
         ]

@@ -1,15 +1,24 @@
 """What is removed after a while, and what never is."""
 
+import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from contracts.digests import sha256_digest
+from orchestrator.adapters.artifacts import FolderArtifactStore
+from orchestrator.adapters.database import open_records
+from orchestrator.cli import app
+from orchestrator.commands.output import ExitCode
+from orchestrator.domain.chain import Block
 from orchestrator.services.retention import UNFINISHED_KEPT_S, ChainNotCurrent, RetentionService
-from tests.integration.orchestrator_double_rig import Rig
+from tests.integration.orchestrator_double_rig import Rig, new_database
 from tests.integration.orchestrator_rig import BY_ADDRESS, GENESIS, REPORT, adapter, task_spec
 
 DAY_S = 24 * 3600
@@ -133,3 +142,30 @@ def test_the_worker_sweeps(rig: Rig) -> None:
     age(rig, 31)
     replace(rig.worker, retention=retention(rig)).run_once()
     assert not is_stored(rig, digest)
+
+
+def test_the_sweep_at_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database_url = new_database(tmp_path)
+    folder = tmp_path / "artifacts"
+    monkeypatch.setenv("COLLEGIUM_DATABASE_URL", database_url)
+    monkeypatch.setenv("COLLEGIUM_ARTIFACT_FOLDER", str(folder))
+    store = FolderArtifactStore(folder, 1_000)
+    store.put(sha256_digest(b"x"), [b"x"])
+    os.utime(store._required_path(sha256_digest(b"x")), (0, 0))
+
+    def sweep(*options: str) -> tuple[int, Any]:
+        done = CliRunner().invoke(app, ["artifacts", "sweep", "--json", *options])
+        envelope = json.loads(done.stdout)
+        return done.exit_code, envelope.get("data") or envelope["error"]["code"]
+
+    assert sweep() == (ExitCode.REFUSED, "chain_not_current")
+    records = open_records(database_url)
+    with records.write() as unit:
+        unit.projection.set_last_block(Block(5, sha256_digest(b"5"), sha256_digest(b"4"), int(time.time())))
+    records.close()
+    removed = {"removed": [sha256_digest(b"x")], "freed_bytes": 1}
+    assert sweep("--dry-run") == (ExitCode.DONE, removed | {"only_looked": True})
+    assert sweep() == (ExitCode.DONE, removed | {"only_looked": False})
+    assert sweep()[1]["removed"] == []
+    monkeypatch.setenv("COLLEGIUM_ARTIFACT_RETENTION_DAYS", "0")
+    assert sweep()[0] == ExitCode.DONE

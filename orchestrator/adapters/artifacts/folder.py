@@ -28,6 +28,7 @@ from orchestrator.domain.artifacts import (
     WrongPieceLength,
 )
 from orchestrator.domain.errors import ArtifactDigestMismatch, NotFound, Unavailable
+from orchestrator.domain.figures import StoreUsage
 
 _CHUNK_BYTES = 1 << 20
 _PARTS = "incoming"
@@ -126,6 +127,19 @@ class FolderArtifactStore:
                 f"artifact {digest} has {size_bytes} bytes, at most {limit_bytes} are expected"
             )
         return b"".join(self._read_chunks(digest, 0, size_bytes))
+
+    def usage(self) -> StoreUsage:
+        """How much is stored; what is still coming in is not counted. Raises Unavailable."""
+        artifacts = size_bytes = 0
+        with _disk_errors():
+            for folder in self._folder.iterdir() if self._folder.exists() else ():
+                if folder.name == _PARTS or not folder.is_dir():
+                    continue
+                with os.scandir(folder) as files:
+                    for file in files:
+                        artifacts += 1
+                        size_bytes += file.stat().st_size
+        return StoreUsage(artifacts, size_bytes)
 
     def untouched_since(self, unix_s: int) -> Iterator[StoredFile]:
         """The artifacts that nobody has put since a time, by digest."""
@@ -282,7 +296,7 @@ def _disk_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise StorageFull("the artifact store's disk is full; nothing was stored") from error
-        raise Unavailable(f"the artifact store cannot write: {error.strerror}") from error
+        raise Unavailable(f"the artifact store does not work: {error.strerror}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -44,7 +44,8 @@ def writing(engine: Engine) -> Engine:
 def _open_sqlite(url: URL) -> Engine:
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url)
+    # Parameters of a statement that failed would stand in the log, and some are secrets.
+    engine = create_engine(url, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -53,7 +54,13 @@ def _open_sqlite(url: URL) -> Engine:
 def _open_postgresql(url: URL) -> Engine:
     settings = {name: value for name, value in _POSTGRESQL_CONNECTION.items() if name not in url.query}
     # A reading unit sees one state from its first statement to its last.
-    engine = create_engine(url, pool_pre_ping=True, isolation_level="REPEATABLE READ", connect_args=settings)
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        isolation_level="REPEATABLE READ",
+        connect_args=settings,
+        hide_parameters=True,
+    )
     event.listen(engine, "begin", _begin_postgresql)
     return engine
 

@@ -324,6 +324,7 @@ class IntentRow(Base):
     block_hash: Mapped[str | None] = mapped_column(DigestText)
     is_final: Mapped[bool]
     error: Mapped[str | None] = mapped_column(String(500))
+    correlation_id: Mapped[str | None] = mapped_column(String(64))
 
 
 class TransactionRow(Base):

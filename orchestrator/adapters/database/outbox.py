@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from orchestrator.adapters.database.models import IntentRow, TransactionRow
 from orchestrator.domain.chain import Call, Fees, SignedTransaction
 from orchestrator.domain.errors import Conflict
+from orchestrator.domain.figures import Backlog
 from orchestrator.domain.outbox import (
     IN_FLIGHT,
     Intent,
@@ -32,7 +33,14 @@ class SqlOutboxRepository:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def add(self, key: str, call: Call, round_number: int | None, now_unix_s: int) -> Intent:
+    def add(
+        self,
+        key: str,
+        call: Call,
+        round_number: int | None,
+        now_unix_s: int,
+        correlation_id: str | None = None,
+    ) -> Intent:
         """Queue a new intent. The key must be new."""
         subject = subject_of(call, round_number)
         row = IntentRow(
@@ -47,6 +55,7 @@ class SqlOutboxRepository:
             created_unix_s=now_unix_s,
             changed_unix_s=now_unix_s,
             gas_used=0,
+            correlation_id=correlation_id,
             is_final=False,
         )
         self._session.add(row)
@@ -140,6 +149,18 @@ class SqlOutboxRepository:
         )
         return self._session.scalar(query.limit(1)) is not None
 
+    def gas_by_kind(self) -> dict[str, int]:
+        """Gas used per kind of call, ever."""
+        query = select(IntentRow.kind, func.sum(IntentRow.gas_used)).group_by(IntentRow.kind)
+        return {kind: int(gas) for kind, gas in self._session.execute(query)}
+
+    def backlog(self) -> list[Backlog]:
+        """How many intents have which status, and since when."""
+        query = select(IntentRow.status, func.count(), func.min(IntentRow.created_unix_s)).group_by(
+            IntentRow.status
+        )
+        return [Backlog(status, count, oldest) for status, count, oldest in self._session.execute(query)]
+
     def add_transaction(self, sender: str, transaction: SignedTransaction, now_unix_s: int) -> None:
         """Keep a transaction that was signed for a slot."""
         self._session.add(
@@ -183,8 +204,10 @@ class SqlOutboxRepository:
             found.setdefault((row.sender, row.nonce), []).append(transaction)
         return found
 
-    def requeue(self, intent: Intent, call: Call, now_unix_s: int) -> Intent:
-        """Queue a refused intent again, with a new call."""
+    def requeue(
+        self, intent: Intent, call: Call, now_unix_s: int, correlation_id: str | None = None
+    ) -> Intent:
+        """Queue a refused intent again, with a new call, for whoever asks now."""
         values = {
             "payload": encode_call(call),
             "status": IntentStatus.QUEUED.value,
@@ -198,6 +221,7 @@ class SqlOutboxRepository:
             "block_hash": None,
             "is_final": False,
             "error": None,
+            "correlation_id": correlation_id,
         }
         self._change(intent.id, IntentStatus.REFUSED, values)
         row = self._session.get_one(IntentRow, intent.id, populate_existing=True)
@@ -252,6 +276,7 @@ def _intent(row: IntentRow) -> Intent:
         block_hash=row.block_hash,
         is_final=row.is_final,
         error=row.error,
+        correlation_id=row.correlation_id,
     )
 
 

@@ -315,6 +315,11 @@ class SqlProjectionRepository:
             query = query.where(RewardRow.node == node)
         return [RewardLine(row.task, row.round, row.node, row.amount) for row in self._session.scalars(query)]
 
+    def count_rounds(self) -> dict[str, int]:
+        """How many rounds are in which phase, by the phase's label."""
+        query = select(RoundRow.phase, func.count()).group_by(RoundRow.phase)
+        return {Phase(phase).label: count for phase, count in self._session.execute(query)}
+
     def accepted_digests(self, task: int) -> frozenset[str]:
         """Adapters that final rounds of a task accepted."""
         query = (

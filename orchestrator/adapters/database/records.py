@@ -1,10 +1,11 @@
 """Units of work: a unit is one transaction; a writing one holds the database's write lock from its start."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy import Engine, PoolProxiedConnection
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from orchestrator.adapters.database.credentials import SqlSessionRepository, SqlTokenRepository
@@ -19,6 +20,7 @@ from orchestrator.adapters.database.hub_records import (
 from orchestrator.adapters.database.idempotency import SqlIdempotencyRepository
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
+from orchestrator.adapters.database.webhooks import SqlWebhookRepository
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import RecordsUnavailable
 
@@ -40,6 +42,7 @@ class SqlUnit:
         self.evaluations = SqlEvaluationRepository(session)
         self.flower_runs = SqlFlowerRunRepository(session)
         self.idempotency = SqlIdempotencyRepository(session)
+        self.webhooks = SqlWebhookRepository(session)
 
 
 class DatabaseRecords:
@@ -48,6 +51,7 @@ class DatabaseRecords:
     def __init__(self, engine: Engine) -> None:
         self._reading = engine
         self._writing = writing(engine)
+        self._watching: PoolProxiedConnection | None = None
 
     @contextmanager
     def read(self) -> Iterator[SqlUnit]:
@@ -61,8 +65,27 @@ class DatabaseRecords:
         with _translated(), Session(self._writing) as session, session.begin():
             yield SqlUnit(session)
 
+    def version(self) -> int | None:
+        """A number that changes with every commit to a SQLite file; None elsewhere.
+
+        SQLite counts the commits of other connections, in any process; this one writes nothing.
+        """
+        if self._reading.dialect.name != "sqlite":
+            return None
+        try:
+            if self._watching is None:
+                self._watching = self._reading.raw_connection()
+            cursor = self._watching.cursor()
+            cursor.execute("PRAGMA data_version")
+            version: int = cursor.fetchall()[0][0]
+        except (sqlite3.Error, SQLAlchemyError):
+            return None
+        return version
+
     def close(self) -> None:
         """Close all connections."""
+        if self._watching is not None:
+            self._watching.close()
         self._reading.dispose()
 
 

@@ -84,8 +84,8 @@ async def put_artifact(
     return ArtifactAnswer(digest=digest, complete=progress.is_complete)
 
 
-@router.head("/{digest}", operation_id="look_for_artifact")
-def look_for_artifact(digest: DigestInPath, services: ServicesOfApp, principal: Caller) -> Response:
+@router.head("/{digest}", operation_id="get_artifact_size")
+def get_artifact_size(digest: DigestInPath, services: ServicesOfApp, principal: Caller) -> Response:
     """Whether it is stored, and its size; for whom, as in reading it."""
     return Response(headers=_headers(services.artifacts.open(digest, principal)), media_type=_MEDIA_TYPE)
 

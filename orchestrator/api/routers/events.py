@@ -33,10 +33,12 @@ async def follow_events(
     )
 
 
-async def _lines(events: AsyncIterator[StreamEvent | None]) -> AsyncIterator[str]:
-    async for event in events:
-        if event is None:
-            yield ": still here\n\n"
-        else:
-            data = EventAnswer.of(event).model_dump_json()
-            yield f"id: {event.id}\nevent: {event.announcement.kind}\ndata: {data}\n\n"
+async def _lines(batches: AsyncIterator[tuple[StreamEvent, ...]]) -> AsyncIterator[str]:
+    async for events in batches:
+        # One piece for all of them: with many followers, sending is what costs.
+        yield "".join(map(_line, events)) or ": still here\n\n"
+
+
+def _line(event: StreamEvent) -> str:
+    data = EventAnswer.of(event).model_dump_json()
+    return f"id: {event.id}\nevent: {event.announcement.kind}\ndata: {data}\n\n"

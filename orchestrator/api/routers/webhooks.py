@@ -1,0 +1,69 @@
+"""Webhooks: who is told of what happens, and what became of telling them."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+
+from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
+from orchestrator.api.idempotency import holds_a_secret
+from orchestrator.api.schemas import (
+    DeliveryAnswer,
+    DeliveryList,
+    WebhookAnswer,
+    WebhookList,
+    WebhookMade,
+    WebhookRequest,
+)
+
+router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=TokenFirst)
+
+WebhookInPath = Annotated[int, Path(ge=1, lt=1 << 63, description="the webhook's number")]
+DeliveryInPath = Annotated[int, Path(ge=1, lt=1 << 63, description="the delivery's number")]
+Before = Annotated[int | None, Query(ge=1, lt=1 << 63, description="only deliveries before this number")]
+Limit = Annotated[int, Query(ge=1, le=200, description="at most so many")]
+
+
+@router.post(
+    "",
+    operation_id="create_webhook",
+    status_code=HTTPStatus.CREATED,
+    dependencies=[Depends(holds_a_secret)],
+)
+def create_webhook(request: WebhookRequest, services: ServicesOfApp, _: Caller) -> WebhookMade:
+    """Tell a receiver of what happens from now on; the answer is the only one that has the secret."""
+    made, secret = services.webhooks.subscribe(request.url, request.kinds)
+    return WebhookMade(**WebhookAnswer.model_validate(made).model_dump(), secret=secret)
+
+
+@router.get("", operation_id="list_webhooks")
+def list_webhooks(services: ServicesOfApp, _: Caller) -> WebhookList:
+    """All webhooks, by number."""
+    return WebhookList(items=tuple(WebhookAnswer.model_validate(each) for each in services.webhooks.all()))
+
+
+@router.delete("/{webhook}", operation_id="delete_webhook", status_code=HTTPStatus.NO_CONTENT)
+def delete_webhook(webhook: WebhookInPath, services: ServicesOfApp, _: Caller) -> None:
+    """Tell the receiver nothing more; its secret is worthless then."""
+    services.webhooks.remove(webhook)
+
+
+@router.get("/{webhook}/deliveries", operation_id="list_deliveries")
+def list_deliveries(
+    webhook: WebhookInPath, services: ServicesOfApp, _: Caller, before: Before = None, limit: Limit = 50
+) -> DeliveryList:
+    """A webhook's deliveries, newest first."""
+    found = services.webhooks.deliveries(webhook, before, limit)
+    return DeliveryList(items=tuple(DeliveryAnswer.model_validate(each) for each in found))
+
+
+@router.post(
+    "/{webhook}/deliveries/{delivery}/replay",
+    operation_id="replay_delivery",
+    status_code=HTTPStatus.ACCEPTED,
+)
+def replay_delivery(
+    webhook: WebhookInPath, delivery: DeliveryInPath, services: ServicesOfApp, _: Caller
+) -> DeliveryAnswer:
+    """Deliver once more, under the same message id."""
+    return DeliveryAnswer.model_validate(services.webhooks.replay(webhook, delivery))
