@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 from contracts.errors import ContractViolation
 
 ContractName = Literal[
-    "BlockhashRandomness", "Lens", "Registry", "Rounds", "Settlement", "Tasks", "TestToken"
+    "Anchors", "BlockhashRandomness", "Lens", "Registry", "Rounds", "Settlement", "Tasks", "TestToken"
 ]
 
 _ADDRESS_HEX_DIGITS = 40

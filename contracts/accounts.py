@@ -7,16 +7,27 @@ raised RecursionError. So this module puts the limit back, and a rule of import-
 """
 
 import sys
+from typing import Any
 
 from eth_account import Account
 from eth_account.messages import SignableMessage, encode_defunct, encode_typed_data
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
+from hexbytes import HexBytes
 
 from contracts.errors import InvalidMessage
 
-__all__ = ["Account", "SignableMessage", "encode_defunct", "encode_typed_data", "recover_signer"]
+__all__ = [
+    "Account",
+    "SignableMessage",
+    "encode_defunct",
+    "encode_typed_data",
+    "recover_signer",
+    "unsigned_transaction",
+]
 
+_SIGNATURE_FIELDS = frozenset({"v", "r", "s"})
 _INTERPRETERS_LIMIT = 1000
 sys.setrecursionlimit(_INTERPRETERS_LIMIT)
 
@@ -32,3 +43,9 @@ def recover_signer(message: SignableMessage, signature: str) -> str:
     except (BadSignature, ValidationError, ValueError, IndexError) as error:  # IndexError: no bytes at all
         raise InvalidMessage(f"the signature cannot be read: {error}") from error
     return recovered
+
+
+def unsigned_transaction(raw: bytes) -> dict[str, Any]:
+    """The fields of a signed, typed transaction (EIP-2718) without its signature, to be signed again."""
+    fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+    return {name: value for name, value in fields.items() if name not in _SIGNATURE_FIELDS}

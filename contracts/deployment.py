@@ -24,6 +24,7 @@ class Deployment(BaseModel):
     tasks: Address
     rounds: Address
     lens: Address
+    anchors: Address
     token: Address
     block: Annotated[int, Field(ge=0)]
     """The first block that can hold an event of these contracts."""

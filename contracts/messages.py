@@ -5,7 +5,7 @@ Amounts of time are unix seconds, scores are millionths of a nat (micronats) per
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from eth_abi.abi import encode
 from eth_utils.address import is_address, to_checksum_address
@@ -56,6 +56,10 @@ RoundNumber = Annotated[int, Field(ge=1, lt=1 << 32)]
 Context = Annotated[str, StringConstraints(pattern=r"^0x[0-9a-f]{32}$")]
 Nonce = Annotated[int, Field(ge=0, lt=1 << 256)]
 UnixSeconds = Annotated[int, Field(ge=0, lt=1 << 64)]
+NetworkName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._\-]{0,99}$")]
+FlowerKey = Annotated[
+    str, StringConstraints(pattern=r"^ecdsa-sha2-nistp(256|384|521) [A-Za-z0-9+/]{40,400}={0,2}$")
+]
 Signature = Annotated[str, StringConstraints(pattern=r"^0x([0-9a-f]{2}){65,1024}$")]
 
 
@@ -317,3 +321,30 @@ class Attestation(_SignedMessage):
     context: Context
     aggregate_digest: Digest
     score_micronats: Annotated[int, Field(ge=-SCORE_LIMIT_MICRONATS, le=SCORE_LIMIT_MICRONATS)]
+
+
+class Enrolment(_SignedMessage):
+    """A network binds its keys together, for an invite of the council; signed by the node's own account.
+
+    The hub takes it, with the registry in the domain; no contract does. ``flower_key`` is the SuperNode's
+    public key as OpenSSH writes it, without a comment; ``certificate`` is the SHA-256 of the NVFlare
+    certificate's DER.
+    """
+
+    FIELDS = (
+        ("node", "address", "node"),
+        ("signer", "address", "signer"),
+        ("network", "string", "network"),
+        ("flower_key", "string", "flowerKey"),
+        ("certificate", "bytes32", "certificate"),
+        ("invite", "bytes32", "invite"),
+    )
+
+    signer: Address
+    network: NetworkName
+    flower_key: FlowerKey | Literal[""]
+    """Empty while the network has none."""
+    certificate: Digest
+    """Zeros while the network has none."""
+    invite: Digest
+    """SHA-256 of the invite's text: the statement is for this invite and no other."""

@@ -13,12 +13,15 @@ from orchestrator.adapters.database import open_records
 from orchestrator.api import description, problems
 from orchestrator.api.access import Caller, TokenFirst
 from orchestrator.api.answers import RememberedAnswers
+from orchestrator.api.audit import AuditMiddleware
 from orchestrator.api.correlation import CorrelationMiddleware
 from orchestrator.api.limits import BodyLimitMiddleware
 from orchestrator.api.metrics import Metrics
 from orchestrator.api.observation import ObservationMiddleware
 from orchestrator.api.routers import artifacts as artifact_router
 from orchestrator.api.routers import (
+    audit,
+    enrolment,
     events,
     health,
     intents,
@@ -44,6 +47,7 @@ from orchestrator.composition import (
 from orchestrator.domain.artifacts import ArtifactStore
 from orchestrator.domain.ports import Clock, Records
 from orchestrator.logs import configure_logs
+from orchestrator.services.audit import AuditedRecords, AuditService
 from orchestrator.settings import load_settings
 from orchestrator.telemetry import start_tracing, trace_requests
 
@@ -57,6 +61,9 @@ _ROUTERS = (
     rewards.router,
     slashes.router,
     tokens.router,
+    audit.router,
+    enrolment.open_router,
+    enrolment.router,
     events.router,
     metrics.router,
     webhooks.router,
@@ -76,7 +83,10 @@ def create_app(
     """
     # The API's description is served behind a token; the interactive pages would load foreign scripts.
     app = FastAPI(title="Collegium", version="1", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.services = build_services(records, artifacts, deployment, clock, outlet or WebhookOutlet())
+    audited, audit_log = AuditedRecords(records, clock), AuditService(records, clock)
+    app.state.services = build_services(
+        audited, artifacts, deployment, clock, audit_log, outlet or WebhookOutlet()
+    )
     app.state.uploads = Uploads()
     app.state.metrics = Metrics(app.state.services)
     problems.install(app)
@@ -85,9 +95,10 @@ def create_app(
     for router in _ROUTERS:
         app.include_router(router)
     app.include_router(_description(app))
-    dashboard.register(app, records, clock)
+    dashboard.register(app, audited, clock)
     app.add_middleware(RememberedAnswers, records=records, clock=clock)
     app.add_middleware(BodyLimitMiddleware, streamed_prefix=artifact_router.PREFIX)
+    app.add_middleware(AuditMiddleware, audit=audit_log, streamed_prefix=artifact_router.PREFIX)
     app.add_middleware(ObservationMiddleware, metrics=app.state.metrics)
     # Added last, so that it is outermost: errors of the others carry the correlation id too.
     app.add_middleware(CorrelationMiddleware)
@@ -115,7 +126,14 @@ def describe_app() -> dict[str, Any]:
     """The description of the API (OpenAPI), as every such application gives it."""
     nowhere = "0x" + "00" * 20
     deployment = Deployment(
-        chain_id=1, registry=nowhere, tasks=nowhere, rounds=nowhere, lens=nowhere, token=nowhere, block=0
+        chain_id=1,
+        registry=nowhere,
+        tasks=nowhere,
+        rounds=nowhere,
+        lens=nowhere,
+        token=nowhere,
+        anchors=nowhere,
+        block=0,
     )
     records = open_records("sqlite://")
     try:

@@ -4,7 +4,9 @@ import typer
 
 from orchestrator.commands import (
     artifacts,
+    audit,
     dashboard,
+    enrolment,
     hub,
     node,
     openapi,
@@ -34,6 +36,8 @@ app.command("deploy-contracts")(hub.deploy_contracts)
 app.command("dashboard-link")(dashboard.dashboard_link)
 app.add_typer(tokens.tokens, name="tokens")
 app.add_typer(artifacts.artifacts, name="artifacts")
+app.add_typer(audit.audit, name="audit")
+app.add_typer(enrolment.enrolment, name="enrolment")
 app.add_typer(node.node, name="node")
 app.add_typer(task.task, name="task")
 app.add_typer(rounds.rounds, name="rounds")

@@ -10,8 +10,10 @@ from orchestrator.adapters.notifications import HttpReceivers
 from orchestrator.domain.artifacts import ArtifactStore
 from orchestrator.domain.ports import Clock, Records, WebhookReceivers
 from orchestrator.services.artifacts import ArtifactService
+from orchestrator.services.audit import AuditService
 from orchestrator.services.bundle import Services
 from orchestrator.services.council import CouncilService
+from orchestrator.services.enrolment import EnrolmentService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.figures import FigureService
@@ -50,6 +52,7 @@ def build_services(
     artifacts: ArtifactStore,
     deployment: Deployment,
     clock: Clock,
+    audit: AuditService,
     outlet: WebhookOutlet,
 ) -> Services:
     """The services over given adapters."""
@@ -66,6 +69,8 @@ def build_services(
         council=CouncilService(records, clock),
         tasks=TaskService(records, artifacts, clock),
         messages=MessageService(records, artifacts, deployment, clock),
+        audit=audit,
+        enrolment=EnrolmentService(records, deployment, clock),
         evaluations=EvaluationService(records, clock),
         idempotency=IdempotencyService(records, clock),
         figures=FigureService(records, artifacts, queries, clock),

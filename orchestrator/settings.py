@@ -13,6 +13,7 @@ from contracts.deployment import Deployment
 from orchestrator.domain.outbox import OutboxRules
 
 _LEAST_KEY_BYTES = 32
+_WEI_PER_GWEI = 10**9
 
 
 class SettingsError(Exception):
@@ -39,8 +40,16 @@ class Settings(BaseSettings):
     """After how many days the worker removes an artifact that nothing names; 0 for never."""
     rpc_url: str | None = None
     """The chain's JSON-RPC."""
+    second_rpc_url: str | None = None
+    """Another node of the same chain: asked when the first fails, and held against it."""
     confirmations: Annotated[int, Field(ge=0, le=10_000)] = 12
     """Blocks on top of a block that make it final; 0 on a chain whose blocks are final at once."""
+    stuck_after_s: Annotated[int, Field(ge=1)] = 60
+    """How long a transaction may wait before another at its nonce pays more."""
+    most_fee_gwei: Annotated[int, Field(ge=1)] = 500
+    """The most that a transaction offers for a unit of gas."""
+    most_batch_gas: Annotated[int, Field(ge=100_000, le=11_000_000)] = 8_000_000
+    """The gas by estimate that messages relayed in one transaction may use."""
     deployment_file: Path = Path("deployment.json")
     """Where the contracts live, as ``collegium deploy-contracts`` writes it."""
     relayer_key_file: Path | None = None
@@ -58,6 +67,10 @@ class Settings(BaseSettings):
     """How often the worker asks whether a conductor still runs."""
     webhook_key_file: Path | None = None
     """What secrets of webhooks are derived from: 32 random bytes or more. Without it there are none."""
+    audit_epoch_minutes: Annotated[int, Field(ge=1)] = 60
+    """After how long the audit log's new rows are anchored on chain, if there are any."""
+    audit_epoch_rows: Annotated[int, Field(ge=1, le=1 << 20)] = 4096
+    """After how many rows they are anchored earlier."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     worker_metrics_host: str = "127.0.0.1"
@@ -65,6 +78,11 @@ class Settings(BaseSettings):
     """Where the worker answers Prometheus, without a token; nowhere when the port is not set."""
     otlp_endpoint: str | None = None
     """Where traces go (OTLP over HTTP); nowhere when it is not set."""
+    worker_name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """Who holds the worker's lease; this machine's name without it. Workers at the same time need two names:
+    one that starts takes over from its namesake at once."""
+    lease_s: Annotated[int, Field(ge=3)] = 15
+    """How long another worker waits for one that is silent."""
     poll_s: Annotated[float, Field(gt=0, le=10)] = 0.25
     """How often the worker looks for new blocks and new intents."""
 
@@ -85,11 +103,16 @@ class Settings(BaseSettings):
 
     def outbox_rules(self) -> OutboxRules:
         """How the outbox treats its transactions."""
-        return OutboxRules(confirmations=self.confirmations)
+        return OutboxRules(self.confirmations, self.stuck_after_s, self.most_fee_gwei * _WEI_PER_GWEI)
 
     def chain_rpc_url(self) -> str:
         """``rpc_url``. Raises SettingsError without it."""
         return _given(self.rpc_url, "COLLEGIUM_RPC_URL")
+
+    def chain_rpc_urls(self) -> tuple[str, ...]:
+        """``rpc_url``, and ``second_rpc_url`` where there is one. Raises SettingsError without the first."""
+        second = () if self.second_rpc_url is None else (self.second_rpc_url,)
+        return (self.chain_rpc_url(), *second)
 
     def relayer_key(self) -> Path:
         """``relayer_key_file``. Raises SettingsError without it."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tier_global import member_commands
+from tier_global import enrolment_command, member_commands
 from tier_global.output import ConfigOption, ExitCode, JsonOption, fail, finish
 
 app = typer.Typer(
@@ -144,6 +144,7 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
     finish(found.model_dump(mode="json"), "\n".join(lines), as_json)
 
 
+app.command("enrol")(enrolment_command.enrol)
 app.command("approve")(member_commands.approve)
 app.command("revoke")(member_commands.revoke)
 app.command("return")(member_commands.come_back)

@@ -14,6 +14,7 @@ from contracts.messages import (
     Attestation,
     Commit,
     Context,
+    Enrolment,
     Exit,
     Migration,
     Proposal,
@@ -95,6 +96,10 @@ class _TaskResource(_Resource):
     spec_digest: Digest
 
 
+class _EnrolmentResource(_Resource):
+    id: int
+
+
 class _NodeResource(_Resource):
     node: Address
     signer: Address
@@ -142,11 +147,11 @@ class Hub(Protocol):
 class HttpHub:
     """The orchestrator over HTTP."""
 
-    def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, url: str, token: str | None, transport: httpx.BaseTransport | None = None) -> None:
         self._client = httpx.Client(
             base_url=url,
             timeout=_TIMEOUT_S,
-            headers={"Authorization": f"Bearer {token}"},
+            headers={} if token is None else {"Authorization": f"Bearer {token}"},
             follow_redirects=False,
             transport=transport,
         )
@@ -211,6 +216,11 @@ class HttpHub:
         else:
             path = f"/v1/nodes/{message.node}/{type(message).__name__.lower()}s"
         self._request("POST", path, json=body)
+
+    def enrol(self, invite: str, statement: Enrolment, signature: str) -> int:
+        """Hand in a network's statement about its keys; the enrolment's number at the hub."""
+        body = {"invite": invite, "message": statement.model_dump(mode="json"), "signature": signature}
+        return _parsed(_EnrolmentResource, self._request("POST", "/v1/enrolments", json=body)).id
 
     def withdraw(self, node: str) -> None:
         """Ask to have what has matured of a node's stake paid to its own account."""

@@ -13,6 +13,7 @@ from orchestrator.api.preconditions import conditional
 from orchestrator.domain import permissions
 from orchestrator.domain.errors import Unauthenticated
 from orchestrator.domain.identity import Principal
+from orchestrator.services.audit import identify
 from orchestrator.services.bundle import Services
 
 _bearer = HTTPBearer(auto_error=False, description="A token from `collegium tokens`.")
@@ -42,6 +43,7 @@ class TokenFirst(APIRoute):
         async def handle_behind_token(request: Request) -> Response:
             credentials = await _bearer(request)
             principal = await run_in_threadpool(_authenticate, services(request), credentials)
+            identify(principal.name, principal.role)
             request.state.principal = principal
             permissions.require(principal, operation)
             once = services(request).idempotency

@@ -37,6 +37,8 @@ _PROBLEMS = {
     503: "Something that the hub depends on does not answer.",
     507: "The store's quota is used up, or its disk is full; nothing was stored.",
 }
+_FOR_THE_KNOWN = ("/v1/", "/dashboard/")
+"""Where nobody is served who shows nothing: no token, no invite."""
 _METHODS = ("get", "head", "put", "post", "patch", "delete")
 _KEY_PARAMETER = {
     "name": KEY_HEADER,
@@ -111,7 +113,8 @@ def _describe(operation: Json, method: str, path: str, examples: Examples) -> No
 def _declare_problems(operation: Json, method: str, path: str, is_secured: bool) -> None:
     parameters = {parameter["name"] for parameter in operation["parameters"]}
     statuses = {500}
-    if is_secured:
+    is_for_the_known = is_secured or path.startswith(_FOR_THE_KNOWN)
+    if is_for_the_known:
         statuses |= {401, 403, 503}
     if parameters or "requestBody" in operation:
         statuses.add(422)
@@ -129,7 +132,7 @@ def _declare_problems(operation: Json, method: str, path: str, is_secured: bool)
     for status in sorted(statuses):
         if responses.get(str(status), {}).get("content", {}).keys() - {"application/json"}:
             continue
-        if status == 503 and not is_secured:
+        if status == 503 and not is_for_the_known:
             continue
         content = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         responses[str(status)] = {"description": _PROBLEMS[status], "content": content}

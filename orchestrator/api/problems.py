@@ -26,6 +26,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.ports import RecordsUnavailable
 from orchestrator.domain.versions import PreconditionFailed
+from orchestrator.services.audit import note_refusal
 from orchestrator.services.correlation import correlation_id
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -80,6 +81,7 @@ def problem_response(
     status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """A problem document."""
+    note_refusal(code)
     problem = Problem(
         type=f"urn:collegium:problem:{code}",
         title=status.phrase,

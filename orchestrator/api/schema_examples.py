@@ -17,6 +17,7 @@ _BY_NAME: dict[str, Any] = {
     "context": "0x" + "a1" * 16,
     "correct": 123,
     "error": None,
+    "flower_key": "ecdsa-sha2-nistp384 " + "AAAAE2VjZHNhLXNoYTItbmlzdHAzODQ" * 4,
     "gas": {"proposal": 98_304, "advance": 412_077},
     "gas_used": 98_304,
     "group": 1,
@@ -30,6 +31,7 @@ _BY_NAME: dict[str, Any] = {
     "min_reveals": 3,
     "min_scorers": 2,
     "name": "aurora",
+    "network": "aurora",
     "not_ready": [],
     "phase": "training",
     "proposer_share_bps": 6_000,
@@ -52,7 +54,11 @@ _BY_ENDING: tuple[tuple[str, Any], ...] = (
     ("_s", 120),
 )
 _ACCOUNTS = frozenset({"node", "signer", "funder", "successor", "approved", "proposers", "voters"})
-_AMOUNT = "300000000000000000000"
+_BY_PATTERN = {
+    r"^[0-9]{1,78}$": "300000000000000000000",
+    r"^0x[0-9a-f]{64}$": _DIGEST,
+    r"^0x[0-9a-fA-F]{40}$": _ACCOUNT,
+}
 
 
 class Examples:
@@ -91,8 +97,8 @@ class Examples:
         kind = schema.get("type")
         if kind == "string" and name in _ACCOUNTS:
             return (_ACCOUNT,)
-        if kind == "string" and schema.get("pattern") == r"^[0-9]{1,78}$":
-            return (_AMOUNT,)
+        if schema.get("pattern") in _BY_PATTERN:
+            return (_BY_PATTERN[schema["pattern"]],)
         found = [_BY_NAME[name]] if name in _BY_NAME else []
         found += [value for ending, value in _BY_ENDING if name.endswith(ending)]
         fitting = (value for value in found if _fits(value, schema))

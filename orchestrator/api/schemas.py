@@ -12,6 +12,7 @@ from pydantic import (
     model_validator,
 )
 
+from contracts.audit import AuditRow
 from contracts.digests import Digest
 from contracts.messages import (
     Address,
@@ -128,6 +129,7 @@ class TaskOrderAnswer(_Answer):
 class TaskAnswer(_Answer):
     """A task."""
 
+    final: bool
     task: int | None
     name: str | None
     status: TaskStatus
@@ -170,6 +172,7 @@ class UnbondingAnswer(_Answer):
 class NodeAnswer(_Answer):
     """A node. ``eligible_stake`` is 0 while it cannot be drawn: dismissed, or absent too often."""
 
+    final: bool
     node: str
     name: str | None
     signer: str
@@ -197,6 +200,7 @@ class SlashAnswer(_Answer):
     The council may waive it until ``executable_unix_s``; from then on anyone may have it executed.
     """
 
+    final: bool
     slash: int
     node: str
     task: int
@@ -422,6 +426,7 @@ class PhaseAnswer(_Answer):
 class RoundAnswer(_Answer):
     """A round. ``deadline_unix_s`` is 0 where the phase has none."""
 
+    final: bool
     task: int
     round: int
     phase: str
@@ -567,9 +572,10 @@ class HealthAnswer(_Answer):
 
 
 class ReadyAnswer(_Answer):
-    """What stands in the way of work; empty when nothing does."""
+    """What stands in the way of work; empty when nothing does. Work goes on in spite of ``warnings``."""
 
     not_ready: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class EventAnswer(_Answer):
@@ -646,3 +652,10 @@ class DeliveryList(_Answer):
     """Deliveries, newest first."""
 
     items: tuple[DeliveryAnswer, ...]
+
+
+class AuditPage(_Answer):
+    """Some rows of the audit log."""
+
+    items: tuple[AuditRow, ...]
+    next: int | None

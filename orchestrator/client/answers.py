@@ -82,6 +82,7 @@ class Intent(Answer):
     final: bool
     gas_used: int
     error: str | None
+    correlation_id: str | None
 
 
 class Model(Answer):
@@ -149,6 +150,7 @@ class Unbonding(Answer):
 class Node(Answer):
     """A node. ``eligible_stake`` is 0 while it cannot be drawn: dismissed, or absent too often."""
 
+    final: bool
     node: str
     name: str | None
     signer: str
@@ -219,6 +221,7 @@ class Slash(Answer):
 
     The council may waive it until ``executable_unix_s``; from then on anyone may have it executed."""
 
+    final: bool
     slash: int
     node: str
     task: int
@@ -232,6 +235,7 @@ class Slash(Answer):
 class Round(Answer):
     """A round. ``deadline_unix_s`` is 0 where the phase has none."""
 
+    final: bool
     task: int
     round: int
     phase: str
@@ -281,6 +285,7 @@ class TaskTerms(Answer):
 class Task(Answer):
     """A task."""
 
+    final: bool
     task: int | None
     name: str | None
     status: str

@@ -22,7 +22,7 @@ def upload(session: Session, digest: str, file: Path) -> None:
     if total_bytes < PIECES_FROM_BYTES:
         session.send("PUT", _path(digest), content=file.read_bytes(), tries=TRIES)
         return
-    reached = -1
+    reached, failures = -1, 0
     while (offset_bytes := _offset(session, digest, total_bytes)) < total_bytes:
         headers = {
             "Content-Range": f"bytes {offset_bytes}-{total_bytes - 1}/{total_bytes}",
@@ -32,10 +32,11 @@ def upload(session: Session, digest: str, file: Path) -> None:
             session.send("PUT", _path(digest), content=_chunks(file, offset_bytes), headers=headers)
             return
         except HubUnreachable:
-            # Again, as long as each attempt gets further than the one before.
-            if offset_bytes <= reached:
+            # Again, as long as attempts get further than those before.
+            failures = 0 if offset_bytes > reached else failures + 1
+            reached = max(reached, offset_bytes)
+            if failures >= TRIES:
                 raise
-            reached = offset_bytes
 
 
 def download(session: Session, digest: str, file: Path) -> None:

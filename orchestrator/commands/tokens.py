@@ -21,10 +21,13 @@ NumberOption = Annotated[int, typer.Option("--token", min=1, help="The token's n
 def bootstrap(as_json: JsonOption = False) -> Answer:
     """Write the first tokens (admin, conductor, auditor) into private files, on the hub's own machine."""
     from orchestrator.composition import SystemClock, open_database
+    from orchestrator.services.audit import AuditedRecords, attempt_here, attempting
     from orchestrator.services.tokens import TokenService
 
-    settings = settings_or_error()
-    files = TokenService(open_database(settings), SystemClock()).bootstrap(settings.token_folder)
+    settings, clock = settings_or_error(), SystemClock()
+    records = AuditedRecords(open_database(settings), clock)
+    with attempting(attempt_here("bootstrap_tokens")):
+        files = TokenService(records, clock).bootstrap(settings.token_folder)
     folder = settings.token_folder
     return Answer({"files": [str(file) for file in files]}, f"tokens are in {folder}; each file holds one")
 

@@ -14,6 +14,7 @@ from orchestrator.dashboard.setting import DashboardSetting, setting_of
 from orchestrator.domain import permissions
 from orchestrator.domain.errors import NotAllowed, TooLarge, Unauthenticated
 from orchestrator.domain.identity import Principal
+from orchestrator.services.audit import identify
 from orchestrator.services.sessions import SESSION_S, TICKET_S
 
 COOKIE = "collegium_session"
@@ -29,6 +30,7 @@ def current_session(request: Request, setting: Setting) -> Principal:
     session = setting.sessions.holder_of(request.cookies.get(COOKIE))
     if session is None:
         raise Unauthenticated("sign in first")
+    identify(session.name, session.role)
     return session
 
 
@@ -45,7 +47,9 @@ class Ticket(BaseModel):
 
 
 @tickets_router.post("/tickets", status_code=201, operation_id="createDashboardTicket")
-def create_ticket(setting: Setting, authorization: Annotated[str, Header()] = "") -> Ticket:
+def create_ticket(
+    setting: Setting, authorization: Annotated[str, Header(description="a bearer token")] = ""
+) -> Ticket:
     """Make a single-use link that signs a browser in to the dashboard."""
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
@@ -91,6 +95,9 @@ def sign_out(request: Request, setting: Setting) -> Response:
     _require_own_origin(request)
     secret = request.cookies.get(COOKIE)
     if secret:
+        holder = setting.sessions.holder_of(secret)
+        if holder is not None:
+            identify(holder.name, holder.role)
         setting.sessions.close(secret)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE)
@@ -105,6 +112,7 @@ def _holder(setting: DashboardSetting, token: str, operation: str) -> Principal:
     holder = setting.tokens.authenticate(token)
     if holder is None:
         raise Unauthenticated("this token is not known, or it has expired")
+    identify(holder.name, holder.role)
     permissions.require(holder, operation)
     return holder
 

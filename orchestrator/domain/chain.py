@@ -100,7 +100,18 @@ class FundTask:
     amount: int
 
 
-CouncilCall = AdmitNode | WaiveSlash | CreateTask | PauseTask | UnpauseTask | CancelTask | FundTask
+@dataclass(frozen=True)
+class AnchorEpoch:
+    """Anyone may, for a log of their own; the hub's is under the council's name, which the registry tells."""
+
+    root: str
+    first: int
+    last: int
+
+
+CouncilCall = (
+    AdmitNode | WaiveSlash | CreateTask | PauseTask | UnpauseTask | CancelTask | FundTask | AnchorEpoch
+)
 """What the council's account sends."""
 
 
@@ -245,6 +256,18 @@ class SignedTransaction:
 
 
 @dataclass(frozen=True)
+class SignedBatch:
+    """A transaction that carries several calls, and what became of each, by its place in the request.
+
+    What is neither taken nor refused did not fit. ``transaction`` None: every call was refused.
+    """
+
+    transaction: SignedTransaction | None
+    taken: tuple[int, ...]
+    refused: Mapping[int, str]
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What became of a mined transaction; ``skipped`` has the reason of each call that a batch left out.
 
@@ -284,6 +307,9 @@ class ChainReader(Protocol):
     def block(self, number: int) -> Block:
         """The block at a height."""
 
+    def blocks(self, first_block: int, last_block: int) -> Sequence[Block]:
+        """The blocks of a range, each the parent of the next."""
+
     def events(self, first_block: int, last_block: int) -> Sequence[IndexedEvent]:
         """All events of the deployment's contracts in a range of blocks, in their order."""
 
@@ -313,6 +339,19 @@ class TransactionLane(Protocol):
         Raises:
             CallRefused: the contract would revert.
         """
+
+    def sign_batch(self, calls: Sequence[RoundMessageCall], nonce: int) -> SignedBatch:
+        """Estimate, price and sign one transaction that carries as many of the calls as may share one.
+
+        A call that the contract refuses now is left out, with its reason; one that it refuses when the
+        transaction is mined is skipped there, and the receipt says so. At least one is taken or refused.
+        """
+
+    def market(self) -> FeeMarket:
+        """What the next block asks for a unit of gas."""
+
+    def replacement(self, transaction: SignedTransaction, fees: Fees) -> SignedTransaction:
+        """The same transaction at the same nonce, signed for other fees."""
 
     def broadcast(self, transaction: SignedTransaction) -> None:
         """Hand a signed transaction to the chain; handing it twice is harmless.

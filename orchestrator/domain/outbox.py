@@ -19,7 +19,14 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from orchestrator.domain import chain
-from orchestrator.domain.chain import Call, NodeMessageCall, RoundMessageCall, SignedTransaction
+from orchestrator.domain.chain import (
+    Call,
+    FeeMarket,
+    Fees,
+    NodeMessageCall,
+    RoundMessageCall,
+    SignedTransaction,
+)
 
 
 class IntentStatus(StrEnum):
@@ -47,6 +54,10 @@ class OutboxRules:
 
     confirmations: int = 12
     """Blocks on top of a block that make it final."""
+    stuck_after_s: int = 60
+    """How long a transaction may wait before it is replaced, if the fees outgrew it."""
+    most_fee_wei: int = 500 * 10**9
+    """The most that a replacement pays for a unit of gas."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +145,27 @@ def reorganised(intent: Intent, now_unix_s: int) -> Intent:
     )
 
 
+def replacement_fees(paid: Fees, market: FeeMarket, most_wei: int) -> Fees | None:
+    """What to pay for a transaction that waits although it pays ``paid``.
+
+    None where the base fee and the usual tip have not outgrown it, or where the least step that nodes take
+    for a replacement (an eighth, of both) goes beyond ``most_wei`` or would still be too little.
+    """
+    if market.base_fee_wei <= paid.most_wei and market.tip_wei <= paid.tip_wei:
+        return None
+    least = Fees(_stepped(paid.most_wei), _stepped(paid.tip_wei))
+    tip_wei = max(least.tip_wei, market.tip_wei)
+    fees_wei = min(max(least.most_wei, 2 * market.base_fee_wei + tip_wei), most_wei)
+    fees = Fees(fees_wei, min(tip_wei, fees_wei))
+    is_enough = fees.most_wei >= max(least.most_wei, market.base_fee_wei) and fees.tip_wei >= least.tip_wei
+    return fees if is_enough else None
+
+
+def _stepped(wei: int) -> int:
+    """An eighth more, and at least one."""
+    return wei + max(1, -(-wei // 8))
+
+
 _UNREPEATABLE = (chain.CreateTask, chain.FundTask)
 """What the contracts take as often as it is sent."""
 
@@ -151,6 +183,7 @@ class CallSubject:
 _KINDS: dict[type[Call], str] = {
     chain.AdmitNode: "admit",
     chain.WaiveSlash: "waive",
+    chain.AnchorEpoch: "anchor",
     chain.CreateTask: "create_task",
     chain.PauseTask: "pause",
     chain.UnpauseTask: "unpause",
@@ -199,7 +232,7 @@ def subject_of(call: Call, open_round: int | None = None) -> CallSubject:
     match call:
         case chain.AdmitNode(node=node) | chain.Claim(node) | chain.Withdraw(node):
             return CallSubject(kind, node=node)
-        case chain.CreateTask() | chain.WaiveSlash() | chain.ExecuteSlash():
+        case chain.CreateTask() | chain.WaiveSlash() | chain.ExecuteSlash() | chain.AnchorEpoch():
             return CallSubject(kind)
         case (
             chain.FundTask(task=task)

@@ -15,8 +15,8 @@ _ROUNDS: tuple[Role, ...] = ("admin", "conductor")
 _NODES: tuple[Role, ...] = ("admin", "operator", "conductor")
 _PEOPLE: tuple[Role, ...] = ("admin", "operator", "auditor")
 
-OPEN_OPERATIONS = frozenset({"health", "readiness"})
-"""Operations that need no credential."""
+OPEN_OPERATIONS = frozenset({"health", "readiness", "enrol"})
+"""Operations that need no credential; an enrolment shows its invite."""
 
 ALLOWED: dict[str, tuple[Role, ...]] = {
     # What the chain has made public, and how the hub is doing.
@@ -70,11 +70,19 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     "record_evaluation": _ADMIN,
     "waive_slash": _ADMIN,
     "execute_slash": _ADMIN,
+    # How networks come in.
+    "invite_network": _ADMIN,
+    "approve_enrolment": _ADMIN,
+    "refuse_enrolment": _ADMIN,
+    "get_enrolment": ("admin", "auditor"),
+    "list_enrolments": ("admin", "auditor"),
+    # The audit log.
+    "list_audit_rows": ("admin", "auditor"),
     # People's sessions.
     "createDashboardTicket": _PEOPLE,
     "open_dashboard": _PEOPLE,
     # How busy the hub is, and who is told of what happens.
-    "metrics": _ALL,
+    "get_metrics": _ALL,
     "create_webhook": _ADMIN,
     "list_webhooks": _ADMIN,
     "delete_webhook": _ADMIN,

@@ -32,13 +32,22 @@ class ArtifactService:
 
     def put(self, digest: str, chunks: Iterable[bytes], length_bytes: int | None = None) -> bool:
         """Store bytes under their digest; True when they are new. Errors as ``ArtifactStore.put``."""
-        return self.artifacts.put(digest, chunks, length_bytes)
+        return self._noted(self.artifacts.put(digest, chunks, length_bytes))
 
     def append(
         self, digest: str, principal: Principal, piece: UploadPiece, chunks: Iterable[bytes]
     ) -> UploadProgress:
         """Add a piece to what the principal has sent. Errors as ``ArtifactStore.append``."""
-        return self.artifacts.append(digest, principal.key, piece, chunks)
+        progress = self.artifacts.append(digest, principal.key, piece, chunks)
+        self._noted(progress.is_complete)
+        return progress
+
+    def _noted(self, is_new: bool) -> bool:
+        """Have the audit log say that an artifact is there now."""
+        if is_new:
+            with self.records.write() as unit:
+                unit.note_change()
+        return is_new
 
     def open(self, digest: str, principal: Principal) -> StoredArtifact:
         """An artifact for whoever asks.

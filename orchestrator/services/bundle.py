@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from orchestrator.services.artifacts import ArtifactService
+from orchestrator.services.audit import AuditService
 from orchestrator.services.council import CouncilService
+from orchestrator.services.enrolment import EnrolmentService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.figures import FigureService
@@ -38,3 +40,5 @@ class Services:
     idempotency: IdempotencyService
     figures: FigureService
     webhooks: WebhookService
+    audit: AuditService
+    enrolment: EnrolmentService

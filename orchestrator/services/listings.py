@@ -8,6 +8,7 @@ from orchestrator.domain.pages import Key, Page
 from orchestrator.domain.ports import Clock, EvaluationRecord, Records, RewardLine
 from orchestrator.domain.views import IntentView, NodeView, RoundView, SlashView, TaskView
 from orchestrator.services.queries import (
+    final_block,
     intent_view,
     node_view,
     order_view,
@@ -36,7 +37,7 @@ class ListingService:
                 return Page((), None)
             found = unit.projection.nodes_after(None if after is None else str(after[0]), limit + 1)
             page = Page.of(found, limit, lambda state: (state.node,))
-            return page.shown_as(lambda state: node_view(state, names.get(state.node), registry))
+            return page.shown_as(lambda state: node_view(unit, state, names.get(state.node), registry))
 
     def intents(
         self, after: Key | None, limit: int, *, status: IntentStatus | None = None, task: int | None = None
@@ -63,7 +64,8 @@ class ListingService:
         number = -1 if after is None else int(after[0])
         with self.records.read() as unit:
             found = unit.projection.slashes_after(number, limit + 1, task=task, node=node)
-            return Page.of(found, limit, lambda state: (state.slash,)).shown_as(slash_view)
+            page, final = Page.of(found, limit, lambda state: (state.slash,)), final_block(unit)
+            return page.shown_as(lambda state: slash_view(state, final))
 
     def tasks(self, after: Key | None, limit: int) -> Page[TaskView]:
         """Tasks: those on chain by number, then those ordered and not on chain, oldest first."""

@@ -26,11 +26,7 @@ class NodeService:
             Conflict: the node was admitted otherwise, with another signer or group.
         """
         with self.records.write() as unit:
-            intent = enqueue(unit, f"admit:{node}", AdmitNode(node, signer, group), self.clock.now_unix_s())
-            if any(other == name and holder != node for holder, other in unit.names.names().items()):
-                raise Conflict(f"another node is named {name!r}")
-            unit.names.set_name(node, name)
-            return intent
+            return order_admission(unit, AdmitNode(node, signer, group), name, self.clock.now_unix_s())
 
     def withdraw(self, node: str) -> Intent:
         """Record the payment of what has matured of a node's stake, to its own account.
@@ -57,6 +53,19 @@ class NodeService:
             state = _node(unit, node)
             check_claim(state)
             return enqueue(unit, f"claim:{node}:{state.claimed}", Claim(node), self.clock.now_unix_s())
+
+
+def order_admission(unit: Unit, call: AdmitNode, name: str, now_unix_s: int) -> Intent:
+    """Record an admission for sending, and the node's display name.
+
+    Raises:
+        Conflict: the node was admitted with another signer or group, or another node has the name.
+    """
+    intent = enqueue(unit, f"admit:{call.node}", call, now_unix_s)
+    if any(other == name and holder != call.node for holder, other in unit.names.names().items()):
+        raise Conflict(f"another node is named {name!r}")
+    unit.names.set_name(call.node, name)
+    return intent
 
 
 def _node(unit: Unit, node: str) -> NodeState:

@@ -1,17 +1,21 @@
 """Puts intents on chain, each exactly once: sign, store the signed bytes, broadcast, follow until final."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
+from typing import cast
 
 from orchestrator.domain.chain import (
     Call,
     CallRefused,
     ChainError,
     ChainReader,
+    Fees,
     NonceUsed,
     Receipt,
+    RoundMessageCall,
     SignedTransaction,
     TransactionLane,
 )
@@ -24,6 +28,7 @@ from orchestrator.domain.outbox import (
     Slot,
     call_kind,
     reorganised,
+    replacement_fees,
     subject_of,
 )
 from orchestrator.domain.ports import Clock, Lanes, Records, Unit
@@ -34,6 +39,7 @@ from orchestrator.services.tracing import Attribute, span
 _REBROADCAST_S = 5
 _MOST_FAILURES = 3
 _FINALISED_IN_A_PASS = 500
+_MOST_IN_A_BATCH = 100
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +94,7 @@ class OutboxProcessor:
         with self.records.read() as unit:
             slots, queued = unit.outbox.open_slots(), unit.outbox.queued()
         jobs = self._jobs_of_slots(slots)
-        jobs += [_Job([intent], partial(self._start, intent)) for intent in queued]
+        jobs += [_Job(group, partial(self._start, group)) for group in _groups(queued)]
         moved = self._work(jobs)
         self._finalise()
         return moved
@@ -132,10 +138,39 @@ class OutboxProcessor:
                 self._settle(slot, receipt)
                 return True
         if slot.status in UNSENT or self._is_to_be_sent_again(slot.current):
-            # A node may have forgotten it, or this process never sent it: the same bytes again.
-            self._send(slot, lane)
+            # A node may have forgotten it, or this process never sent it: the same bytes, or others that
+            # pay more, at the same nonce.
+            self._send(self._repriced(slot, lane), lane)
             return slot.status in UNSENT
         return False
+
+    def _repriced(self, slot: Slot, lane: TransactionLane) -> Slot:
+        """The slot, with a transaction that pays more where fees outgrew those it has; stored."""
+        now_unix_s = self.clock.now_unix_s()
+        is_stuck = now_unix_s >= slot.intents[0].changed_unix_s + self.rules.stuck_after_s
+        if not is_stuck or slot.sender != lane.sender:
+            return slot
+        paid = Fees(
+            max(each.fees.most_wei for each in slot.transactions),
+            max(each.fees.tip_wei for each in slot.transactions),
+        )
+        fees = replacement_fees(paid, lane.market(), self.rules.most_fee_wei)
+        if fees is None:
+            logger.warning("nonce %d of %s waits for its block", slot.nonce, slot.sender)
+            return slot
+        transaction = lane.replacement(slot.current, fees)
+        logger.warning(
+            "nonce %d of %s is replaced: it pays up to %d wei now", slot.nonce, slot.sender, fees.most_wei
+        )
+        intents = tuple(
+            replace(intent, transaction_hash=transaction.hash, changed_unix_s=now_unix_s)
+            for intent in slot.intents
+        )
+        with self.records.write() as unit:
+            unit.outbox.add_transaction(slot.sender, transaction, now_unix_s)
+            for intent in intents:
+                unit.outbox.save(intent, intent.status)
+        return replace(slot, intents=intents, transactions=(*slot.transactions, transaction))
 
     def _fill_gap(self, lane: TransactionLane, mined_nonce: int, slots: Sequence[Slot]) -> bool:
         """Broadcast again what the lane waits for although no intent does.
@@ -161,6 +196,8 @@ class OutboxProcessor:
 
     def _send(self, slot: Slot, lane: TransactionLane) -> None:
         """Broadcast the stored bytes; the intents are queued again if they can never be mined."""
+        now_unix_s = self.clock.now_unix_s()
+        self._sent_unix_s[slot.current.hash] = now_unix_s
         try:
             with span("outbox.send", _in_traces(slot)):
                 lane.broadcast(slot.current)
@@ -171,8 +208,6 @@ class OutboxProcessor:
             # Another of the slot's transactions may wait there, and pays more.
             if not any(lane.knows(each.hash) for each in slot.transactions if each != slot.current):
                 raise
-        now_unix_s = self.clock.now_unix_s()
-        self._sent_unix_s[slot.current.hash] = now_unix_s
         after = {IntentStatus.SIGNED: IntentStatus.SENT, IntentStatus.REORGED: IntentStatus.RESENT}
         if slot.status in after:
             with self.records.write() as unit:
@@ -188,8 +223,6 @@ class OutboxProcessor:
         if receipt is not None:
             self._settle(slot, receipt)
             return
-        now_unix_s = self.clock.now_unix_s()
-        self._sent_unix_s[slot.current.hash] = now_unix_s
         final = self._final_block()
         if slot.sender != lane.sender or final < 0 or lane.nonce_at(final) <= slot.nonce:
             # A reorganisation could bring the nonce back, and the bytes with it.
@@ -198,7 +231,7 @@ class OutboxProcessor:
         logger.warning("nonce %d of %s is lost for good: signed anew", slot.nonce, slot.sender)
         with self.records.write() as unit:
             for intent in slot.intents:
-                unit.outbox.save(_unsigned(intent, now_unix_s), intent.status)
+                unit.outbox.save(_unsigned(intent, self.clock.now_unix_s()), intent.status)
             unit.outbox.forget_transactions(slot.sender, slot.nonce)
 
     def _receipt(self, slot: Slot, lane: TransactionLane) -> Receipt | None:
@@ -223,45 +256,74 @@ class OutboxProcessor:
                     block_hash=receipt.block_hash,
                 )
                 with about(intent):
-                    if receipt.succeeded:
-                        number = receipt.block_number
-                        logger.info("intent %d (%s) is in block %d", intent.id, intent.key, number)
-                        unit.outbox.save(mined, intent.status)
-                    else:
-                        _refuse(unit, mined, "reverted in its block", intent.status)
+                    _save_outcome(unit, mined, intent.status, _reason(receipt, slot, mined))
 
     # --- what waits
 
-    def _start(self, intent: Intent) -> bool:
-        lane = self.lanes.for_call(intent.call)
-        slot = self._sign(intent, lane)
-        if slot is not None:
-            self._send(slot, lane)
+    def _start(self, intents: Sequence[Intent]) -> bool:
+        """Sign and send intents that may share transactions."""
+        lane = self.lanes.for_call(intents[0].call)
+        while intents:
+            if len(intents) == 1:
+                slot, intents = self._sign(intents[0], lane), ()
+            else:
+                slot, intents = self._sign_batch(intents, lane)
+            if slot is not None:
+                self._send(slot, lane)
         return True
+
+    def _sign_batch(
+        self, intents: Sequence[Intent], lane: TransactionLane
+    ) -> tuple[Slot | None, Sequence[Intent]]:
+        """The slot of as many intents as fit, stored, and the intents that are left."""
+        calls = [intent.call for intent in intents]
+        batch = lane.sign_batch(cast(list[RoundMessageCall], calls), self._next_nonce(lane))
+        refused = [(intents[place], reason) for place, reason in batch.refused.items()]
+        taken = [intents[place] for place in batch.taken]
+        done = {*batch.taken, *batch.refused}
+        left = [intent for place, intent in enumerate(intents) if place not in done]
+        return self._store(lane, batch.transaction, taken, refused), left
 
     def _sign(self, intent: Intent, lane: TransactionLane) -> Slot | None:
         """The intent's slot, its signed bytes stored; None when the contract refuses it."""
-        now_unix_s = self.clock.now_unix_s()
         try:
             transaction = lane.sign(intent.call, self._next_nonce(lane))
         except CallRefused as error:
-            refused = replace(intent, is_final=True, changed_unix_s=now_unix_s)
-            with self.records.write() as unit:
-                _refuse(unit, refused, error.reason, intent.status)
-            return None
-        signed = replace(
-            intent,
-            status=IntentStatus.SIGNED,
-            changed_unix_s=now_unix_s,
-            sender=lane.sender,
-            nonce=transaction.nonce,
-            position=0,
-            transaction_hash=transaction.hash,
-        )
+            return self._store(lane, None, [], [(intent, error.reason)])
+        return self._store(lane, transaction, [intent], [])
+
+    def _store(
+        self,
+        lane: TransactionLane,
+        transaction: SignedTransaction | None,
+        taken: Sequence[Intent],
+        refused: Sequence[tuple[Intent, str]],
+    ) -> Slot | None:
+        """Keep what was signed, and what was refused before it was."""
+        now_unix_s = self.clock.now_unix_s()
+        signed: list[Intent] = []
         with self.records.write() as unit:
-            unit.outbox.save(signed, intent.status)
+            for intent, reason in refused:
+                # Nothing was sent, so nothing can change this.
+                ended = replace(intent, is_final=True, changed_unix_s=now_unix_s)
+                _refuse(unit, ended, reason, intent.status)
+            if transaction is None:
+                return None
+            for position, intent in enumerate(taken):
+                signed.append(
+                    replace(
+                        intent,
+                        status=IntentStatus.SIGNED,
+                        changed_unix_s=now_unix_s,
+                        sender=lane.sender,
+                        nonce=transaction.nonce,
+                        position=position,
+                        transaction_hash=transaction.hash,
+                    )
+                )
+                unit.outbox.save(signed[-1], intent.status)
             unit.outbox.add_transaction(lane.sender, transaction, now_unix_s)
-        return Slot(lane.sender, transaction.nonce, (signed,), (transaction,))
+        return Slot(lane.sender, transaction.nonce, tuple(signed), (transaction,))
 
     def _next_nonce(self, lane: TransactionLane) -> int:
         """The nonce after all that were ever signed for: what a reorganisation took away comes back."""
@@ -328,6 +390,46 @@ def _refuse(unit: Unit, intent: Intent, reason: str, expected: IntentStatus) -> 
         Announcement("intent.refused", subject.task, subject.round, subject.node, facts),
         intent.changed_unix_s,
     )
+
+
+def _groups(queued: Sequence[Intent]) -> Iterator[list[Intent]]:
+    """Queued intents in their order; neighbours that may share a transaction together.
+
+    Only what nodes send in a round: its contract takes many at once. What did not get through in a batch
+    goes alone, so that its own estimate says why.
+    """
+    for may_share, group in groupby(queued, key=_may_share):
+        if may_share:
+            together = list(group)
+            yield from (
+                together[at : at + _MOST_IN_A_BATCH] for at in range(0, len(together), _MOST_IN_A_BATCH)
+            )
+        else:
+            yield from ([intent] for intent in group)
+
+
+def _may_share(intent: Intent) -> bool:
+    return isinstance(intent.call, RoundMessageCall) and intent.attempts == 1
+
+
+def _reason(receipt: Receipt, slot: Slot, intent: Intent) -> str | None:
+    """Why a mined transaction had no effect for an intent; empty where only trying alone can tell."""
+    assert intent.position is not None, "what is in a slot has a place there"
+    if receipt.succeeded:
+        return receipt.skipped.get(intent.position)
+    return "reverted in its block" if len(slot.intents) == 1 else ""
+
+
+def _save_outcome(unit: Unit, mined: Intent, expected: IntentStatus, reason: str | None) -> None:
+    if reason is None:
+        logger.info("intent %d (%s) is in block %d", mined.id, mined.key, mined.block_number)
+        unit.outbox.save(mined, expected)
+    elif reason == "":
+        logger.warning("intent %d (%s) did not get through in a batch", mined.id, mined.key)
+        alone = _unsigned(mined, mined.changed_unix_s)
+        unit.outbox.save(replace(alone, attempts=mined.attempts + 1), expected)
+    else:
+        _refuse(unit, mined, reason, expected)
 
 
 def _shares(total: int, parts: int) -> list[int]:

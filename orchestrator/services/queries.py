@@ -33,7 +33,9 @@ from orchestrator.domain.views import (
     UnbondingView,
     VoteView,
 )
+from orchestrator.domain.witnesses import Verdict
 from orchestrator.services.tasks import fund_key, order_of
+from orchestrator.services.witnesses import sentences
 
 _REFUSED_SHOWN = 50
 _FAULT_NAMES: dict[Fault, FaultName] = {
@@ -62,15 +64,15 @@ class QueryService:
             state, registry = unit.projection.node(node), unit.projection.registry()
             if state is None or registry is None:
                 raise UnknownNode(f"node {node} was never admitted")
-            return node_view(state, unit.names.names().get(node), registry)
+            return node_view(unit, state, unit.names.names().get(node), registry)
 
     def slash(self, slash: int) -> SlashView:
         """One slash. Raises NotFound."""
         with self.records.read() as unit:
             state = unit.projection.slash(slash)
-        if state is None:
-            raise NotFound(f"the chain has no slash {slash}")
-        return slash_view(state)
+            if state is None:
+                raise NotFound(f"the chain has no slash {slash}")
+            return slash_view(state, final_block(unit))
 
     def tasks(self) -> tuple[TaskView, ...]:
         """All tasks: those on chain by number, then those ordered."""
@@ -109,6 +111,7 @@ class QueryService:
             last = unit.projection.last_block()
             return HubView(
                 indexed_block=None if last is None else last.number,
+                final_block=unit.projection.final_block(),
                 indexed_block_unix_s=None if last is None else last.timestamp_unix_s,
                 pending_intents=unit.outbox.count_unsettled(),
                 refused_intents=tuple(intent_view(each) for each in unit.outbox.refused(_REFUSED_SHOWN)),
@@ -122,7 +125,18 @@ class QueryService:
             return ("the database does not answer or is not migrated; run `collegium migrate`",)
         if hub.indexed_block is None:
             return ("the worker has not read the chain yet; is `collegium worker` running?",)
-        return ()
+        return sentences(self._verdicts())[0]
+
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should look after although work goes on, as sentences."""
+        try:
+            return sentences(self._verdicts())[1]
+        except RecordsUnavailable:
+            return ()
+
+    def _verdicts(self) -> tuple[Verdict, ...]:
+        with self.records.read() as unit:
+            return unit.witnesses.all()
 
     def events_after(self, event_id: int, limit: int) -> tuple[StreamEvent, ...]:
         """What happened after an event, oldest first."""
@@ -145,7 +159,8 @@ def round_of_unit(unit: Unit, state: RoundState, clock: Clock) -> RoundView:
     last = unit.projection.last_block()
     now_unix_s = clock.now_unix_s() if last is None else last.timestamp_unix_s
     slashes = [each for each in unit.projection.slashes_of_task(state.task) if each.round == state.round]
-    return _round_view(state, slashes, unit.outbox.gas_of_round(state.task, state.round), now_unix_s)
+    gas = unit.outbox.gas_of_round(state.task, state.round)
+    return _round_view(state, slashes, gas, now_unix_s, final_block(unit))
 
 
 def intent_view(intent: Intent) -> IntentView:
@@ -176,9 +191,16 @@ def task_of_unit(unit: Unit, task: int) -> TaskState:
     return state
 
 
-def node_view(node: NodeState, name: str | None, registry: RegistryState) -> NodeView:
+def final_block(unit: Unit) -> int:
+    """The height up to which blocks are final; -1 while none is."""
+    final = unit.projection.final_block()
+    return -1 if final is None else final
+
+
+def node_view(unit: Unit, node: NodeState, name: str | None, registry: RegistryState) -> NodeView:
     """What may be shown of a node."""
     return NodeView(
+        final=node.changed_block <= final_block(unit),
         node=node.node,
         name=name,
         signer=node.signer,
@@ -195,9 +217,10 @@ def node_view(node: NodeState, name: str | None, registry: RegistryState) -> Nod
     )
 
 
-def slash_view(slash: SlashState) -> SlashView:
+def slash_view(slash: SlashState, final_block: int) -> SlashView:
     """What may be shown of a slash."""
     return SlashView(
+        final=slash.changed_block <= final_block,
         slash=slash.slash,
         node=slash.node,
         task=slash.task,
@@ -222,6 +245,7 @@ def task_view(unit: Unit, task: TaskState) -> TaskView:
     order = order_of(unit, task)
     funding = None if order is None else unit.outbox.by_key(fund_key(order.spec_digest))
     return TaskView(
+        final=task.changed_block <= final_block(unit),
         task=task.task,
         name=None if order is None else order.name,
         status=_task_status(task),
@@ -247,6 +271,7 @@ def order_view(unit: Unit, order: TaskOrder) -> TaskView | None:
     config = intent.call.config
     status: TaskStatus = "refused" if intent.status is IntentStatus.REFUSED else "ordered"
     return TaskView(
+        final=False,
         task=None,
         name=order.name,
         status=status,
@@ -265,9 +290,10 @@ def order_view(unit: Unit, order: TaskOrder) -> TaskView | None:
 
 
 def _round_view(
-    state: RoundState, slashes: list[SlashState], gas: dict[str, int], now_unix_s: int
+    state: RoundState, slashes: list[SlashState], gas: dict[str, int], now_unix_s: int, final_block: int
 ) -> RoundView:
     return RoundView(
+        final=state.changed_block <= final_block,
         task=state.task,
         round=state.round,
         phase=state.phase.label,
@@ -296,7 +322,7 @@ def _round_view(
             for each in state.attestations
         ),
         rewards=tuple(RewardView(reward.node, reward.amount) for reward in state.rewards),
-        slashes=tuple(slash_view(slash) for slash in slashes),
+        slashes=tuple(slash_view(slash, final_block) for slash in slashes),
         phases=tuple(PhaseView(start.phase.label, start.started_unix_s) for start in state.phases),
         gas=gas,
         seconds=state.phase_seconds(now_unix_s),

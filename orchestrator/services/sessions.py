@@ -12,6 +12,7 @@ from orchestrator.domain.credentials import SessionKind, SessionRecord
 from orchestrator.domain.errors import Unauthenticated
 from orchestrator.domain.identity import Principal
 from orchestrator.domain.ports import Clock, Records, Unit
+from orchestrator.services.audit import identify
 from orchestrator.services.tokens import is_live
 
 SESSION_S = 12 * 3600
@@ -49,6 +50,8 @@ class SessionService:
         with self.records.write() as unit:
             record = unit.sessions.by_hash("ticket", ticket_hash)
             unit.sessions.remove(ticket_hash)
+            if record is not None:
+                identify(record.name, record.role)
         # A known ticket begins with the time at which we wrote it: its hash covers that.
         if record is None or self.clock.now_unix_s() >= int(ticket.partition(".")[0]) + TICKET_S:
             raise Unauthenticated("this sign-in link was used already, or is older than 15 minutes")

@@ -361,12 +361,14 @@ class Stage:
         linked = abi.load("Rounds").link({"Settlement": library})
         rounds = self._create(linked, registry, tasks, randomness)
         lens = self._create(abi.load("Lens"), rounds)
+        anchors = self._create(abi.load("Anchors"))
         return Deployment(
             chain_id=int(self.rpc("eth_chainId"), 16),
             registry=registry,
             tasks=tasks,
             rounds=rounds,
             lens=lens,
+            anchors=anchors,
             token=token,
             block=first_block,
         )

@@ -32,10 +32,12 @@ from orchestrator.domain.chain import (
     Call,
     CallRefused,
     ChainError,
+    FeeMarket,
     Fees,
     IndexedEvent,
     NonceUsed,
     Receipt,
+    SignedBatch,
     SignedTransaction,
     StakeTerms,
 )
@@ -47,6 +49,8 @@ SEED = "0x" + "5e" * 32
 TERMS = StakeTerms(unbonding_s=2_000, appeal_s=300, most_absences=2)
 FUNDER = "0x" + "C0" * 20
 GAS = 21_000
+TIP_WEI = 8
+MOST_IN_A_BATCH = 3
 
 _NEXT = {
     Phase.TRAINING: Phase.COMMITTING,
@@ -123,6 +127,7 @@ class _State:
     slashes: list[_Slash] = field(default_factory=list)
     message_nonces: dict[tuple[str, str], int] = field(default_factory=dict)
     tasks: dict[int, _Task] = field(default_factory=dict)
+    anchored: list[chain.AnchorEpoch] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,10 @@ class ChainDouble:
         """Whether every request fails, as with a node that is down."""
         self.refuses_tasks = False
         """Whether the council's account may create no task."""
+        self.base_fee_wei = 100
+        """What the next blocks ask for a unit of gas."""
+        self.starves_batches = False
+        """Whether the last call of a batch runs out of gas."""
 
     # --- the reader
 
@@ -162,6 +171,10 @@ class ChainDouble:
         if not 0 <= number < len(self._blocks):
             raise ChainError(f"block {number} is not known")
         return self._blocks[number].block
+
+    def blocks(self, first_block: int, last_block: int) -> Sequence[Block]:
+        """The blocks of a range."""
+        return [self.block(number) for number in range(first_block, last_block + 1)]
 
     def events(self, first_block: int, last_block: int) -> Sequence[IndexedEvent]:
         """All events of a range of blocks, in their order."""
@@ -252,11 +265,42 @@ class ChainDouble:
         """Sign a call that the pending state takes."""
         self._require_up()
         self._pending().execute(call)
+        return self._sign(sender, [call], nonce)
+
+    def sign_batch(self, sender: str, calls: Sequence[chain.RoundMessageCall], nonce: int) -> SignedBatch:
+        """Sign a transaction of those calls that the pending state takes, as many as fit."""
+        self._require_up()
+        refused = {}
+        for place, call in enumerate(calls):
+            try:
+                self._pending().execute(call)
+            except CallRefused as error:
+                refused[place] = error.reason
+        taken = [place for place in range(len(calls)) if place not in refused][:MOST_IN_A_BATCH]
+        if not taken:
+            return SignedBatch(None, (), refused)
+        transaction = self._sign(sender, [calls[place] for place in taken], nonce)
+        return SignedBatch(transaction, tuple(taken), refused)
+
+    def _sign(self, sender: str, calls: Sequence[Call], nonce: int) -> SignedTransaction:
         # As with real fees, signing the same call again gives other bytes.
         self._signed += 1
-        fields = {"from": sender, "nonce": nonce, "fee": self._signed, "kind": call_kind(call)}
-        raw = json.dumps(fields | {"call": encode_call(call)}).encode()
-        return SignedTransaction(_digest(raw.hex()), raw, nonce, Fees(1, 1))
+        written = [{"kind": call_kind(call), "call": encode_call(call)} for call in calls]
+        fields = {"from": sender, "nonce": nonce, "signed": self._signed, "calls": written}
+        return self._priced(fields, Fees(2 * self.base_fee_wei + TIP_WEI, TIP_WEI))
+
+    def _priced(self, fields: dict[str, Any], fees: Fees) -> SignedTransaction:
+        raw = json.dumps({**fields, "most_wei": fees.most_wei, "tip_wei": fees.tip_wei}).encode()
+        return SignedTransaction(_digest(raw.hex()), raw, fields["nonce"], fees)
+
+    def market(self) -> FeeMarket:
+        """What the next block asks for a unit of gas."""
+        self._require_up()
+        return FeeMarket(self.base_fee_wei, TIP_WEI)
+
+    def replacement(self, transaction: SignedTransaction, fees: Fees) -> SignedTransaction:
+        """The same transaction with other fees."""
+        return self._priced(json.loads(transaction.raw), fees)
 
     def broadcast(self, sender: str, transaction: SignedTransaction) -> None:
         """Take a transaction into the pool."""
@@ -264,9 +308,10 @@ class ChainDouble:
             return
         if transaction.nonce < self.next_nonce(sender):
             raise NonceUsed(f"nonce {transaction.nonce} is used")
-        known = self._pool.setdefault((sender, transaction.nonce), transaction)
-        if known != transaction:
+        known = self._pool.get((sender, transaction.nonce), transaction)
+        if known != transaction and not _may_replace(transaction.fees, known.fees):
             raise ChainError("replacement transaction underpriced")
+        self._pool[sender, transaction.nonce] = transaction
 
     def receipt(self, transaction_hash: str) -> Receipt | None:
         """The receipt of a mined transaction."""
@@ -283,7 +328,11 @@ class ChainDouble:
     def _pending(self) -> "_Contracts":
         """The state as the next block would find it, the pool included."""
         contracts = _Contracts(
-            copy.deepcopy(self.state), len(self._blocks), self._next_time(BLOCK_S), self.refuses_tasks
+            copy.deepcopy(self.state),
+            len(self._blocks),
+            self._next_time(BLOCK_S),
+            self.refuses_tasks,
+            self.starves_batches,
         )
         for transaction in self._mineable():
             contracts.try_execute(transaction)
@@ -297,7 +346,8 @@ class ChainDouble:
         nonces = dict(self.state.nonces)
         ordered = []
         for (sender, nonce), transaction in sorted(self._pool.items()):
-            if nonce == nonces.get(sender, 0):
+            is_paid = transaction.fees.most_wei >= self.base_fee_wei
+            if is_paid and nonce == nonces.get(sender, 0):
                 nonces[sender] = nonce + 1
                 ordered.append(transaction)
         return ordered
@@ -306,7 +356,13 @@ class ChainDouble:
         number, parent = len(self._blocks), self._blocks[-1].block
         block_hash = _digest(f"{number} {self._fork} {parent.hash}")
         block = Block(number, block_hash, parent.hash, parent.timestamp_unix_s + seconds)
-        contracts = _Contracts(copy.deepcopy(self.state), number, block.timestamp_unix_s, self.refuses_tasks)
+        contracts = _Contracts(
+            copy.deepcopy(self.state),
+            number,
+            block.timestamp_unix_s,
+            self.refuses_tasks,
+            self.starves_batches,
+        )
         events: list[tuple[Event, str]] = []
         if extra is not None:
             events += [(event, _digest(f"extra {number}")) for event in extra(contracts)]
@@ -315,8 +371,9 @@ class ChainDouble:
             sender = json.loads(transaction.raw)["from"]
             del self._pool[sender, transaction.nonce]
             contracts.state.nonces[sender] = transaction.nonce + 1
-            made = contracts.try_execute(transaction)
-            receipts.append(Receipt(transaction.hash, number, block_hash, made is not None, GAS))
+            made, skipped = contracts.try_execute(transaction)
+            fate = (made is not None, GAS * max(1, len(json.loads(transaction.raw)["calls"])), skipped)
+            receipts.append(Receipt(transaction.hash, number, block_hash, *fate))
             events += [(event, transaction.hash) for event in made or []]
         indexed = tuple(
             IndexedEvent(event, number, block_hash, transaction_hash, index)
@@ -347,6 +404,18 @@ class LaneDouble:
     def sign(self, call: Call, nonce: int) -> SignedTransaction:
         """Sign a call that the pending state takes."""
         return self.chain.sign(self.sender, call, nonce)
+
+    def sign_batch(self, calls: Sequence[chain.RoundMessageCall], nonce: int) -> SignedBatch:
+        """Sign those calls that the pending state takes, in one transaction."""
+        return self.chain.sign_batch(self.sender, calls, nonce)
+
+    def market(self) -> FeeMarket:
+        """What the next block asks for a unit of gas."""
+        return self.chain.market()
+
+    def replacement(self, transaction: SignedTransaction, fees: Fees) -> SignedTransaction:
+        """The same transaction with other fees."""
+        return self.chain.replacement(transaction, fees)
 
     def broadcast(self, transaction: SignedTransaction) -> None:
         """Hand a transaction to the pool; again, it is harmless."""
@@ -382,14 +451,23 @@ class _Contracts:
     number: int
     now_unix_s: int
     refuses_tasks: bool
+    starves_batches: bool
 
-    def try_execute(self, transaction: SignedTransaction) -> list[Event] | None:
-        """The events of a transaction, or None when it reverts."""
-        fields = json.loads(transaction.raw)
-        try:
-            return self.execute(decode_call(fields["kind"], fields["call"]))
-        except CallRefused:
-            return None
+    def try_execute(self, transaction: SignedTransaction) -> tuple[list[Event] | None, dict[int, str]]:
+        """The events of a transaction, None when it reverts, and what a batch skipped."""
+        calls = [decode_call(each["kind"], each["call"]) for each in json.loads(transaction.raw)["calls"]]
+        made: list[Event] = []
+        skipped: dict[int, str] = {}
+        for place, call in enumerate(calls):
+            try:
+                _require(not self.starves_batches or place == 0 or place + 1 < len(calls), "")
+                made += self.execute(call)
+            except CallRefused as error:
+                if len(calls) == 1:
+                    return None, {}
+                skipped[place] = error.reason
+                made.append(events.RelaySkipped(place, _digest(str(place)), _digest(error.reason)[:10]))
+        return made, skipped
 
     def execute(self, call: Call) -> list[Event]:
         """The events of a call. Raises CallRefused before anything is changed."""
@@ -398,6 +476,11 @@ class _Contracts:
                 _require(node not in self.state.nodes, "NodeKnown")
                 self.state.nodes[node] = NodeOnDouble(signer, group)
                 return [events.NodeAdmitted(node, signer, group)]
+            case chain.AnchorEpoch(_, first, last):
+                behind = self.state.anchored[-1].last + 1 if self.state.anchored else first
+                _require(first == behind and 0 < first <= last, "RowsOutOfOrder")
+                self.state.anchored.append(call)
+                return []
             case chain.CreateTask(config):
                 _require(not self.refuses_tasks, "InvalidConfig")
                 number = len(self.state.tasks) + 1
@@ -726,6 +809,12 @@ class _Contracts:
             case _:
                 state.attestations[message.node] = (message.aggregate_digest, message.score_micronats)
                 return [events.Attested(*key, message.aggregate_digest, message.score_micronats)]
+
+
+def _may_replace(offered: Fees, present: Fees) -> bool:
+    """Whether both fees are an eighth more."""
+    pairs = ((offered.most_wei, present.most_wei), (offered.tip_wei, present.tip_wei))
+    return all(8 * more >= 9 * less for more, less in pairs)
 
 
 def _require(holds: bool, reason: str) -> None:

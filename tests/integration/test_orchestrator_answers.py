@@ -45,9 +45,9 @@ def test_the_same_question_is_not_read_twice(rig: Rig, monkeypatch: pytest.Monke
     rig.start_task()
     rig.play_round()
     reads = Reads(rig, monkeypatch)
-    first = rig.admin.get("/v1/tasks/1/rounds/1")
+    first = rig.auditor.get("/v1/tasks/1/rounds/1")
     read = reads.count
-    second = rig.admin.get("/v1/tasks/1/rounds/1")
+    second = rig.auditor.get("/v1/tasks/1/rounds/1")
     assert (first.json(), reads.count) == (second.json(), read)
     assert read > 0
     ids = [each.headers["x-correlation-id"] for each in (first, second)]
@@ -68,16 +68,19 @@ def test_what_another_process_writes_is_seen_at_once(rig: Rig) -> None:
 
 def test_a_token_that_is_revoked_opens_nothing_more(rig: Rig) -> None:
     tokens = TokenService(rig.records, rig.clock)
-    token = tokens.issue("reader", "short", None)
+    token = tokens.issue("auditor", "short", None)
     headers = {"Authorization": f"Bearer {token}"}
     for _ in range(2):
         assert rig.anonymous.get("/v1/nodes", headers=headers).status_code == 200
-    tokens.revoke(token)
+    holder = tokens.authenticate(token)
+    assert holder is not None
+    assert holder.token is not None
+    tokens.revoke(holder, holder.token)
     assert rig.anonymous.get("/v1/nodes", headers=headers).status_code == 401
 
 
 def test_a_token_that_has_expired_opens_nothing_more(rig: Rig) -> None:
-    token = TokenService(rig.records, rig.clock).issue("reader", "short", rig.clock.unix_s + 10)
+    token = TokenService(rig.records, rig.clock).issue("auditor", "short", rig.clock.unix_s + 10)
     headers = {"Authorization": f"Bearer {token}"}
     for _ in range(2):
         assert rig.anonymous.get("/v1/nodes", headers=headers).status_code == 200

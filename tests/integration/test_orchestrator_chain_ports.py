@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from contracts.events import (
     TaskEnded,
     TaskPauseChanged,
 )
-from contracts.messages import Approval, Exit, Return, Rotation
+from contracts.messages import Approval, Exit, Return, Reveal, Rotation
 from contracts.task_config import TaskConfig
 from orchestrator.adapters.chain import open_lanes, open_reader
 from orchestrator.adapters.chain.deploy import deploy
@@ -40,12 +41,14 @@ from orchestrator.domain.chain import (
     RelayApproval,
     RelayExit,
     RelayReturn,
+    RelayReveal,
     RelayRotation,
     RequestRound,
     UnpauseTask,
     WaiveSlash,
     Withdraw,
 )
+from orchestrator.domain.outbox import replacement_fees
 from orchestrator.domain.ports import Lanes
 from tests.chain.anvil import RICH_KEYS, Anvil, running_anvil
 from tests.integration.orchestrator_chain_double import ChainDouble, LanesDouble
@@ -64,6 +67,7 @@ class Chain:
     lanes: Lanes
     mine: Callable[[], None]
     reorganise: Callable[[int], None]
+    set_base_fee: Callable[[int], object]
     first_block: int
     deployment: Deployment
 
@@ -89,6 +93,7 @@ def real_chain(anvil: Anvil, folder: Path) -> Chain:
         lanes=open_lanes(anvil.rpc_url, deployment, council_key_file=files[0], relayer_key_file=files[1]),
         mine=anvil.mine,
         reorganise=lambda depth: anvil.ask("anvil_reorg", depth, []),
+        set_base_fee=lambda wei: anvil.ask("anvil_setNextBlockBaseFeePerGas", hex(wei)),
         first_block=deployment.block,
         deployment=deployment,
     )
@@ -103,7 +108,10 @@ def chain(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Chain]:
         return
     double = ChainDouble()
     double.mine()
-    yield Chain(double, LanesDouble.of(double), double.mine, double.reorganise, 1, DEPLOYMENT)
+    lanes = LanesDouble.of(double)
+    yield Chain(
+        double, lanes, double.mine, double.reorganise, partial(setattr, double, "base_fee_wei"), 1, DEPLOYMENT
+    )
 
 
 def admission(index: int) -> AdmitNode:
@@ -309,3 +317,43 @@ def test_a_reorganisation_takes_events_and_receipts_away(chain: Chain) -> None:
     assert all(indexed.block_hash != before.hash for indexed in events)
     receipt = lane.receipt(signed.hash)
     assert (receipt is None) == (not events)
+
+
+def test_a_replacement_takes_the_place_of_what_fees_outgrew(chain: Chain) -> None:
+    lane = chain.lanes.for_call(admission(0))
+    nonce = lane.next_nonce()
+    first = lane.sign(admission(0), nonce)
+    lane.broadcast(first)
+    assert lane.knows(first.hash)
+    chain.set_base_fee(4 * first.fees.most_wei)
+    chain.mine()
+    assert lane.receipt(first.hash) is None
+    fees = replacement_fees(first.fees, lane.market(), 10**15)
+    assert fees is not None
+    second = lane.replacement(first, fees)
+    lane.broadcast(second)
+    chain.mine()
+    receipt = lane.receipt(second.hash)
+    assert receipt is not None
+    assert lane.receipt(first.hash) is None
+    assert chain.reader.block(receipt.block_number).hash == receipt.block_hash
+    assert (lane.next_nonce(), lane.nonce_at(receipt.block_number - 1)) == (nonce + 1, nonce)
+    assert len(chain.reader.events(chain.first_block, chain.reader.head().number)) == 1
+
+
+def test_a_batch_of_calls_that_are_all_refused_is_no_transaction(chain: Chain) -> None:
+    reveal = Reveal(
+        node=NETWORKS[0].address,
+        task=1,
+        round=1,
+        context="0x" + "00" * 16,
+        scores_micronats=(),
+        salt="0x" + "00" * 32,
+    )
+    council = chain.lanes.for_call(CreateTask(CONFIG))
+    council.broadcast(council.sign(CreateTask(CONFIG), council.next_nonce()))
+    chain.mine()
+    lane = chain.lanes.for_call(RelayReveal(reveal))
+    batch = lane.sign_batch([RelayReveal(reveal)] * 2, lane.next_nonce())
+    assert (batch.transaction, batch.taken) == (None, ())
+    assert batch.refused == {0: "WrongPhase", 1: "WrongPhase"}

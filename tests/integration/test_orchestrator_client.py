@@ -166,7 +166,7 @@ def test_what_it_orders_is_done_once(rig: Rig, url: str) -> None:
         intent = api.pause_task(1)
         assert api.intent(intent.intent) == intent
         with pytest.raises(HubRefused) as refused:
-            api.cancel_task(1, if_match='"of another version"')
+            api.cancel_task(1, if_match='"another-version"')
         assert refused.value.code == "precondition_failed"
 
 

@@ -29,7 +29,12 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.fixture
 def rows_before(rig: Rig) -> dict[str, list[Any]]:
-    return all_rows(rig.database_url)
+    return state(rig)
+
+
+def state(rig: Rig) -> dict[str, list[Any]]:
+    """Everything but the audit log, which says that they were refused."""
+    return {name: rows for name, rows in all_rows(rig.database_url).items() if not name.startswith("audit")}
 
 
 def body_of(request: dict[str, Any]) -> bytes | None:
@@ -69,7 +74,7 @@ def test_a_hostile_request_gets_its_answer(rig: Rig, request_: dict[str, Any]) -
 def test_none_of_them_has_changed_anything(rig: Rig, rows_before: dict[str, list[Any]]) -> None:
     for request in CORPUS:
         test_a_hostile_request_gets_its_answer(rig, request)
-    assert all_rows(rig.database_url) == rows_before
+    assert state(rig) == rows_before
 
 
 def test_names_are_unique() -> None:

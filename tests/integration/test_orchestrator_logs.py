@@ -95,7 +95,7 @@ def test_what_the_hub_decides_by_itself_has_an_id_too(rig: Rig) -> None:
 def test_who_asks_again_is_who_it_is_for(rig: Rig) -> None:
     rig.order_admission(0)
     with rig.records.write() as unit:
-        intent = unit.outbox.unsettled()[0]
+        intent = unit.outbox.queued()[0]
         unit.outbox.add("other", intent.call, None, 0, "first")
         other = unit.outbox.by_key("other")
         assert other is not None

@@ -48,7 +48,7 @@ def value(found: list[Sample], name: str, **labels: str) -> float:
 
 
 def scrape(rig: Rig) -> list[Sample]:
-    answer = rig.reader.get("/metrics")
+    answer = rig.auditor.get("/metrics")
     assert answer.is_success, answer.text
     assert answer.headers["content-type"].startswith("text/plain; version=")
     return samples(answer.text)
@@ -117,11 +117,11 @@ def test_what_is_coming_in_is_not_stored_yet(tmp_path: Path) -> None:
 
 def test_requests_are_counted_by_operation_and_never_by_path(rig: Rig) -> None:
     for path in ("/v1/tasks/1", "/v1/tasks/2", "/v1/tasks/lots"):
-        rig.reader.get(path)
+        rig.auditor.get(path)
     rig.anonymous.get("/v1/nodes")
-    rig.reader.delete("/v1/nodes")
-    rig.reader.get("/nowhere/at/all?token=1")
-    rig.reader.get("/nowhere/else")
+    rig.auditor.delete("/v1/nodes")
+    rig.auditor.get("/nowhere/at/all?token=1")
+    rig.auditor.get("/nowhere/else")
     found = scrape(rig)
     counted = {
         (each.labels["operation"], each.labels["status"]): each.value
@@ -144,7 +144,7 @@ def test_an_unexpected_error_is_counted(rig: Rig, monkeypatch: pytest.MonkeyPatc
         raise ZeroDivisionError
 
     monkeypatch.setattr(type(rig.app.state.services.queries), "slashes", broken)
-    assert rig.reader.get("/v1/slashes").status_code == 500
+    assert rig.auditor.get("/v1/slashes").status_code == 500
     assert value(scrape(rig), "collegium_http_requests_total", operation="list_slashes", status="5xx") == 1
 
 
@@ -203,7 +203,7 @@ def queries() -> list[tuple[str, str]]:
 def test_rules_and_dashboard_ask_only_for_what_there_is(rig: Rig) -> None:
     rig.start_task()
     rig.play_round()
-    rig.reader.get("/v1/tasks/9")
+    rig.auditor.get("/v1/tasks/9")
     worker = rig.new_worker()
     worker.run_once()
     worker.metrics.turn_done()

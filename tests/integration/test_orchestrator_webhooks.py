@@ -196,7 +196,7 @@ def test_what_keeps_failing_dies_and_can_be_replayed(rig: Rig, receiver: Receive
     assert (delivery["status"], delivery["error"]) == ("dead", "the receiver answered with 503")
     deliveries_of(rig).run_once()
     assert len(receiver.got) == MOST_ATTEMPTS
-    metrics = rig.reader.get("/metrics").text
+    metrics = rig.auditor.get("/metrics").text
     assert 'collegium_webhook_deliveries{status="dead"} 1.0' in metrics
     rig.post(f"/v1/webhooks/{made['id']}/deliveries/{delivery['id']}/replay", {})
     work_until(rig, lambda: log_of(rig, made["id"])[0]["status"] == "delivered")
@@ -285,7 +285,7 @@ def test_deliveries_are_listed_in_pages(rig: Rig, receiver: Receiver) -> None:
     assert [each["event"] for each in first + rest] == [3, 2, 1]
 
 
-@pytest.mark.parametrize("role", ["conductor", "reader"])
+@pytest.mark.parametrize("role", ["conductor", "auditor"])
 def test_only_an_admin_may(rig: Rig, receiver: Receiver, role: str) -> None:
     made = subscribe(rig, receiver.url)
     client = rig.clients[role]

@@ -11,6 +11,7 @@ from orchestrator.adapters.chain.lanes import lane_name
 from orchestrator.domain.chain import (
     AdmitNode,
     Advance,
+    AnchorEpoch,
     Call,
     CancelTask,
     Claim,
@@ -38,6 +39,7 @@ REVEAL = Reveal(node=NODE, task=1, round=1, context="0x" + "00" * 16, scores_mic
         UnpauseTask(1),
         CancelTask(1),
         WaiveSlash(0),
+        AnchorEpoch(ZERO_DIGEST, 1, 2),
     ],
 )
 def test_the_council_sends_what_only_the_council_may_or_pays(call: Call) -> None:

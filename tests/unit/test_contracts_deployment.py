@@ -12,6 +12,7 @@ FIELDS = {
     "tasks": "0xDc64a140Aa3E981100a9becA4E685f962f0cF6C9",
     "rounds": "0x5fc8d32690cc91d4c39d9d3abcbd16989f875707",
     "lens": "0x0165878A594ca255338adfa4d48449f69242Eb8F",
+    "anchors": "0xa513E6E4b8f2a923D98304ec87F64353C4D5C853",
     "token": "0x5FbDB2315678afecb367f032d93F642f64180aa3",
     "block": 7,
 }

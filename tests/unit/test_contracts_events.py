@@ -29,6 +29,7 @@ DEPLOYMENT = Deployment(
     tasks="0x" + "02" * 20,
     rounds="0x" + "03" * 20,
     lens="0x" + "04" * 20,
+    anchors="0x" + "06" * 20,
     token="0x" + "05" * 20,
     block=0,
 )

@@ -13,7 +13,7 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
-const CONTRACTS = ["BlockhashRandomness", "Lens", "Registry", "Rounds", "Settlement", "Tasks", "TestToken"];
+const CONTRACTS = ["Anchors", "BlockhashRandomness", "Lens", "Registry", "Rounds", "Settlement", "Tasks", "TestToken"];
 
 const project = dirname(dirname(fileURLToPath(import.meta.url)));
 const { values: options } = parseArgs({ options: { out: { type: "string", default: join(project, "artifacts") } } });

@@ -36,6 +36,10 @@ error AppealOpen(uint64 until);
 error AppealOver(uint64 since);
 error WrongSuccessor(address expected);
 
+// Anchors
+/// An epoch has rows, and begins with the row behind the last epoch's.
+error RowsOutOfOrder(uint64 expectedFirst);
+
 // Tasks
 error TaskUnknown(uint64 task);
 /// `field` is the first field of the configuration that is out of bounds.

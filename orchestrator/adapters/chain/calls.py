@@ -2,7 +2,9 @@
 
 from dataclasses import astuple
 
+from hexbytes import HexBytes
 from web3.contract.contract import ContractFunction
+from web3.types import Nonce, TxParams, Wei
 
 from contracts.messages import (
     Approval,
@@ -21,6 +23,7 @@ from orchestrator.adapters.chain.connection import Connection
 from orchestrator.domain.chain import (
     AdmitNode,
     Advance,
+    AnchorEpoch,
     Call,
     CancelTask,
     Claim,
@@ -62,6 +65,8 @@ def contract_function(connection: Connection, call: Call) -> ContractFunction:
             return registry.admit(node, signer, group)
         case WaiveSlash(slash):
             return registry.waive(slash)
+        case AnchorEpoch(root, first, last):
+            return connection.anchors.functions.anchor(_bytes(root), first, last)
         case CreateTask(config):
             return tasks.createTask(_config_tuple(config))
         case FundTask(task, amount):
@@ -104,6 +109,20 @@ def contract_function(connection: Connection, call: Call) -> ContractFunction:
             return rounds.reveal(_reveal_tuple(message))
         case RelayAttestation(message, signature):
             return rounds.attest(_message_tuple(message), _bytes(signature))
+
+
+def encoded(function: ContractFunction) -> str:
+    """A contract function with its arguments as call data, 0x text; asks nothing."""
+    given: TxParams = {
+        "type": 2,
+        "chainId": 1,
+        "nonce": Nonce(0),
+        "gas": 0,
+        "value": Wei(0),
+        "maxFeePerGas": Wei(0),
+        "maxPriorityFeePerGas": Wei(0),
+    }
+    return str(HexBytes(function.build_transaction(given)["data"]).to_0x_hex())
 
 
 def _message_tuple(message: _SignedMessage) -> tuple[object, ...]:

@@ -1,9 +1,9 @@
-"""One RPC endpoint and the deployment's contracts on it, with web3's errors translated."""
+"""The chain's RPC endpoints and the deployment's contracts on it, with web3's errors translated."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import requests
 from eth_typing import ABIError
@@ -15,11 +15,21 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from contracts import abi
 from contracts.deployment import Deployment
+from orchestrator.adapters.chain.endpoints import Endpoints, FailoverProvider
 from orchestrator.domain.chain import CallRefused, ChainError
 
+_EXECUTION_REVERTED = 3
+"""JSON-RPC's code for it."""
 _SELECTOR_CHARACTERS = 10
 """0x and four bytes."""
-_CONTRACT_NAMES: tuple[abi.ContractName, ...] = ("Registry", "Tasks", "Rounds", "Settlement", "TestToken")
+_CONTRACT_NAMES: tuple[abi.ContractName, ...] = (
+    "Registry",
+    "Tasks",
+    "Rounds",
+    "Settlement",
+    "TestToken",
+    "Anchors",
+)
 
 
 def open_web3(rpc_url: str, *, timeout_s: float) -> Web3:
@@ -30,14 +40,18 @@ def open_web3(rpc_url: str, *, timeout_s: float) -> Web3:
 
 
 class Connection:
-    """The deployment's contracts behind one RPC endpoint; opening it does no network I/O."""
+    """The deployment's contracts behind RPC endpoints of one chain; opening it does no network I/O."""
 
-    def __init__(self, rpc_url: str, deployment: Deployment, *, timeout_s: float) -> None:
+    def __init__(self, rpc: str | Endpoints, deployment: Deployment, *, timeout_s: float) -> None:
         self.deployment = deployment
-        self.web3 = open_web3(rpc_url, timeout_s=timeout_s)
+        if isinstance(rpc, str):
+            self.web3 = open_web3(rpc, timeout_s=timeout_s)
+        else:
+            self.web3 = Web3(FailoverProvider(rpc, deployment.chain_id, timeout_s=timeout_s))
         self.registry = self._contract("Registry", deployment.registry)
         self.tasks = self._contract("Tasks", deployment.tasks)
         self.rounds = self._contract("Rounds", deployment.rounds)
+        self.anchors = self._contract("Anchors", deployment.anchors)
 
     def _contract(self, name: abi.ContractName, address: str) -> Contract:
         return self.web3.eth.contract(address=Web3.to_checksum_address(address), abi=abi.load(name).abi)
@@ -64,6 +78,13 @@ class Connection:
         Raises:
             ChainError: no answer, or an error in place of one of them.
         """
+        answers = self._answers(requests_)
+        for answer in answers:
+            if "error" in answer:
+                raise ChainError(f"the RPC endpoint answered with an error: {answer['error']}")
+        return answers
+
+    def _answers(self, requests_: list[tuple[RPCEndpoint, list[object]]]) -> list[RPCResponse]:
         if not requests_:
             return []
         provider = self.web3.provider
@@ -72,10 +93,33 @@ class Connection:
             answers = provider.make_batch_request([(method, params) for method, params in requests_])
         if not isinstance(answers, list) or len(answers) != len(requests_):
             raise ChainError("the RPC endpoint did not answer a batch of requests")
-        for answer in answers:
-            if "error" in answer:
-                raise ChainError(f"the RPC endpoint answered with an error: {answer['error']}")
         return answers
+
+    def estimates(self, sender: str, calls: list[tuple[str, str]]) -> list[int | CallRefused]:
+        """The gas that each (address, data) would take in the pending block, or its refusal; one request.
+
+        Raises:
+            ChainError: no answer, or one that is neither.
+        """
+        answers = self._answers(
+            [
+                (RPCEndpoint("eth_estimateGas"), [{"from": sender, "to": to, "data": data}, "pending"])
+                for to, data in calls
+            ]
+        )
+        return [_estimate(answer) for answer in answers]
+
+
+def _estimate(answer: RPCResponse) -> int | CallRefused:
+    error: Any = answer.get("error")
+    if error is None:
+        with translated_errors():
+            return int(answer["result"], 16)
+    data = error.get("data")
+    if error.get("code") != _EXECUTION_REVERTED and not isinstance(data, str):
+        raise ChainError(f"the RPC endpoint answered with an error: {error}")
+    known = known_error(data) if isinstance(data, str) else None
+    return CallRefused(known or error.get("message") or "reverted without a reason")
 
 
 @contextmanager
@@ -99,7 +143,17 @@ def translated_errors() -> Iterator[None]:
 def revert_reason(error: ContractLogicError) -> str:
     """The name of the custom error that a contract reverted with, or the node's own words."""
     data = error.data if isinstance(error.data, str) else ""
-    return _error_names().get(data[:_SELECTOR_CHARACTERS]) or error.message or "reverted without a reason"
+    return known_error(data) or error.message or "reverted without a reason"
+
+
+def known_error(data: str) -> str | None:
+    """The name of the custom error that such data (0x text) begins with, if a contract knows it."""
+    return _error_names().get(data[:_SELECTOR_CHARACTERS])
+
+
+def error_name(selector: str) -> str:
+    """The name of a custom error, its selector where no contract knows it, empty for the zero selector."""
+    return "" if int(selector, 16) == 0 else known_error(selector) or selector
 
 
 def _error_names() -> dict[str, str]:

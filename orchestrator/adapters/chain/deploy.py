@@ -1,4 +1,4 @@
-"""Deploys the contracts of a consortium: a test token, unless one is named; registry; tasks; rounds; lens.
+"""Deploys a consortium's contracts: a token, unless one is named; registry; tasks; rounds; lens; anchors.
 
 Registry and Tasks name Rounds, and Rounds them, so they get the address that Rounds will have: the one that
 follows from the deployer's nonce. The deployer must send nothing else meanwhile; Rounds checks the wiring.
@@ -67,12 +67,14 @@ def deploy(
     if rounds != rounds_to_be:
         raise ChainError("the deployer sent another transaction during the deployment: deploy again")
     lens = deployer.create(abi.load("Lens"), rounds)
+    anchors = deployer.create(abi.load("Anchors"))
     return Deployment(
         chain_id=deployer.chain_id,
         registry=registry,
         tasks=tasks,
         rounds=rounds,
         lens=lens,
+        anchors=anchors,
         token=token_address,
         block=first_block,
     )

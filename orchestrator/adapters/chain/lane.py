@@ -1,19 +1,28 @@
 """One sending account: estimates, prices, signs, broadcasts and follows its transactions (EIP-1559)."""
 
-from eth_typing import HexStr
-from web3.exceptions import TransactionNotFound, Web3Exception
-from web3.types import Nonce, TxParams, Wei
+from collections.abc import Sequence
+from typing import Any
 
-from contracts.accounts import Account
-from orchestrator.adapters.chain.calls import contract_function
-from orchestrator.adapters.chain.connection import Connection, translated_errors
+from eth_typing import HexStr
+from web3.contract.contract import ContractFunction
+from web3.exceptions import TransactionNotFound, Web3Exception
+from web3.types import LogReceipt, Nonce, TxParams, Wei
+
+from contracts.accounts import Account, unsigned_transaction
+from contracts.events import EventDecoder, RelaySkipped
+from orchestrator.adapters.chain.calls import contract_function, encoded
+from orchestrator.adapters.chain.connection import Connection, error_name, translated_errors
+from orchestrator.adapters.chain.lanes import LaneTerms
 from orchestrator.domain.chain import (
     Call,
     CallRefused,
     ChainError,
+    FeeMarket,
     Fees,
     NonceUsed,
     Receipt,
+    RoundMessageCall,
+    SignedBatch,
     SignedTransaction,
 )
 
@@ -26,8 +35,10 @@ _BASE_FEE_MULTIPLE = 2
 class Web3TransactionLane:
     """The ``TransactionLane`` port over JSON-RPC; the key stays inside."""
 
-    def __init__(self, connection: Connection, private_key: str) -> None:
+    def __init__(self, connection: Connection, private_key: str, terms: LaneTerms) -> None:
         self._connection = connection
+        self._terms = terms
+        self._decoder = EventDecoder(connection.deployment)
         self._web3 = connection.web3
         self._account = Account.from_key(private_key)
 
@@ -57,31 +68,96 @@ class Web3TransactionLane:
             CallRefused: the contract would revert, or the arguments do not fit its types.
         """
         self._connection.require_chain()
+        function = self._function(call)
+        with translated_errors():
+            gas = function.estimate_gas({"from": self._account.address}, block_identifier="pending")
+        return self._signed(function, gas, nonce)
+
+    def sign_batch(self, calls: Sequence[RoundMessageCall], nonce: int) -> SignedBatch:
+        """Estimate, price and sign one transaction that carries as many of the calls as may share one.
+
+        Each call is estimated by itself, which also says which the contract refuses. The sum has every
+        call's own base cost in it, so it is more than the batch takes.
+        """
+        self._connection.require_chain()
+        functions: dict[int, ContractFunction] = {}
+        refused: dict[int, str] = {}
+        for place, call in enumerate(calls):
+            try:
+                functions[place] = self._function(call)
+            except CallRefused as error:
+                refused[place] = error.reason
+        messages = {place: encoded(function) for place, function in functions.items()}
+        estimates = self._connection.estimates(
+            self._account.address, [(functions[place].address, data) for place, data in messages.items()]
+        )
+        taken: list[int] = []
+        gas = 0
+        for place, estimate in zip(functions, estimates, strict=True):
+            if isinstance(estimate, CallRefused):
+                refused[place] = estimate.reason
+            elif not taken or gas + estimate <= self._terms.most_batch_gas:
+                taken.append(place)
+                gas += estimate
+        if not taken:
+            return SignedBatch(None, (), refused)
+        function = functions[taken[0]]
+        if len(taken) > 1:
+            together = [messages[place] for place in taken]
+            function = self._connection.rounds.functions.relay(together)
+        return SignedBatch(self._signed(function, gas, nonce), tuple(taken), refused)
+
+    def market(self) -> FeeMarket:
+        """What the next block asks for a unit of gas."""
+        self._connection.require_chain()
+        return self._market_and_gas_limit()[0]
+
+    def replacement(self, transaction: SignedTransaction, fees: Fees) -> SignedTransaction:
+        """The same transaction at the same nonce, signed for other fees."""
+        prices = {"maxFeePerGas": fees.most_wei, "maxPriorityFeePerGas": fees.tip_wei}
+        return self._with_signature(unsigned_transaction(transaction.raw) | prices, fees)
+
+    def _function(self, call: Call) -> ContractFunction:
         try:
-            function = contract_function(self._connection, call)
+            return contract_function(self._connection, call)
         except (Web3Exception, ValueError) as error:
             # No contract was asked, but trying again cannot help either.
             raise CallRefused(f"the arguments do not fit: {error}") from error
+
+    def _market_and_gas_limit(self) -> tuple[FeeMarket, int]:
         with translated_errors():
-            gas = function.estimate_gas({"from": self._account.address}, block_identifier="pending")
             tip_wei = self._web3.eth.max_priority_fee
             head = self._web3.eth.get_block("latest")
         if "baseFeePerGas" not in head:
             raise ChainError("the chain has no base fee: it must follow EIP-1559")
-        fees = Fees(most_wei=_BASE_FEE_MULTIPLE * head["baseFeePerGas"] + tip_wei, tip_wei=tip_wei)
+        return FeeMarket(head["baseFeePerGas"], tip_wei), head["gasLimit"]
+
+    def _signed(self, function: ContractFunction, gas: int, nonce: int) -> SignedTransaction:
+        market, gas_limit = self._market_and_gas_limit()
+        most_wei = min(_BASE_FEE_MULTIPLE * market.base_fee_wei + market.tip_wei, self._terms.most_fee_wei)
+        if most_wei < market.base_fee_wei:
+            limit = self._terms.most_fee_wei
+            raise ChainError(f"the base fee of {market.base_fee_wei} wei is above the limit of {limit}")
+        fees = Fees(most_wei, min(market.tip_wei, most_wei))
         fields: TxParams = {
             "type": 2,
             "chainId": self._connection.deployment.chain_id,
             "nonce": Nonce(nonce),
             "value": Wei(0),
-            "gas": min(gas * _GAS_MARGIN_PERCENT // 100, head["gasLimit"]),
+            "gas": min(gas * _GAS_MARGIN_PERCENT // 100, gas_limit),
             "maxFeePerGas": Wei(fees.most_wei),
             "maxPriorityFeePerGas": Wei(fees.tip_wei),
         }
-        transaction = function.build_transaction(fields)  # asks nothing: every field is given
-        signed = self._account.sign_transaction(transaction)
+        # Asks nothing: every field is given.
+        return self._with_signature(dict(function.build_transaction(fields)), fees)
+
+    def _with_signature(self, fields: dict[str, Any], fees: Fees) -> SignedTransaction:
+        signed = self._account.sign_transaction(fields)
         return SignedTransaction(
-            hash="0x" + bytes(signed.hash).hex(), raw=bytes(signed.raw_transaction), nonce=nonce, fees=fees
+            hash="0x" + bytes(signed.hash).hex(),
+            raw=bytes(signed.raw_transaction),
+            nonce=fields["nonce"],
+            fees=fees,
         )
 
     def broadcast(self, transaction: SignedTransaction) -> None:
@@ -133,4 +209,11 @@ class Web3TransactionLane:
             block_hash="0x" + bytes(found["blockHash"]).hex(),
             succeeded=found["status"] == 1,
             gas_used=found["gasUsed"],
+            skipped=self._skipped(found["logs"]),
         )
+
+    def _skipped(self, logs: Sequence[LogReceipt]) -> dict[int, str]:
+        with translated_errors():
+            decoded = [self._decoder.decode(log["address"], log["topics"], log["data"]) for log in logs]
+        skips = [event for event in decoded if isinstance(event, RelaySkipped)]
+        return {skip.index: error_name(skip.reason) for skip in skips}

@@ -8,6 +8,19 @@ from orchestrator.domain.chain import Call, CouncilCall, TransactionLane
 LaneName = Literal["council", "relayer"]
 
 
+@dataclass(frozen=True)
+class LaneTerms:
+    """What an account's transactions may cost."""
+
+    most_fee_wei: int = 500 * 10**9
+    """The most that one offers for a unit of gas."""
+    most_batch_gas: int = 8_000_000
+    """The gas by estimate that the messages in one batch may use."""
+
+
+USUAL_TERMS = LaneTerms()
+
+
 def lane_name(call: Call) -> LaneName:
     """The lane that sends ``call``."""
     return "council" if isinstance(call, CouncilCall) else "relayer"

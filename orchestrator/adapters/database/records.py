@@ -3,13 +3,16 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Engine, PoolProxiedConnection
+from sqlalchemy import CursorResult, Engine, PoolProxiedConnection, event
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction
 
+from orchestrator.adapters.database.audit import SqlAuditRepository
 from orchestrator.adapters.database.credentials import SqlSessionRepository, SqlTokenRepository
 from orchestrator.adapters.database.engine import open_engine, writing
+from orchestrator.adapters.database.enrolment import SqlEnrolmentRepository
 from orchestrator.adapters.database.hub_records import (
     SqlEvaluationRepository,
     SqlFlowerRunRepository,
@@ -18,22 +21,33 @@ from orchestrator.adapters.database.hub_records import (
     SqlTaskOrderRepository,
 )
 from orchestrator.adapters.database.idempotency import SqlIdempotencyRepository
+from orchestrator.adapters.database.lease import SqlLeaseRepository
+from orchestrator.adapters.database.models import IdempotencyRow, StreamRow
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
 from orchestrator.adapters.database.webhooks import SqlWebhookRepository
+from orchestrator.adapters.database.witnesses import SqlWitnessRepository
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import RecordsUnavailable
 
 _NOT_MIGRATED = ("42P01", "42703")
 """PostgreSQL's codes for a missing table and a missing column; for SQLite both are operational errors."""
+_CHANGED = "collegium_changed"
+_NO_STATE = (StreamRow, IdempotencyRow)
+"""What is written of a change, and is none itself."""
 
 
 class SqlUnit:
     """``Unit`` over one session."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
+        self.enrolments = SqlEnrolmentRepository(session)
+        self.audit = SqlAuditRepository(session)
         self.projection = SqlProjectionRepository(session)
         self.outbox = SqlOutboxRepository(session)
+        self.lease = SqlLeaseRepository(session)
+        self.witnesses = SqlWitnessRepository(session)
         self.stream = SqlStreamRepository(session)
         self.orders = SqlTaskOrderRepository(session)
         self.names = SqlNodeNameRepository(session)
@@ -43,6 +57,39 @@ class SqlUnit:
         self.flower_runs = SqlFlowerRunRepository(session)
         self.idempotency = SqlIdempotencyRepository(session)
         self.webhooks = SqlWebhookRepository(session)
+
+    def has_changes(self) -> bool:
+        """Whether the unit has changed anything that is state."""
+        self._session.flush()
+        return bool(self._session.info.get(_CHANGED, False))
+
+    def note_change(self) -> None:
+        """Say that something changed which is not in the database."""
+        self._session.info[_CHANGED] = True
+
+
+class _WatchedSession(Session):
+    """A session that knows whether it has changed anything."""
+
+
+@event.listens_for(_WatchedSession, "after_flush")
+def _note_flush(session: Session, _: UOWTransaction) -> None:
+    changed = (*session.new, *session.deleted, *(row for row in session.dirty if session.is_modified(row)))
+    if any(not isinstance(row, _NO_STATE) for row in changed):
+        session.info[_CHANGED] = True
+
+
+@event.listens_for(_WatchedSession, "do_orm_execute")
+def _note_statement(state: ORMExecuteState) -> Any:
+    if not (state.is_insert or state.is_update or state.is_delete):
+        return None
+    if state.bind_mapper is not None and issubclass(state.bind_mapper.class_, _NO_STATE):
+        return None
+    result = state.invoke_statement()
+    # Deleting what is not there changes nothing.
+    if isinstance(result, CursorResult) and result.rowcount != 0:
+        state.session.info[_CHANGED] = True
+    return result
 
 
 class DatabaseRecords:
@@ -62,7 +109,7 @@ class DatabaseRecords:
     @contextmanager
     def write(self) -> Iterator[SqlUnit]:
         """A unit that is committed at the end of its block, or undone by an error."""
-        with _translated(), Session(self._writing) as session, session.begin():
+        with _translated(), _WatchedSession(self._writing) as session, session.begin():
             yield SqlUnit(session)
 
     def version(self) -> int | None:
