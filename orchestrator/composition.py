@@ -21,11 +21,13 @@ from orchestrator.services.idempotency import IdempotencyService
 from orchestrator.services.listings import ListingService
 from orchestrator.services.messages import MessageService
 from orchestrator.services.models import ModelService
+from orchestrator.services.node_sign_in import NodeSignInService
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.reports import ReportService
 from orchestrator.services.retention import RetentionService
 from orchestrator.services.tasks import TaskService
+from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
 from orchestrator.services.webhooks import WebhookDeliveries, WebhookKey, WebhookService
 from orchestrator.settings import Settings
@@ -54,11 +56,15 @@ def build_services(
     clock: Clock,
     audit: AuditService,
     outlet: WebhookOutlet,
+    node_sign_in: NodeSignInService,
+    throttle: Throttle,
 ) -> Services:
     """The services over given adapters."""
     queries = QueryService(records, clock)
     return Services(
         tokens=TokenService(records, clock),
+        node_sign_in=node_sign_in,
+        throttle=throttle,
         queries=queries,
         listings=ListingService(records, clock),
         models=ModelService(records, artifacts),

@@ -25,7 +25,7 @@ SECRET_BODIES: frozenset[str] = frozenset()
 """Operations whose bodies may hold a secret that is short enough to be guessed from its digest."""
 
 _READING = ("GET", "HEAD", "OPTIONS")
-_SIGN_IN_PATHS = ("/login",)
+_SIGN_IN_PATHS = ("/login", "/login/password", "/login/sso", "/login/sso/done")
 _LIMITS = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 _API_PREFIX = "/v1/"
 _PATH_DIGEST = "digest"

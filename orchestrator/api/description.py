@@ -33,6 +33,7 @@ _PROBLEMS = {
     413: "The body is larger than the limit.",
     416: "The range holds none of the bytes.",
     422: "What the request says is malformed or wrong.",
+    429: "Too many requests; `Retry-After` says when to ask again.",
     500: "The hub met an unexpected error; its log has the details under the correlation id.",
     503: "Something that the hub depends on does not answer.",
     507: "The store's quota is used up, or its disk is full; nothing was stored.",
@@ -115,7 +116,7 @@ def _declare_problems(operation: Json, method: str, path: str, is_secured: bool)
     statuses = {500}
     is_for_the_known = is_secured or path.startswith(_FOR_THE_KNOWN)
     if is_for_the_known:
-        statuses |= {401, 403, 503}
+        statuses |= {401, 403, 429, 503}
     if parameters or "requestBody" in operation:
         statuses.add(422)
     if "{" in path:

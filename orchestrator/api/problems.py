@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from contracts.errors import ContractViolation
+from orchestrator.api.security_headers import USUAL_HEADERS
 from orchestrator.domain.artifacts import ArtifactTooLarge, StorageFull
 from orchestrator.domain.errors import (
     Conflict,
@@ -19,6 +20,7 @@ from orchestrator.domain.errors import (
     NotFound,
     OrchestratorError,
     TooLarge,
+    TooManyRequests,
     TooSlow,
     Unacceptable,
     Unauthenticated,
@@ -41,6 +43,7 @@ _STATUS: tuple[tuple[type[OrchestratorError], HTTPStatus], ...] = (
     (PreconditionFailed, HTTPStatus.PRECONDITION_FAILED),
     (Unacceptable, HTTPStatus.UNPROCESSABLE_ENTITY),
     (TooSlow, HTTPStatus.REQUEST_TIMEOUT),
+    (TooManyRequests, HTTPStatus.TOO_MANY_REQUESTS),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (ArtifactTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (StorageFull, HTTPStatus.INSUFFICIENT_STORAGE),
@@ -108,7 +111,10 @@ def as_problem(error: Exception) -> JSONResponse | None:
             status = next((status for kind, status in _STATUS if isinstance(error, kind)), None)
             if status is None:
                 return None
-            return problem_response(status, error.code, str(error), _HEADERS.get(status))
+            headers = dict(_HEADERS.get(status, {}))
+            if isinstance(error, TooManyRequests):
+                headers["Retry-After"] = str(error.retry_after_s)
+            return problem_response(status, error.code, str(error), headers)
         case ContractViolation():
             return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, str(error))
         case RequestValidationError():
@@ -146,4 +152,6 @@ def _on_any_error(_: Request, error: Exception) -> JSONResponse:
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal",
         "the hub met an unexpected error; its log has the details under the correlation id",
+        # Sent from outside the middleware that adds them to everything else.
+        USUAL_HEADERS,
     )

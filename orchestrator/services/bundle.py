@@ -13,10 +13,12 @@ from orchestrator.services.idempotency import IdempotencyService
 from orchestrator.services.listings import ListingService
 from orchestrator.services.messages import MessageService
 from orchestrator.services.models import ModelService
+from orchestrator.services.node_sign_in import NodeSignInService
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.reports import ReportService
 from orchestrator.services.tasks import TaskService
+from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
 from orchestrator.services.webhooks import WebhookService
 
@@ -26,6 +28,8 @@ class Services:
     """One of each."""
 
     tokens: TokenService
+    node_sign_in: NodeSignInService
+    throttle: Throttle
     queries: QueryService
     listings: ListingService
     models: ModelService

@@ -62,7 +62,7 @@ def test_an_operation_says_what_it_does_and_shows_it(
 @pytest.mark.parametrize(("method", "path", "operation"), V1)
 def test_every_error_is_declared_as_a_problem(method: str, path: str, operation: dict[str, Any]) -> None:
     statuses = {int(status) for status in operation["responses"]}
-    assert statuses >= {401, 403, 500, 503}
+    assert statuses >= {401, 403, 429, 500, 503}
     assert (404 in statuses) >= ("{" in path)
     assert (409 in statuses) >= (method in ("post", "put", "delete"))
     for status, response in operation["responses"].items():
