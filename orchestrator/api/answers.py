@@ -34,6 +34,8 @@ OPERATIONS = frozenset(
 )
 """Reads whose answers depend on the records, the token and the address, and on nothing else."""
 _MOST = 512
+_MESSAGES = 2
+"""Of an answer that can be remembered: its head, and one body."""
 _LARGEST_BYTES = 1 << 16
 # With one of these, an answer depends on more.
 _CONDITIONS = (
@@ -89,8 +91,10 @@ class RememberedAnswers:
         said: list[Message] = []
 
         async def send_and_keep(message: Message) -> None:
-            # As it is before what wraps this adds to it.
-            said.append({**message, "headers": tuple(message.get("headers", ()))})
+            # Of a stream no more than what shows that it is one: an artifact may have gigabytes.
+            if len(said) < _MESSAGES + 1:
+                # As it is before what wraps this adds to it.
+                said.append({**message, "headers": tuple(message.get("headers", ()))})
             await send(message)
 
         await self._app(scope, receive, send_and_keep)
@@ -99,7 +103,7 @@ class RememberedAnswers:
             self._remember(key, scope, said)
 
     def _remember(self, key: bytes, scope: Scope, said: list[Message]) -> None:
-        if len(said) != 2 or said[0].get("status") != 200 or operation_of(scope) not in OPERATIONS:
+        if len(said) != _MESSAGES or said[0].get("status") != 200 or operation_of(scope) not in OPERATIONS:
             return
         body, principal = said[1].get("body", b""), scope.get("state", {}).get("principal")
         if len(body) > _LARGEST_BYTES or principal is None:
