@@ -17,8 +17,6 @@ Answer = TypeVar("Answer")
 
 logger = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
-
 
 class Endpoints:
     """Addresses of one chain's nodes, in the order in which they are asked.
