@@ -115,7 +115,8 @@ def create_app(
         _single_sign_on(options),
         options.is_https,
     )
-    app.add_middleware(RememberedAnswers, records=records, clock=clock)
+    throttle = app.state.services.throttle
+    app.add_middleware(RememberedAnswers, records=records, clock=clock, throttle=throttle)
     app.add_middleware(BodyLimitMiddleware, streamed_prefix=artifact_router.PREFIX)
     app.add_middleware(AuditMiddleware, audit=audit_log, streamed_prefix=artifact_router.PREFIX)
     app.add_middleware(ObservationMiddleware, metrics=app.state.metrics)

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.observation import operation_of
+from orchestrator.domain.errors import TooManyRequests
+from orchestrator.domain.identity import Principal
 from orchestrator.domain.ports import Clock, Records
+from orchestrator.services.throttle import Throttle
 
 OPERATIONS = frozenset(
     (
@@ -51,15 +54,16 @@ class _Answer:
     body: bytes
     route: object
     """Kept for whoever counts requests by operation."""
-    expires_unix_s: int
-    """When the token ends that it was given for."""
+    principal: Principal
+    """Whom it was given to."""
 
 
 class RememberedAnswers:
     """Middleware around the app's routes; a bounded number of answers, all of one version of the records."""
 
-    def __init__(self, app: ASGIApp, records: Records, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, records: Records, clock: Clock, throttle: Throttle) -> None:
         self._app = app
+        self._throttle = throttle
         self._records = records
         self._clock = clock
         self._version: int | None = None
@@ -76,7 +80,7 @@ class RememberedAnswers:
             self._answers.clear()
             self._version = version
         known = self._answers.get(key)
-        if known is not None and self._clock.now_unix_s() < known.expires_unix_s:
+        if known is not None and self._may_have(known.principal):
             scope["route"] = known.route
             # Lists of their own: what wraps this adds headers.
             await send({"type": "http.response.start", "status": 200, "headers": list(known.headers)})
@@ -100,9 +104,19 @@ class RememberedAnswers:
         body, principal = said[1].get("body", b""), scope.get("state", {}).get("principal")
         if len(body) > _LARGEST_BYTES or principal is None:
             return
-        self._answers[key] = _Answer(said[0]["headers"], body, scope["route"], principal.expires_unix_s)
+        self._answers[key] = _Answer(said[0]["headers"], body, scope["route"], principal)
         if len(self._answers) > _MOST:
             self._answers.popitem(last=False)
+
+    def _may_have(self, principal: Principal) -> bool:
+        """Whether the token lasts and was not shown too often; the app tells whoever may not."""
+        if self._clock.now_unix_s() >= principal.expires_unix_s:
+            return False
+        try:
+            self._throttle.request(principal)
+        except TooManyRequests:
+            return False
+        return True
 
 
 def _key(scope: Scope) -> bytes | None:
