@@ -15,6 +15,8 @@ _ORDINALS = ("first", "second", "third", "fourth")
 
 logger = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
+
 
 class Endpoints:
     """Addresses of one chain's nodes, in the order in which they are asked.
