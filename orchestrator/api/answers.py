@@ -87,10 +87,17 @@ class RememberedAnswers:
             await send({"type": "http.response.body", "body": known.body})
             return
         said: list[Message] = []
+        is_stream = False
 
         async def send_and_keep(message: Message) -> None:
-            # As it is before what wraps this adds to it.
-            said.append({**message, "headers": tuple(message.get("headers", ()))})
+            nonlocal is_stream
+            is_stream = is_stream or message.get("more_body", False)
+            if is_stream:
+                # An artifact, or events without an end: not to be held in memory.
+                said.clear()
+            else:
+                # As it is before what wraps this adds to it.
+                said.append({**message, "headers": tuple(message.get("headers", ()))})
             await send(message)
 
         await self._app(scope, receive, send_and_keep)
