@@ -34,6 +34,8 @@ OPERATIONS = frozenset(
 )
 """Reads whose answers depend on the records, the token and the address, and on nothing else."""
 _MOST = 512
+_MESSAGES = 2
+"""Of an answer that can be remembered: its head, and one body."""
 _LARGEST_BYTES = 1 << 16
 # With one of these, an answer depends on more.
 _CONDITIONS = (
@@ -87,15 +89,10 @@ class RememberedAnswers:
             await send({"type": "http.response.body", "body": known.body})
             return
         said: list[Message] = []
-        is_stream = False
 
         async def send_and_keep(message: Message) -> None:
-            nonlocal is_stream
-            is_stream = is_stream or message.get("more_body", False)
-            if is_stream:
-                # An artifact, or events without an end: not to be held in memory.
-                said.clear()
-            else:
+            # Of a stream no more than what shows that it is one: an artifact may have gigabytes.
+            if len(said) < _MESSAGES + 1:
                 # As it is before what wraps this adds to it.
                 said.append({**message, "headers": tuple(message.get("headers", ()))})
             await send(message)
@@ -106,7 +103,7 @@ class RememberedAnswers:
             self._remember(key, scope, said)
 
     def _remember(self, key: bytes, scope: Scope, said: list[Message]) -> None:
-        if len(said) != 2 or said[0].get("status") != 200 or operation_of(scope) not in OPERATIONS:
+        if len(said) != _MESSAGES or said[0].get("status") != 200 or operation_of(scope) not in OPERATIONS:
             return
         body, principal = said[1].get("body", b""), scope.get("state", {}).get("principal")
         if len(body) > _LARGEST_BYTES or principal is None:
