@@ -1,12 +1,15 @@
 """Remembered answers: given again without reading, and never after what they depend on has changed."""
 
+import asyncio
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from limits import parse
+from starlette.types import Message, Receive, Scope, Send
 
 from orchestrator.adapters.database import open_records
 from orchestrator.api import answers
@@ -148,6 +151,39 @@ def test_remembered_answers_are_counted_like_others(rig: Rig) -> None:
 def test_remembered_answers_count_for_the_limit(rig: Rig) -> None:
     rig.app.state.services.throttle._requests = parse("3/minute")
     assert [rig.auditor.get("/v1/slashes").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
+
+
+def test_a_stream_is_not_held_in_memory(rig: Rig) -> None:
+    pieces, piece_bytes = 64, 1 << 20
+
+    async def streaming(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(pieces):
+            await send({"type": "http.response.body", "body": bytes(piece_bytes), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> Message:
+        raise AssertionError("nobody reads the request")
+
+    async def send(message: Message) -> None:
+        sent.append(len(message.get("body", b"")))
+
+    sent: list[int] = []
+    middleware = answers.RememberedAnswers(streaming, rig.records, rig.clock, rig.app.state.services.throttle)
+    headers = [(b"authorization", b"Bearer x")]
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/v1/artifacts/0x",
+        "query_string": b"",
+        "headers": headers,
+    }
+    tracemalloc.start()
+    asyncio.run(middleware(scope | {"headers": headers}, receive, send))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(sent) == pieces * piece_bytes
+    assert peak_bytes < 8 * piece_bytes
 
 
 def test_without_a_version_everything_is_read(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
