@@ -250,6 +250,8 @@ class SqlOutboxRepository:
             update(IntentRow)
             .where(IntentRow.id == intent_id, IntentRow.status == expected.value)
             .values(**values)
+            # Nothing loaded is looked at again: a unit that saves an intent has its new state in hand.
+            .execution_options(synchronize_session=False)
         )
         try:
             result = cast(CursorResult[Any], self._session.execute(statement))
