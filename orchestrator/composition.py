@@ -12,6 +12,7 @@ from orchestrator.services.artifacts import ArtifactService
 from orchestrator.services.audit import AuditService
 from orchestrator.services.bundle import Services
 from orchestrator.services.council import CouncilService
+from orchestrator.services.declarations import DeclarationService
 from orchestrator.services.enrolment import EnrolmentService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
@@ -61,6 +62,7 @@ def build_services(
         tasks=TaskService(records, artifacts, clock),
         messages=MessageService(records, artifacts, deployment, clock),
         audit=audit,
+        declarations=DeclarationService(records, clock),
         enrolment=EnrolmentService(records, deployment, clock),
         evaluations=EvaluationService(records, clock),
         figures=FigureService(records, artifacts, queries, clock),

@@ -25,6 +25,7 @@ from orchestrator.domain.errors import (
     Unavailable,
 )
 from orchestrator.domain.ports import ArtifactTooLarge, RecordsUnavailable
+from orchestrator.domain.versions import PreconditionFailed
 from orchestrator.services.audit import note_refusal
 from orchestrator.services.correlation import correlation_id
 
@@ -35,6 +36,7 @@ _STATUS: tuple[tuple[type[OrchestratorError], HTTPStatus], ...] = (
     (Unauthenticated, HTTPStatus.UNAUTHORIZED),
     (NotAllowed, HTTPStatus.FORBIDDEN),
     (Conflict, HTTPStatus.CONFLICT),
+    (PreconditionFailed, HTTPStatus.PRECONDITION_FAILED),
     (Unacceptable, HTTPStatus.UNPROCESSABLE_ENTITY),
     (TooSlow, HTTPStatus.REQUEST_TIMEOUT),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -80,6 +82,7 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
         (404, "It does not exist, or not yet."),
         (408, "The body did not come in time."),
         (409, "It contradicts what is recorded."),
+        (412, "It was changed since the caller read it."),
         (413, "The body is larger than the limit."),
         (422, "What the request says is malformed or wrong."),
         (503, "Something that the hub depends on does not answer."),

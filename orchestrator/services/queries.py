@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from contracts.events import Approved
 from contracts.settlement import Fault, Standing
 from orchestrator.domain.chain import CreateTask
 from orchestrator.domain.errors import NotFound, UnknownNode
@@ -17,6 +18,7 @@ from orchestrator.domain.ports import (
 )
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState, VoteState
 from orchestrator.domain.views import (
+    ApprovalView,
     AttestationView,
     FaultName,
     HubView,
@@ -92,6 +94,26 @@ class QueryService:
         """One task. Raises NotFound."""
         with self.records.read() as unit:
             return _task_view(unit, _task_state(unit, task))
+
+    def approvals(self, task: int) -> tuple[ApprovalView, ...]:
+        """The approvals of a task that stand, by node. Raises NotFound."""
+        with self.records.read() as unit:
+            state, names = _task_state(unit, task), unit.names.names()
+            indexed = unit.projection.approved_events(task)
+        newest = {each.event.node: (each.event, each) for each in indexed if isinstance(each.event, Approved)}
+        found = [newest[node] for node in sorted(state.approved)]
+        return tuple(
+            ApprovalView(
+                node=approved.node,
+                name=names.get(approved.node),
+                task=task,
+                spec_digest=state.config.spec_digest,
+                policy_digest=approved.policy_digest,
+                block_number=at.block_number,
+                transaction_hash=at.transaction_hash,
+            )
+            for approved, at in found
+        )
 
     def rounds(self, task: int) -> tuple[RoundView, ...]:
         """A task's rounds, by number. Raises NotFound when there is no such task."""

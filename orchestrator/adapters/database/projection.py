@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Select, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from contracts.events import Event
+from contracts.events import Approved, Event
 from contracts.phase import Phase
 from contracts.settlement import Fault, Standing
 from contracts.task_config import TaskConfig
@@ -97,6 +97,26 @@ class SqlProjectionRepository:
             )
             for indexed in events
         )
+
+    def approved_events(self, task: int) -> list[IndexedEvent]:
+        """Every approval of a task that is on chain, taken back since or not, oldest first."""
+        query = (
+            select(ChainEventRow)
+            .where(
+                ChainEventRow.kind == Approved.__name__, ChainEventRow.payload["task"].as_integer() == task
+            )
+            .order_by(ChainEventRow.block_number, ChainEventRow.log_index)
+        )
+        return [
+            IndexedEvent(
+                event=Approved(**row.payload),
+                block_number=row.block_number,
+                block_hash=row.block_hash,
+                transaction_hash=row.transaction_hash,
+                log_index=row.log_index,
+            )
+            for row in self._session.scalars(query)
+        ]
 
     def registry(self) -> RegistryState | None:
         """The registry; None before the first block was indexed."""

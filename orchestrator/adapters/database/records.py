@@ -11,6 +11,7 @@ from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction
 
 from orchestrator.adapters.database.audit import SqlAuditRepository
 from orchestrator.adapters.database.credentials import SqlSessionRepository, SqlTokenRepository
+from orchestrator.adapters.database.declarations import SqlDeclarationRepository
 from orchestrator.adapters.database.engine import open_engine, writing
 from orchestrator.adapters.database.enrolment import SqlEnrolmentRepository
 from orchestrator.adapters.database.hub_records import (
@@ -39,6 +40,7 @@ class SqlUnit:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self.declarations = SqlDeclarationRepository(session)
         self.enrolments = SqlEnrolmentRepository(session)
         self.audit = SqlAuditRepository(session)
         self.projection = SqlProjectionRepository(session)

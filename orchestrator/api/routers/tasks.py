@@ -7,6 +7,8 @@ from fastapi import APIRouter
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.routers.paths import TaskInPath
 from orchestrator.api.schemas import (
+    ApprovalAnswer,
+    ApprovalList,
     ApprovalRequest,
     EvaluationAnswer,
     EvaluationList,
@@ -49,6 +51,13 @@ def list_task_evaluations(task: TaskInPath, services: ServicesOfApp, _: Caller) 
     """A task's evaluations, by round and name."""
     records = services.queries.evaluations(task)
     return EvaluationList(items=tuple(EvaluationAnswer.model_validate(record) for record in records))
+
+
+@router.get("/{task}/approvals", operation_id="list_approvals")
+def list_approvals(task: TaskInPath, services: ServicesOfApp, _: Caller) -> ApprovalList:
+    """The approvals of a task that stand on chain, by node."""
+    views = services.queries.approvals(task)
+    return ApprovalList(items=tuple(ApprovalAnswer.model_validate(view) for view in views))
 
 
 @router.post("/{task}/approvals", operation_id="approve_task", status_code=HTTPStatus.ACCEPTED)
