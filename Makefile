@@ -66,7 +66,7 @@ test-contracts: setup ## the Solidity tests (Forge, with fuzzing)
 	cd $(EVM) && node_modules/.bin/forge test --offline
 
 .PHONY: bench
-bench: setup ## measure against targets; ONLY=gas,aggregation,verify; writes var/bench/NAME.json
+bench: setup ## measure against targets; ONLY=gas,aggregation,verify,api,artifacts,chain,sse,start; writes var/bench/NAME.json
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: check
@@ -80,7 +80,7 @@ check: setup ## format, lint, types, import directions
 .PHONY: check-deep
 check-deep: setup ## 10,000 fuzz runs, long invariant sequences, 2,000 x 200 calls of the differential test; hours
 	cd $(EVM) && FOUNDRY_PROFILE=deep node_modules/.bin/forge test --offline
-	COLLEGIUM_DEEP=1 $(BIN)/pytest tests/chain/test_protocol_differential.py
+	COLLEGIUM_DEEP=1 $(BIN)/pytest --timeout=14400 tests/chain/test_protocol_differential.py
 
 .PHONY: coverage-contracts
 coverage-contracts: setup ## branch and line coverage of the contracts

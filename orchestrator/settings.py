@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     """The largest artifact that is taken."""
     rpc_url: str | None = None
     """The chain's JSON-RPC."""
+    second_rpc_url: str | None = None
+    """Another node of the same chain: asked when the first fails, and held against it."""
     confirmations: Annotated[int, Field(ge=0, le=10_000)] = 12
     """Blocks on top of a block that make it final; 0 on a chain whose blocks are final at once."""
     stuck_after_s: Annotated[int, Field(ge=1)] = 60
@@ -70,6 +72,11 @@ class Settings(BaseSettings):
     """Where the worker answers Prometheus, without a token; nowhere when the port is not set."""
     otlp_endpoint: str | None = None
     """Where traces go (OTLP over HTTP); nowhere when it is not set."""
+    worker_name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """Who holds the worker's lease; this machine's name without it. Workers at the same time need two names:
+    one that starts takes over from its namesake at once."""
+    lease_s: Annotated[int, Field(ge=3)] = 15
+    """How long another worker waits for one that is silent."""
     poll_s: Annotated[float, Field(gt=0, le=10)] = 0.25
     """How often the worker looks for new blocks and new intents."""
 
@@ -95,6 +102,11 @@ class Settings(BaseSettings):
     def chain_rpc_url(self) -> str:
         """``rpc_url``. Raises SettingsError without it."""
         return _given(self.rpc_url, "COLLEGIUM_RPC_URL")
+
+    def chain_rpc_urls(self) -> tuple[str, ...]:
+        """``rpc_url``, and ``second_rpc_url`` where there is one. Raises SettingsError without the first."""
+        second = () if self.second_rpc_url is None else (self.second_rpc_url,)
+        return (self.chain_rpc_url(), *second)
 
     def relayer_key(self) -> Path:
         """``relayer_key_file``. Raises SettingsError without it."""

@@ -5,11 +5,13 @@ It may be killed at any moment; what it was doing is finished or undone at the n
 
 import logging
 import signal
+import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
-from orchestrator.adapters.chain import LaneTerms, open_lanes, open_reader
+from orchestrator.adapters.chain import LaneTerms, open_endpoints, open_lanes, open_reader, open_witnesses
 from orchestrator.adapters.flower import FlowerCommandRuns
 from orchestrator.composition import SystemClock, build_deliveries, open_database, open_outlet
 from orchestrator.domain.chain import ChainError
@@ -18,9 +20,11 @@ from orchestrator.logs import configure_logs
 from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
+from orchestrator.services.lease import LeasedLanes, LeasedRecords, LeasedRuns, LeaseLost, WorkerLease
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
 from orchestrator.services.webhooks import WebhookDeliveries
+from orchestrator.services.witnesses import Witnesses
 from orchestrator.settings import Settings
 from orchestrator.telemetry import start_tracing
 from orchestrator.worker_metrics import WorkerMetrics
@@ -29,13 +33,16 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 10.0
 _DECIDE_EVERY_S = 5.0
+_WITNESS_TIMEOUT_S = 3.0
+"""How long a node that is only looked at may hold up a turn."""
 
 
 @dataclass
 class Worker:
     """One loop over everything that has to happen.
 
-    ``conductors`` and ``webhooks`` are None where there are none.
+    ``conductors`` and ``webhooks`` are None where there are none, ``lease`` where this is the only worker,
+    ``witnesses`` where the chain's nodes are not watched.
     """
 
     indexer: Indexer
@@ -46,6 +53,8 @@ class Worker:
     poll_s: float
     metrics: WorkerMetrics
     webhooks: WebhookDeliveries | None = None
+    lease: WorkerLease | None = None
+    witnesses: Witnesses | None = None
     _decide_again_s: float = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -56,6 +65,8 @@ class Worker:
                 self.run_once()
                 failures = 0
                 self.metrics.turn_done()
+            except LeaseLost:
+                logger.warning("another worker has taken the lease: this one stops what it was at")
             except (ChainError, RecordsUnavailable) as error:
                 failures += 1
                 self.metrics.turn_failed()
@@ -71,9 +82,20 @@ class Worker:
             self.conductors.close()
         if self.webhooks is not None:
             self.webhooks.close()
+        if self.lease is not None:
+            with suppress(RecordsUnavailable):  # it runs out by itself
+                self.lease.release()
 
     def run_once(self) -> None:
-        """One turn: read the chain, decide, send."""
+        """One turn: read the chain, decide, send; nothing while another worker has the lease.
+
+        Raises:
+            LeaseLost: another worker took it meanwhile; nothing was done after that.
+        """
+        if self.lease is not None and not self.lease.hold():
+            return
+        if self.witnesses is not None:
+            self.witnesses.run_once()
         has_news = self.indexer.run_once()
         if self.conductors is not None:
             has_news |= self.conductors.follow()
@@ -97,28 +119,39 @@ class Worker:
 
 def build_worker(settings: Settings) -> Worker:
     """The worker that the settings describe. Raises SettingsError, InvalidDeployment, ChainKeyError."""
-    deployment, rpc_url = settings.deployment(), settings.chain_rpc_url()
-    reader = open_reader(rpc_url, deployment)
+    deployment, endpoints = settings.deployment(), open_endpoints(settings.chain_rpc_urls())
+    reader = open_reader(endpoints, deployment)
     lanes = open_lanes(
-        rpc_url,
+        endpoints,
         deployment,
         relayer_key_file=settings.relayer_key(),
         council_key_file=settings.council_key(),
         terms=LaneTerms(settings.outbox_rules().most_fee_wei, settings.most_batch_gas),
     )
-    records, clock = open_database(settings), SystemClock()
-    conductors = _conductors(settings, records, clock)
+    plain_records, clock = open_database(settings), SystemClock()
+    lease = WorkerLease(plain_records, clock, settings.worker_name or socket.gethostname(), settings.lease_s)
+    records = LeasedRecords(plain_records, lease)
+    conductors = _conductors(settings, records, clock, lease)
     return Worker(
-        indexer=Indexer(records, reader, lanes, clock, deployment.block),
+        indexer=Indexer(records, reader, clock, deployment.block, settings.confirmations),
         reconciler=Reconciler(records, reader, clock, conducts=conductors is not None),
-        outbox=OutboxProcessor(records, lanes, reader, clock, settings.outbox_rules()),
+        outbox=OutboxProcessor(records, LeasedLanes(lanes, lease), reader, clock, settings.outbox_rules()),
         anchoring=AuditAnchoring(
             records, clock, epoch_s=60 * settings.audit_epoch_minutes, epoch_rows=settings.audit_epoch_rows
         ),
         conductors=conductors,
         poll_s=settings.poll_s,
-        metrics=WorkerMetrics(records, reader),
-        webhooks=build_deliveries(records, open_outlet(settings), clock),
+        metrics=WorkerMetrics(plain_records, reader),
+        webhooks=build_deliveries(plain_records, open_outlet(settings), clock),
+        lease=lease,
+        witnesses=Witnesses(
+            records,
+            clock,
+            open_witnesses(endpoints, deployment, timeout_s=_WITNESS_TIMEOUT_S),
+            deployment.chain_id,
+            settings.confirmations,
+            endpoints.avoid,
+        ),
     )
 
 
@@ -141,9 +174,9 @@ def run(settings: Settings) -> None:
         server.server_close()
 
 
-def _conductors(settings: Settings, records: Records, clock: Clock) -> Conductors | None:
+def _conductors(settings: Settings, records: Records, clock: Clock, lease: WorkerLease) -> Conductors | None:
     if settings.flower_app_folder is None or settings.flower_home is None:
         logger.warning("no conductors are started here: COLLEGIUM_FLOWER_APP_FOLDER or _HOME is not set")
         return None
     runs = FlowerCommandRuns(settings.flower_app_folder, settings.flower_home, settings.flower_connection)
-    return Conductors(records, runs, clock, settings.flower_follow_every_s)
+    return Conductors(records, LeasedRuns(runs, lease), clock, settings.flower_follow_every_s)

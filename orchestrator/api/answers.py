@@ -51,7 +51,7 @@ class _Answer:
     body: bytes
     route: object
     """Kept for whoever counts requests by operation."""
-    expires_unix_s: int | None
+    expires_unix_s: int
     """When the token ends that it was given for."""
 
 
@@ -76,7 +76,7 @@ class RememberedAnswers:
             self._answers.clear()
             self._version = version
         known = self._answers.get(key)
-        if known is not None and self._is_valid(known):
+        if known is not None and self._clock.now_unix_s() < known.expires_unix_s:
             scope["route"] = known.route
             # Lists of their own: what wraps this adds headers.
             await send({"type": "http.response.start", "status": 200, "headers": list(known.headers)})
@@ -103,9 +103,6 @@ class RememberedAnswers:
         self._answers[key] = _Answer(said[0]["headers"], body, scope["route"], principal.expires_unix_s)
         if len(self._answers) > _MOST:
             self._answers.popitem(last=False)
-
-    def _is_valid(self, known: _Answer) -> bool:
-        return known.expires_unix_s is None or self._clock.now_unix_s() < known.expires_unix_s
 
 
 def _key(scope: Scope) -> bytes | None:

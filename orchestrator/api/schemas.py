@@ -114,6 +114,7 @@ class TaskOrderAnswer(_Answer):
 class TaskAnswer(_Answer):
     """A task."""
 
+    final: bool
     task: int | None
     name: str | None
     status: TaskStatus
@@ -156,6 +157,7 @@ class UnbondingAnswer(_Answer):
 class NodeAnswer(_Answer):
     """A node. ``eligible_stake`` is 0 while it cannot be drawn: dismissed, or absent too often."""
 
+    final: bool
     node: str
     name: str | None
     signer: str
@@ -183,6 +185,7 @@ class SlashAnswer(_Answer):
     The council may waive it until ``executable_unix_s``; from then on anyone may have it executed.
     """
 
+    final: bool
     slash: int
     node: str
     task: int
@@ -347,6 +350,7 @@ class PhaseAnswer(_Answer):
 class RoundAnswer(_Answer):
     """A round. ``deadline_unix_s`` is 0 where the phase has none."""
 
+    final: bool
     task: int
     round: int
     phase: str
@@ -433,9 +437,10 @@ class HealthAnswer(_Answer):
 
 
 class ReadyAnswer(_Answer):
-    """What stands in the way of work; empty when nothing does."""
+    """What stands in the way of work; empty when nothing does. Work goes on in spite of ``warnings``."""
 
     not_ready: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 class EventAnswer(_Answer):

@@ -56,7 +56,7 @@ class HubClient:
         return self._ask("DELETE", path).json()
 
     def remove(self, path: str) -> None:
-        """Remove what is under a path, where nothing is answered. Raises CommandError."""
+        """Remove what has no more to say. Raises CommandError."""
         self._ask("DELETE", path)
 
     def upload(self, digest: str, file: Path) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
 from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering
-from orchestrator.commands.private_files import write_private
+from orchestrator.services.private_files import private_file
 
 webhooks = typer.Typer(no_args_is_help=True, help="Webhooks: receivers that are told of what happens.")
 
@@ -30,8 +30,10 @@ def create(
     if secret_file.exists():
         message = f"{secret_file} exists already; a secret goes into a new file"
         raise CommandError(message, code="file_exists", exit_code=ExitCode.BAD_INPUT)
-    made = HubClient(url, token_file).post("/v1/webhooks", {"url": receiver, "kinds": kind or []})
-    write_private(secret_file, made.pop("secret"))
+    # The file first: a secret that cannot be written would be lost.
+    with private_file(secret_file) as file:
+        made = HubClient(url, token_file).post("/v1/webhooks", {"url": receiver, "kinds": kind or []})
+        file.write(made.pop("secret") + "\n")
     return Answer(made, f"webhook {made['id']} is made; its secret is in {secret_file}")
 
 

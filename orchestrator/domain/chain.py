@@ -307,6 +307,9 @@ class ChainReader(Protocol):
     def block(self, number: int) -> Block:
         """The block at a height."""
 
+    def blocks(self, first_block: int, last_block: int) -> Sequence[Block]:
+        """The blocks of a range, each the parent of the next."""
+
     def events(self, first_block: int, last_block: int) -> Sequence[IndexedEvent]:
         """All events of the deployment's contracts in a range of blocks, in their order."""
 

@@ -79,7 +79,7 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     "createDashboardTicket": _PEOPLE,
     "open_dashboard": _PEOPLE,
     # How busy the hub is, and who is told of what happens.
-    "metrics": _ALL,
+    "get_metrics": _ALL,
     "create_webhook": _ADMIN,
     "list_webhooks": _ADMIN,
     "delete_webhook": _ADMIN,

@@ -16,10 +16,12 @@ from orchestrator.domain.declarations import DeclarationRepository
 from orchestrator.domain.enrolment import EnrolmentRepository
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.figures import Backlog, StoreUsage
+from orchestrator.domain.lease import Lease
 from orchestrator.domain.outbox import Intent, IntentStatus, Slot
-from orchestrator.domain.projection import Announcement
+from orchestrator.domain.projection import Announcement, Ledger
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
 from orchestrator.domain.webhooks import Delivery, Subscription
+from orchestrator.domain.witnesses import Verdict
 
 
 class Clock(Protocol):
@@ -182,14 +184,29 @@ class ProjectionRepository(Protocol):
     def last_block(self) -> Block | None:
         """The last indexed block."""
 
-    def set_last_block(self, block: Block) -> None:
-        """Remember how far the chain is indexed."""
+    def final_block(self) -> int | None:
+        """The height up to which the indexed blocks are final; None before the first was indexed."""
+
+    def set_last_block(self, block: Block, final_block: int) -> None:
+        """Remember how far the chain is indexed, and how far that is final."""
+
+    def add_blocks(self, blocks: Sequence[Block]) -> None:
+        """Keep the hashes of indexed blocks, the newest as many as it takes to find a fork."""
+
+    def block_hashes(self) -> dict[int, str]:
+        """The kept hashes, by height in ascending order."""
 
     def clear(self) -> None:
         """Forget everything that came from the chain."""
 
-    def add_events(self, events: Sequence[IndexedEvent]) -> None:
-        """Keep the events themselves."""
+    def add_events(self, events: Sequence[IndexedEvent], times_unix_s: Mapping[int, int]) -> None:
+        """Keep the events themselves, and when their blocks were made."""
+
+    def events(self) -> list[tuple[IndexedEvent, int]]:
+        """All kept events in their order, each with its block's time."""
+
+    def restore(self, before: Ledger, after: Ledger, block_number: int) -> None:
+        """Go back from the state ``after`` to the state ``before``, which was that at the end of a block."""
 
     def registry(self) -> RegistryState | None:
         """The registry; None before the first block was indexed."""
@@ -328,6 +345,26 @@ class OutboxRepository(Protocol):
         """
 
 
+class LeaseRepository(Protocol):
+    """The worker's lease."""
+
+    def current(self) -> Lease | None:
+        """The lease as it stands, run out or not; None before the first."""
+
+    def save(self, lease: Lease) -> None:
+        """Replace the lease."""
+
+
+class WitnessRepository(Protocol):
+    """What was last found out about the RPC endpoints."""
+
+    def all(self) -> tuple[Verdict, ...]:
+        """Every endpoint that was looked at, in their order."""
+
+    def replace(self, verdicts: Sequence[Verdict]) -> None:
+        """Remember these, and nothing of others."""
+
+
 class StreamRepository(Protocol):
     """What happened, for whoever follows."""
 
@@ -448,6 +485,10 @@ class Unit(Protocol):
     def projection(self) -> ProjectionRepository: ...
     @property
     def outbox(self) -> OutboxRepository: ...
+    @property
+    def lease(self) -> LeaseRepository: ...
+    @property
+    def witnesses(self) -> WitnessRepository: ...
     @property
     def stream(self) -> StreamRepository: ...
     @property

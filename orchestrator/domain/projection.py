@@ -72,6 +72,8 @@ class ImpossibleEvent(ValueError):
 
 
 Step = tuple[Ledger, tuple[Announcement, ...]]
+Key = TypeVar("Key")
+State = TypeVar("State", NodeState, SlashState, TaskState, RoundState)
 
 
 def step(ledger: Ledger, indexed: IndexedEvent, now_unix_s: int) -> Step:
@@ -83,8 +85,32 @@ def step(ledger: Ledger, indexed: IndexedEvent, now_unix_s: int) -> Step:
     place = (indexed.block_number, indexed.log_index)
     if place <= ledger.read_to:
         return ledger, ()
-    ledger = replace(ledger, read_to=place)
-    match indexed.event:
+    after, said = _stepped(ledger, indexed.event, now_unix_s)
+    stamped = replace(
+        after,
+        read_to=place,
+        nodes=_stamped(ledger.nodes, after.nodes, indexed.block_number),
+        slashes=_stamped(ledger.slashes, after.slashes, indexed.block_number),
+        tasks=_stamped(ledger.tasks, after.tasks, indexed.block_number),
+        rounds=_stamped(ledger.rounds, after.rounds, indexed.block_number),
+    )
+    return stamped, said
+
+
+def _stamped(
+    before: Mapping[Key, State], after: Mapping[Key, State], block_number: int
+) -> Mapping[Key, State]:
+    """The values after an event, those that it changed with the event's block."""
+    if after is before:
+        return after
+    return {
+        key: state if before.get(key) is state else replace(state, changed_block=block_number)
+        for key, state in after.items()
+    }
+
+
+def _stepped(ledger: Ledger, event_of_chain: events.Event, now_unix_s: int) -> Step:
+    match event_of_chain:
         case events.NodeAdmitted() as event:
             return _step_admission(ledger, event)
         case events.SuccessorNamed() as event:

@@ -1,7 +1,8 @@
 """What the control plane knows of the chain, as values: the registry, nodes, slashes, tasks and rounds.
 
-Projected from events alone. Addresses are checksummed, digests 0x text, amounts base units of the token,
-times unix seconds of blocks.
+Projected from events alone; ``changed_block`` is the block of the last event that changed a value: what is
+shown of it is final when that block is. Addresses are checksummed, digests 0x text, amounts base units of the
+token, times unix seconds of blocks.
 """
 
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class NodeState:
     withdrawn: int = 0
     tasks_nonce: int = 0
     registry_nonce: int = 0
+    changed_block: int = 0
 
     @property
     def claimable(self) -> int:
@@ -92,6 +94,7 @@ class SlashState:
     amount: int
     executable_unix_s: int
     status: SlashStatus = SlashStatus.PENDING
+    changed_block: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class TaskState:
     is_cancelled: bool = False
     is_over: bool = False
     approved: tuple[str, ...] = ()
+    changed_block: int = 0
 
     @property
     def has_open_round(self) -> bool:
@@ -214,6 +218,7 @@ class RoundState:
     votes: tuple[VoteState, ...] = ()
     attestations: tuple[AttestationState, ...] = ()
     rewards: tuple[RewardState, ...] = ()
+    changed_block: int = 0
 
     @property
     def drawn(self) -> tuple[str, ...]:

@@ -1,4 +1,8 @@
-"""Read models: what the API and the dashboard show. Amounts are base units, times unix seconds."""
+"""Read models: what the API and the dashboard show. Amounts are base units, times unix seconds.
+
+What comes from the chain is ``final`` when the block that changed it last is: until then a reorganisation may
+take it back.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +30,7 @@ class UnbondingView:
 class NodeView:
     """A node; ``name`` None where nobody gave it one. ``eligible_stake`` is 0 while it cannot be drawn."""
 
+    final: bool
     node: str
     name: str | None
     signer: str
@@ -45,6 +50,7 @@ class NodeView:
 class SlashView:
     """A fault of a node in a round, and the amount set aside for it."""
 
+    final: bool
     slash: int
     node: str
     task: int
@@ -59,6 +65,7 @@ class SlashView:
 class TaskView:
     """A task; ``task`` None until it is on chain; ``error`` says why creating or funding it failed."""
 
+    final: bool
     task: int | None
     name: str | None
     status: TaskStatus
@@ -152,6 +159,7 @@ class RewardView:
 class RoundView:
     """A round; ``gas`` by kind of transaction that the hub sent, ``seconds`` by phase."""
 
+    final: bool
     task: int
     round: int
     phase: str
@@ -206,6 +214,7 @@ class HubView:
     """How the hub itself is doing; a head that does not move means that the worker or the chain is stuck."""
 
     indexed_block: int | None
+    final_block: int | None
     indexed_block_unix_s: int | None
     pending_intents: int
     refused_intents: tuple[IntentView, ...]

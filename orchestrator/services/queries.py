@@ -36,7 +36,9 @@ from orchestrator.domain.views import (
     UnbondingView,
     VoteView,
 )
+from orchestrator.domain.witnesses import Verdict
 from orchestrator.services.tasks import fund_key, order_of
+from orchestrator.services.witnesses import sentences
 
 _REFUSED_SHOWN = 50
 _FAULT_NAMES: dict[Fault, FaultName] = {
@@ -65,7 +67,9 @@ class QueryService:
             names, registry = unit.names.names(), unit.projection.registry()
             if registry is None:
                 return ()
-            return tuple(_node_view(node, names.get(node.node), registry) for node in unit.projection.nodes())
+            final = _final_block(unit)
+            nodes = unit.projection.nodes()
+            return tuple(_node_view(node, names.get(node.node), registry, final) for node in nodes)
 
     def node(self, node: str) -> NodeView:
         """One node. Raises UnknownNode."""
@@ -73,12 +77,13 @@ class QueryService:
             state, registry = unit.projection.node(node), unit.projection.registry()
             if state is None or registry is None:
                 raise UnknownNode(f"node {node} was never admitted")
-            return _node_view(state, unit.names.names().get(node), registry)
+            return _node_view(state, unit.names.names().get(node), registry, _final_block(unit))
 
     def slashes(self) -> tuple[SlashView, ...]:
         """All slashes, by number."""
         with self.records.read() as unit:
-            return tuple(_slash_view(slash) for slash in unit.projection.slashes())
+            final = _final_block(unit)
+            return tuple(_slash_view(slash, final) for slash in unit.projection.slashes())
 
     def tasks(self) -> tuple[TaskView, ...]:
         """All tasks: those on chain by number, then those ordered."""
@@ -153,6 +158,7 @@ class QueryService:
             last = unit.projection.last_block()
             return HubView(
                 indexed_block=None if last is None else last.number,
+                final_block=unit.projection.final_block(),
                 indexed_block_unix_s=None if last is None else last.timestamp_unix_s,
                 pending_intents=unit.outbox.count_unsettled(),
                 refused_intents=tuple(intent_view(each) for each in unit.outbox.refused(_REFUSED_SHOWN)),
@@ -166,7 +172,18 @@ class QueryService:
             return ("the database does not answer or is not migrated; run `collegium migrate`",)
         if hub.indexed_block is None:
             return ("the worker has not read the chain yet; is `collegium worker` running?",)
-        return ()
+        return sentences(self._verdicts())[0]
+
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should look after although work goes on, as sentences."""
+        try:
+            return sentences(self._verdicts())[1]
+        except RecordsUnavailable:
+            return ()
+
+    def _verdicts(self) -> tuple[Verdict, ...]:
+        with self.records.read() as unit:
+            return unit.witnesses.all()
 
     def events_after(self, event_id: int, limit: int) -> tuple[StreamEvent, ...]:
         """What happened after an event, oldest first."""
@@ -187,7 +204,8 @@ class QueryService:
         last = unit.projection.last_block()
         now_unix_s = self.clock.now_unix_s() if last is None else last.timestamp_unix_s
         slashes = [each for each in unit.projection.slashes_of_task(state.task) if each.round == state.round]
-        return _round_view(state, slashes, unit.outbox.gas_of_round(state.task, state.round), now_unix_s)
+        gas = unit.outbox.gas_of_round(state.task, state.round)
+        return _round_view(state, slashes, gas, now_unix_s, _final_block(unit))
 
 
 def intent_view(intent: Intent) -> IntentView:
@@ -217,8 +235,15 @@ def _task_state(unit: Unit, task: int) -> TaskState:
     return state
 
 
-def _node_view(node: NodeState, name: str | None, registry: RegistryState) -> NodeView:
+def _final_block(unit: Unit) -> int:
+    """The height up to which blocks are final; -1 while none is."""
+    final = unit.projection.final_block()
+    return -1 if final is None else final
+
+
+def _node_view(node: NodeState, name: str | None, registry: RegistryState, final_block: int) -> NodeView:
     return NodeView(
+        final=node.changed_block <= final_block,
         node=node.node,
         name=name,
         signer=node.signer,
@@ -235,8 +260,9 @@ def _node_view(node: NodeState, name: str | None, registry: RegistryState) -> No
     )
 
 
-def _slash_view(slash: SlashState) -> SlashView:
+def _slash_view(slash: SlashState, final_block: int) -> SlashView:
     return SlashView(
+        final=slash.changed_block <= final_block,
         slash=slash.slash,
         node=slash.node,
         task=slash.task,
@@ -260,6 +286,7 @@ def _task_view(unit: Unit, task: TaskState) -> TaskView:
     order = order_of(unit, task)
     funding = None if order is None else unit.outbox.by_key(fund_key(order.spec_digest))
     return TaskView(
+        final=task.changed_block <= _final_block(unit),
         task=task.task,
         name=None if order is None else order.name,
         status=_task_status(task),
@@ -284,6 +311,7 @@ def _order_view(unit: Unit, order: TaskOrder) -> TaskView | None:
     config = intent.call.config
     status: TaskStatus = "refused" if intent.status is IntentStatus.REFUSED else "ordered"
     return TaskView(
+        final=False,
         task=None,
         name=order.name,
         status=status,
@@ -302,9 +330,10 @@ def _order_view(unit: Unit, order: TaskOrder) -> TaskView | None:
 
 
 def _round_view(
-    state: RoundState, slashes: list[SlashState], gas: dict[str, int], now_unix_s: int
+    state: RoundState, slashes: list[SlashState], gas: dict[str, int], now_unix_s: int, final_block: int
 ) -> RoundView:
     return RoundView(
+        final=state.changed_block <= final_block,
         task=state.task,
         round=state.round,
         phase=state.phase.label,
@@ -333,7 +362,7 @@ def _round_view(
             for each in state.attestations
         ),
         rewards=tuple(RewardView(reward.node, reward.amount) for reward in state.rewards),
-        slashes=tuple(_slash_view(slash) for slash in slashes),
+        slashes=tuple(_slash_view(slash, final_block) for slash in slashes),
         phases=tuple(PhaseView(start.phase.label, start.started_unix_s) for start in state.phases),
         gas=gas,
         seconds=state.phase_seconds(now_unix_s),

@@ -117,3 +117,46 @@ def test_is_due_and_stake_terms_follow_the_chain(make_world: Callable[..., World
     assert world.reader.is_due(task)
     world.close_phase(task)
     assert world.phase(task, number) is Phase.ABORTED
+
+
+def drop_a_log(logs: list[Any]) -> None:
+    del logs[-1]
+
+
+def drop_a_log_in_front(logs: list[Any]) -> None:
+    del logs[0]
+
+
+def name_another_node(logs: list[Any]) -> None:
+    logs[0]["topics"][-1] = "0x" + "00" * 12 + "ab" * 20
+
+
+def invent_a_log(logs: list[Any]) -> None:
+    logs.append({**logs[-1], "logIndex": hex(len(logs)), "topics": ["0x" + "12" * 32]})
+
+
+def hide_all(logs: list[Any]) -> None:
+    logs.clear()
+
+
+@pytest.mark.parametrize("lie", [drop_a_log, drop_a_log_in_front, name_another_node, invent_a_log, hide_all])
+def test_logs_that_contradict_the_header_are_noticed(played: World, lie: Callable[[list[Any]], None]) -> None:
+    def alter(request: dict[str, Any], result: Any) -> Any:
+        if request["method"] == "eth_getLogs" and result:
+            lie(result)
+        return result
+
+    with tampering_proxy(played.anvil.rpc_url, alter) as url:
+        reader = open_reader(url, played.deployment)
+        with pytest.raises(chain.ChainError, match="bloom filter"):
+            reader.events(played.deployment.block, played.reader.head().number)
+
+
+def test_blocks_of_a_range_link_and_a_missing_one_is_an_error(played: World) -> None:
+    head = played.reader.head()
+    blocks = played.reader.blocks(1, head.number)
+    assert [block.number for block in blocks] == list(range(1, head.number + 1))
+    assert blocks[-1] == head
+    assert [above.parent_hash for above in blocks[1:]] == [below.hash for below in blocks[:-1]]
+    with pytest.raises(chain.ChainError, match="does not know"):
+        played.reader.blocks(1, head.number + 1)

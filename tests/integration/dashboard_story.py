@@ -52,7 +52,6 @@ from orchestrator.domain.chain import (
     RelayAttestation,
     RelayProposal,
     StakeTerms,
-    TransactionLane,
 )
 from orchestrator.domain.outbox import IntentStatus
 from orchestrator.domain.ports import EvaluationRecord, TaskOrder
@@ -120,14 +119,14 @@ MEDIANS = (113_400, 41_200, 248_100)
 class ScriptedChain:
     """A ``ChainReader`` over blocks that the test adds."""
 
-    blocks: list[Block] = field(default_factory=list)
+    made: list[Block] = field(default_factory=list)
     indexed: list[IndexedEvent] = field(default_factory=list)
 
     def add_block(self, timestamp_unix_s: int, events: Sequence[Event]) -> None:
         """One more block with these events."""
-        number = len(self.blocks)
+        number = len(self.made)
         block = Block(number, digest(f"block {number}"), digest(f"block {number - 1}"), timestamp_unix_s)
-        self.blocks.append(block)
+        self.made.append(block)
         self.indexed += [
             IndexedEvent(event, number, block.hash, digest(f"transaction {number} {index}"), index)
             for index, event in enumerate(events)
@@ -135,11 +134,15 @@ class ScriptedChain:
 
     def head(self) -> Block:
         """The newest block."""
-        return self.blocks[-1]
+        return self.made[-1]
 
     def block(self, number: int) -> Block:
         """The block at a height."""
-        return self.blocks[number]
+        return self.made[number]
+
+    def blocks(self, first_block: int, last_block: int) -> Sequence[Block]:
+        """The blocks of a range."""
+        return self.made[first_block : last_block + 1]
 
     def events(self, first_block: int, last_block: int) -> Sequence[IndexedEvent]:
         """The events of a range of blocks."""
@@ -152,14 +155,6 @@ class ScriptedChain:
     def stake_terms(self) -> StakeTerms:
         """What the registry fixes."""
         return StakeTerms(unbonding_s=20_000, appeal_s=APPEAL_S, most_absences=2)
-
-
-class NoLanes:
-    """The story sends no transactions."""
-
-    def for_call(self, call: Call) -> TransactionLane:
-        """Not asked for here."""
-        raise NotImplementedError
 
 
 @cache
@@ -187,7 +182,7 @@ class Story:
         self.time_unix_s = START_UNIX_S
         self.records = DatabaseRecords(_hasty_engine(f"sqlite:///{file}"))
         self.chain = ScriptedChain()
-        self._indexer = Indexer(self.records, self.chain, NoLanes(), self, first_block=0)
+        self._indexer = Indexer(self.records, self.chain, self, first_block=0, confirmations=12)
         self.parent = CONFIG.genesis_digest
 
     def now_unix_s(self) -> int:

@@ -172,6 +172,10 @@ class ChainDouble:
             raise ChainError(f"block {number} is not known")
         return self._blocks[number].block
 
+    def blocks(self, first_block: int, last_block: int) -> Sequence[Block]:
+        """The blocks of a range."""
+        return [self.block(number) for number in range(first_block, last_block + 1)]
+
     def events(self, first_block: int, last_block: int) -> Sequence[IndexedEvent]:
         """All events of a range of blocks, in their order."""
         self._require_up()

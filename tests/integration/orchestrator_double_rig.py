@@ -15,10 +15,11 @@ from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.app import create_app
 from orchestrator.composition import WebhookOutlet, build_deliveries
 from orchestrator.domain.outbox import OutboxRules
-from orchestrator.domain.ports import FlowerError, RunStatus
+from orchestrator.domain.ports import FlowerError, FlowerRuns, Lanes, Records, RunStatus
 from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
+from orchestrator.services.lease import LeasedLanes, LeasedRecords, LeasedRuns, WorkerLease
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
 from orchestrator.services.tokens import BOOTSTRAP_ROLES, TokenService
@@ -51,6 +52,7 @@ DEPLOYMENT = Deployment(
 DOMAIN = DEPLOYMENT.rounds_domain
 ARTIFACT_LIMIT_BYTES = 1 << 16
 TURNS = 60
+LEASE_S = 15
 RULES = OutboxRules(confirmations=3)
 
 
@@ -141,15 +143,26 @@ class Rig:
             self.clients[node] = self._client(token)
         return self.clients[node]
 
-    def new_worker(self, lanes: LanesDouble | None = None) -> Worker:
-        """A worker that has just been started."""
-        used = lanes or self.lanes
+    def new_worker(self, lanes: Lanes | None = None) -> Worker:
+        """A worker that has just been started, alone as far as it knows."""
+        return self._worker(self.records, lanes or self.lanes, self.flower, None)
+
+    def new_worker_among_others(self, name: str) -> Worker:
+        """A worker that has just been started and acts only while it has the lease."""
+        lease = WorkerLease(self.records, self.clock, name, LEASE_S)
+        records, lanes = LeasedRecords(self.records, lease), LeasedLanes(self.lanes, lease)
+        return self._worker(records, lanes, LeasedRuns(self.flower, lease), lease)
+
+    def _worker(
+        self, records: Records, lanes: Lanes, flower: FlowerRuns, lease: WorkerLease | None
+    ) -> Worker:
         return Worker(
-            indexer=Indexer(self.records, self.chain, used, self.clock, first_block=1),
-            reconciler=Reconciler(self.records, self.chain, self.clock, conducts=True),
-            outbox=OutboxProcessor(self.records, used, self.chain, self.clock, RULES),
+            lease=lease,
+            indexer=Indexer(records, self.chain, self.clock, 1, RULES.confirmations),
+            reconciler=Reconciler(records, self.chain, self.clock, conducts=True),
+            outbox=OutboxProcessor(records, lanes, self.chain, self.clock, RULES),
+            conductors=Conductors(records, flower, self.clock, follow_every_s=10),
             anchoring=self.anchoring,
-            conductors=Conductors(self.records, self.flower, self.clock, follow_every_s=10),
             poll_s=0.01,
             metrics=WorkerMetrics(self.records, self.chain),
             webhooks=build_deliveries(self.records, self.outlet, self.clock),

@@ -166,7 +166,7 @@ def test_readiness_names_what_is_missing(rig: Rig) -> None:
     assert response.status_code == 503
     assert "worker" in response.json()["not_ready"][0]
     rig.turn()
-    assert rig.anonymous.get("/readyz").json() == {"not_ready": []}
+    assert rig.anonymous.get("/readyz").json() == {"not_ready": [], "warnings": []}
     assert rig.anonymous.get("/healthz").json() == {"status": "ok"}
 
 

@@ -1,19 +1,21 @@
 """The projection after restarts, failures and reorganisations is always what the chain says."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from contracts.events import Proposed, RoundRequested, TaskCreated
+from contracts.events import Proposed, RoundRequested, StakeDeposited, TaskCreated
 from contracts.messages import Exit
-from orchestrator.domain.chain import ChainError
+from orchestrator.adapters.database.models import PROJECTION_TABLES
+from orchestrator.domain.chain import ChainError, IndexedEvent
 from orchestrator.domain.outbox import IntentStatus
 from orchestrator.services.indexer import RESTORED_AFTER_S, Indexer
 from tests.integration.databases import Databases
-from tests.integration.orchestrator_double_rig import DEPLOYMENT, DOMAIN, Rig
-from tests.integration.orchestrator_rig import BY_ADDRESS
+from tests.integration.orchestrator_double_rig import DEPLOYMENT, DOMAIN, RULES, Rig
+from tests.integration.orchestrator_rig import BY_ADDRESS, NETWORKS
 
 
 @pytest.fixture
@@ -24,25 +26,22 @@ def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
 
 
 def projection(rig: Rig) -> object:
-    """All that is projected."""
+    """All rows of all tables that are projected."""
     with rig.records.read() as unit:
-        tasks = unit.projection.tasks()
-        rounds = [unit.projection.rounds(task.task) for task in tasks]
-        return (
-            unit.projection.last_block(),
-            unit.projection.registry(),
-            unit.projection.nodes(),
-            unit.projection.slashes(),
-            tasks,
-            rounds,
-        )
+        session = unit.projection._session
+        return {
+            table.__tablename__: session.execute(
+                select(table.__table__).order_by(*table.__table__.primary_key)
+            ).all()
+            for table in PROJECTION_TABLES
+        }
 
 
 def projection_from_scratch(rig: Rig, folder: Path) -> object:
     """The same, read by a hub that never saw the chain before."""
     folder.mkdir(exist_ok=True)
     fresh = Rig(folder)
-    Indexer(fresh.records, rig.chain, rig.lanes, rig.clock, first_block=1).run_once()
+    Indexer(fresh.records, rig.chain, rig.clock, 1, RULES.confirmations).run_once()
     found = projection(fresh)
     fresh.close()
     return found
@@ -155,7 +154,7 @@ def test_a_chain_that_moves_while_it_is_read_changes_nothing(rig: Rig) -> None:
     def moving(number: int) -> object:
         asked.append(number)
         block = honest(number)
-        return block if len(asked) < 3 else replace(block, hash="0x" + "99" * 32)
+        return block if len(asked) < 4 else replace(block, hash="0x" + "99" * 32)
 
     rig.chain.block = moving  # type: ignore[assignment, method-assign]
     with pytest.raises(ChainError):
@@ -227,3 +226,165 @@ def test_two_indexers_do_not_apply_the_same_blocks_twice(rig: Rig) -> None:
     with pytest.raises(ChainError):
         second._apply(batch, last)
     assert second.run_once() is False
+
+
+def steps_of_a_round(rig: Rig) -> Iterator[str]:
+    """Plays a round, and stops wherever something was just indexed."""
+    rig.start_task()
+    rig.round_in("training")
+    yield "training"
+    rig.propose_all()
+    rig.turn()
+    yield "proposed"
+    rig.commit_all()
+    rig.turn()
+    yield "committed"
+    rig.reveal_all()
+    rig.turn()
+    yield "revealed"
+    rig.attest_all()
+    rig.turn()
+    yield "attested"
+    rig.round_in("final")
+    yield "final"
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5, 10])
+def test_a_rewind_in_any_phase_leaves_the_tables_of_an_index_from_scratch(
+    rig: Rig, tmp_path: Path, depth: int
+) -> None:
+    for step in steps_of_a_round(rig):
+        rig.chain.reorganise(min(depth, rig.chain.head().number - 1))
+        rig.worker.indexer.run_once()
+        assert projection(rig) == projection_from_scratch(rig, tmp_path / step), step
+    rig.play_round(2)
+    with rig.records.read() as unit:
+        (task,) = unit.projection.tasks()
+    assert task.rounds_closed == 2
+
+
+def test_a_rebuild_gives_the_same_tables(rig: Rig) -> None:
+    rig.start_task()
+    rig.play_round(1)
+    before = projection(rig)
+    with rig.records.read() as unit:
+        intents = unit.outbox.settled_from_block(0)
+    rig.worker.indexer.rebuild()
+    assert projection(rig) == before
+    with rig.records.read() as unit:
+        assert unit.outbox.settled_from_block(0) == intents, "what is mined stays so"
+
+
+def test_a_rewind_reads_no_block_from_before_the_fork_but_those_that_find_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.start_task()
+    rig.play_round(1)
+    asked: list[int] = []
+    honest = rig.chain.events
+
+    def counted(first_block: int, last_block: int) -> Sequence[IndexedEvent]:
+        asked.append(first_block)
+        return honest(first_block, last_block)
+
+    fork = rig.chain.head().number - 3
+    rig.chain.reorganise(3)
+    monkeypatch.setattr(rig.chain, "events", counted)
+    rig.worker.indexer.run_once()
+    assert asked == [fork + 1]
+
+
+def test_a_rewind_that_dies_changes_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.start_task()
+    rig.propose_all()
+    rig.turn()
+    before = projection(rig)
+    rig.chain.reorganise(4)
+
+    def dies(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Indexer, "_reopen", dies)
+        with pytest.raises(ZeroDivisionError):
+            rig.worker.indexer.run_once()
+    assert projection(rig) == before
+    assert rig.worker.indexer.run_once() is True
+    assert projection(rig) != before
+
+
+def test_what_is_delivered_twice_counts_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    honest = rig.chain.events
+
+    def twice(first_block: int, last_block: int) -> Sequence[IndexedEvent]:
+        found = honest(first_block, last_block)
+        return [*reversed(found), *found]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.chain, "events", twice)
+        rig.start_task()
+        rig.play_round(1)
+    assert projection(rig) == projection_from_scratch(rig, tmp_path / "fresh")
+
+
+def test_one_log_with_two_meanings_is_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.admit_networks()
+    rig.worker.indexer.run_once()
+    rig.chain.stake(NETWORKS[0].address, 5)
+    before = projection(rig)
+    honest = rig.chain.events
+
+    def contradicting(first_block: int, last_block: int) -> Sequence[IndexedEvent]:
+        found = honest(first_block, last_block)
+        return [*found, *(replace(each, event=StakeDeposited(NETWORKS[0].address, 9, 9)) for each in found)]
+
+    monkeypatch.setattr(rig.chain, "events", contradicting)
+    with pytest.raises(ChainError, match="two meanings"):
+        rig.worker.indexer.run_once()
+    assert projection(rig) == before
+
+
+def test_what_is_shown_is_final_when_its_block_is(rig: Rig) -> None:
+    rig.start_task()
+    rig.play_round(1)
+    rig.worker.indexer.run_once()
+    shown = rig.get("/v1/tasks/1/rounds/1")
+    assert (shown["phase"], shown["final"]) == ("final", False)
+    rig.chain.mine(RULES.confirmations)
+    rig.worker.indexer.run_once()
+    assert rig.get("/v1/tasks/1/rounds/1")["final"] is True
+    assert rig.get("/v1/tasks/1/rounds/1")["phase"] == "final"
+    rig.chain.stake(NETWORKS[0].address, 5)
+    rig.worker.indexer.run_once()
+    staked = {node["node"]: node["final"] for node in rig.get("/v1/nodes")["items"]}
+    assert staked == {network.address: network != NETWORKS[0] for network in NETWORKS}
+
+
+def test_a_reorganisation_below_what_was_final_is_undone_too(
+    rig: Rig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.admit_networks()
+    for _ in range(RULES.confirmations + 1):
+        rig.turn()
+    with rig.records.read() as unit:
+        assert all(intent.status is IntentStatus.FINAL for intent in unit.outbox.settled_from_block(0))
+    rig.chain.reorganise(rig.chain.head().number - 1)
+    rig.worker.indexer.run_once()
+    assert "confirmations are too few" in caplog.text
+    assert projection(rig) == projection_from_scratch(rig, tmp_path / "fresh")
+    rig.turn_until(lambda: len(rig.get("/v1/nodes")["items"]) == len(NETWORKS))
+
+
+def test_an_intent_in_a_block_that_left_the_chain_unindexed_is_noticed(rig: Rig) -> None:
+    rig.admit_networks()
+    rig.worker.indexer.run_once()
+    rig.order_task()
+    rig.worker.outbox.run_once()
+    rig.chain.mine()
+    rig.worker.outbox.run_once()
+    # The outbox saw the block; the indexer did not.
+    rig.chain.reorganise(1)
+    rig.worker.indexer.run_once()
+    rig.turn_until(lambda: rig.chain.state.tasks)

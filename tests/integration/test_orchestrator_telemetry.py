@@ -41,8 +41,8 @@ def test_requests_and_sends_are_spans(tmp_path: Path, exporter: InMemorySpanExpo
     rig = Rig(tmp_path, prepare=lambda app: trace_requests(app, provider))
     try:
         rig.order_admission(0)
-        rig.reader.get(f"/v1/nodes?token={TOKEN_IN_QUERY}")
-        rig.reader.get("/healthz")
+        rig.auditor.get(f"/v1/nodes?token={TOKEN_IN_QUERY}")
+        rig.auditor.get("/healthz")
         for _ in range(2):
             rig.turn()
         intent = rig.get("/v1/intents/1")

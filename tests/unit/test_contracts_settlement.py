@@ -22,7 +22,7 @@ from contracts.settlement import (
     Standing,
 )
 
-A, B, C, D = ("0x" + "00" * 19 + f"{n:02x}" for n in (1, 2, 3, 4))
+A, B, C, D, E = ("0x" + "00" * 19 + f"{n:02x}" for n in (1, 2, 3, 4, 5))
 RULES = Rules(
     rounds=3,
     proposers=3,
@@ -63,6 +63,11 @@ def tally_of(scores: dict[str, int], stakes: tuple[int, ...] = (10, 10, 10), **r
     votes = {node: (score,) for node, score in scores.items()}
     (result,) = settlement.tally([PROPOSAL], voters(*stakes), votes, replace(RULES, **rules))
     return result
+
+
+def test_nodes_are_ordered_by_number_and_not_by_the_case_of_a_checksum() -> None:
+    low, high = "0x" + "a0" * 20, "0x" + "B0" * 20
+    assert settlement.ascending([high, low]) == (low, high)
 
 
 # Request
@@ -135,6 +140,18 @@ def test_two_thirds_prove_an_adapter_invalid() -> None:
     assert not tally_of({B: UNAVAILABLE_SCORE, C: INVALID_SCORE, D: 50}).proven_invalid
 
 
+def test_unavailable_stakes_add_up() -> None:
+    # 4 + 4 of 30 hold less than a third, 5 + 5 hold it.
+    for stakes, standing in (((4, 4, 22), Standing.ACCEPTED), ((5, 5, 20), Standing.REFUSED)):
+        found = tally_of({B: UNAVAILABLE_SCORE, C: UNAVAILABLE_SCORE, D: 5}, stakes=stakes)
+        assert found.standing is standing
+
+
+def test_the_least_stake_proves_and_none_does_not() -> None:
+    assert tally_of({B: INVALID_SCORE}, stakes=(1,)).proven_invalid
+    assert not tally_of({B: 5}, stakes=()).proven_invalid
+
+
 def test_own_and_sister_scores_do_not_count() -> None:
     drawn = (
         Member(A, group=1, stake=1_000),
@@ -202,6 +219,13 @@ def test_the_outcome_follows_the_quorums_in_their_order() -> None:
     assert outcome(2, 1, 0, [], NO_QUORUM) is Outcome.ABORTED
     assert outcome(1, 0, 0, [], NO_QUORUM) is Outcome.ABORTED
     assert outcome(0, 0, 0, [], NO_QUORUM, drawn=False) is Outcome.ABORTED
+
+
+def test_either_a_draw_or_proposals_missing_aborts() -> None:
+    enough = {"commits": 4, "reveals": 4, "tallies": (), "attestation": NO_QUORUM, "rules": RULES}
+    assert settlement.outcome(drawn=True, proposals=1, **enough) is Outcome.REJECTED
+    assert settlement.outcome(drawn=False, proposals=1, **enough) is Outcome.ABORTED
+    assert settlement.outcome(drawn=True, proposals=0, **enough) is Outcome.ABORTED
 
 
 # Rewards
@@ -276,6 +300,43 @@ def test_closeness_is_the_mean_over_the_proposals_with_a_median() -> None:
     one = voter_pay({B: (0, 0), C: (1_000, 0)}, [proposal_tally(A, 0), no_median])
     # C's only counted score is at the edge of the range: nothing; the other proposal is not asked about.
     assert dict(one.amounts) == {B: 125 + 500, C: 375}
+
+
+def test_closeness_skips_an_own_proposal_and_counts_the_next() -> None:
+    proposals = [ProposedAdapter(B, 2, "b"), ProposedAdapter(D, 90, "d")]
+    tallies = [proposal_tally(B, 0), proposal_tally(D, 0)]
+    rules = replace(RULES, proposer_share_bps=0)
+    scores = {B: (0, 500), C: (1_000, 1_000)}
+    paid = settlement.rewards(1_000, Outcome.REJECTED, proposals, voters(100, 300), scores, tallies, rules)
+    # B scored D's alone, at half the range; C is at its edge twice.
+    assert dict(paid.amounts) == {B: 125 + 500, C: 375}
+
+
+def test_without_any_median_nobody_is_close() -> None:
+    no_median = ProposalTally(A, Standing.UNSCORED, median_micronats=0, proven_invalid=False)
+    paid = voter_pay({B: (0,), C: (0,)}, [no_median])
+    assert dict(paid.amounts) == {B: 125, C: 375}
+    assert paid.returned == 500
+
+
+def test_the_least_amount_is_paid_and_large_ones_are_exact() -> None:
+    rules = replace(RULES, proposer_share_bps=3_333)
+    proposals = [ProposedAdapter(node, n, node) for n, node in enumerate((A, B, C))]
+    tallies = [proposal_tally(A, 1), proposal_tally(B, 2), proposal_tally(C, 4)]
+    reward = 10**27 + 1
+    share = reward * 3_333 // 10_000
+    equal, by_median = share // 2, share - share // 2
+    paid = settlement.rewards(reward, Outcome.FINAL, proposals, (), {}, tallies, rules)
+    assert dict(paid.amounts) == {
+        node: equal // 3 + by_median * median // 7 for node, median in ((A, 1), (B, 2), (C, 4))
+    }
+    one = settlement.rewards(
+        1, Outcome.ABORTED, [], voters(5), {B: ()}, (), replace(rules, proposer_share_bps=0)
+    )
+    assert one.amounts == ((B, 1),)
+    assert settlement.slash_of(Fault.ABSENT, 10**27 + 99, RULES) == 10**25
+    thirds = voter_pay({B: (0, 1, 1), C: (1_000,) * 3}, [proposal_tally(node, 0) for node in (A, D, E)])
+    assert all(isinstance(amount, int) for _, amount in thirds.amounts)
 
 
 def test_an_aborted_round_pays_those_who_revealed_from_the_voters_share_only() -> None:

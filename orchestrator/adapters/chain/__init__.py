@@ -3,29 +3,62 @@
 web3 takes over a second to import, so it loads when a function here is called, not with this module.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from contracts.deployment import Deployment
 from orchestrator.adapters.chain.keys import read_key
 from orchestrator.adapters.chain.lanes import USUAL_TERMS, LaneTerms, TransactionLanes
 from orchestrator.domain.chain import ChainReader
+from orchestrator.domain.witnesses import ChainWitness
+
+if TYPE_CHECKING:
+    from orchestrator.adapters.chain.endpoints import Endpoints
 
 DEFAULT_TIMEOUT_S = 10.0
 """How long one RPC request may take."""
 
-__all__ = ["DEFAULT_TIMEOUT_S", "LaneTerms", "TransactionLanes", "open_lanes", "open_reader"]
+__all__ = [
+    "DEFAULT_TIMEOUT_S",
+    "LaneTerms",
+    "TransactionLanes",
+    "open_endpoints",
+    "open_lanes",
+    "open_reader",
+    "open_witnesses",
+]
 
 
-def open_reader(rpc_url: str, deployment: Deployment, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> ChainReader:
+def open_endpoints(rpc_urls: Sequence[str]) -> "Endpoints":
+    """Several nodes of one chain, to be given to what follows in place of one."""
+    from orchestrator.adapters.chain.endpoints import Endpoints
+
+    return Endpoints(rpc_urls)
+
+
+def open_witnesses(
+    endpoints: "Endpoints", deployment: Deployment, *, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> list[ChainWitness]:
+    """Every endpoint by itself. Opening does no network I/O."""
+    from orchestrator.adapters.chain.witness import Web3Witness
+
+    pairs = zip(endpoints.names, endpoints.urls, strict=True)
+    return [Web3Witness(name, url, deployment, timeout_s=timeout_s) for name, url in pairs]
+
+
+def open_reader(
+    rpc: "str | Endpoints", deployment: Deployment, *, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> ChainReader:
     """A reader of the deployment's contracts. Opening does no network I/O."""
     from orchestrator.adapters.chain.connection import Connection
     from orchestrator.adapters.chain.reader import Web3ChainReader
 
-    return Web3ChainReader(Connection(rpc_url, deployment, timeout_s=timeout_s))
+    return Web3ChainReader(Connection(rpc, deployment, timeout_s=timeout_s))
 
 
 def open_lanes(
-    rpc_url: str,
+    rpc: "str | Endpoints",
     deployment: Deployment,
     *,
     relayer_key_file: Path,
@@ -41,7 +74,7 @@ def open_lanes(
     from orchestrator.adapters.chain.connection import Connection
     from orchestrator.adapters.chain.lane import Web3TransactionLane
 
-    connection = Connection(rpc_url, deployment, timeout_s=timeout_s)
+    connection = Connection(rpc, deployment, timeout_s=timeout_s)
     return TransactionLanes(
         council=Web3TransactionLane(connection, read_key(council_key_file), terms),
         relayer=Web3TransactionLane(connection, read_key(relayer_key_file), terms),

@@ -1,4 +1,4 @@
-"""One RPC endpoint and the deployment's contracts on it, with web3's errors translated."""
+"""The chain's RPC endpoints and the deployment's contracts on it, with web3's errors translated."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +15,7 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from contracts import abi
 from contracts.deployment import Deployment
+from orchestrator.adapters.chain.endpoints import Endpoints, FailoverProvider
 from orchestrator.domain.chain import CallRefused, ChainError
 
 _EXECUTION_REVERTED = 3
@@ -39,11 +40,14 @@ def open_web3(rpc_url: str, *, timeout_s: float) -> Web3:
 
 
 class Connection:
-    """The deployment's contracts behind one RPC endpoint; opening it does no network I/O."""
+    """The deployment's contracts behind RPC endpoints of one chain; opening it does no network I/O."""
 
-    def __init__(self, rpc_url: str, deployment: Deployment, *, timeout_s: float) -> None:
+    def __init__(self, rpc: str | Endpoints, deployment: Deployment, *, timeout_s: float) -> None:
         self.deployment = deployment
-        self.web3 = open_web3(rpc_url, timeout_s=timeout_s)
+        if isinstance(rpc, str):
+            self.web3 = open_web3(rpc, timeout_s=timeout_s)
+        else:
+            self.web3 = Web3(FailoverProvider(rpc, deployment.chain_id, timeout_s=timeout_s))
         self.registry = self._contract("Registry", deployment.registry)
         self.tasks = self._contract("Tasks", deployment.tasks)
         self.rounds = self._contract("Rounds", deployment.rounds)

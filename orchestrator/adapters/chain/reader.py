@@ -2,7 +2,8 @@
 
 Logs are fetched by block hash. Asked for a range, a node that lags behind (one of several behind a
 balancer, say) answers with an empty list and no error, and events would be lost in silence; asked for
-the hash of a block it does not have, it must refuse.
+the hash of a block it does not have, it must refuse. All logs of a block are asked for and held against the
+bloom filter in its header, so that a node that drops or invents one is noticed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from web3.exceptions import BlockNotFound
 from web3.types import RPCEndpoint
 
 from contracts.events import EventDecoder
+from orchestrator.adapters.chain.bloom import bloom_of, may_have_logs_of
 from orchestrator.adapters.chain.connection import Connection, translated_errors
 from orchestrator.domain.chain import Block, ChainError, IndexedEvent, StakeTerms
 
@@ -37,6 +39,21 @@ class Web3ChainReader:
     def block(self, number: int) -> Block:
         """The block at a height."""
         return self._block(number)
+
+    def blocks(self, first_block: int, last_block: int) -> Sequence[Block]:
+        """The blocks of a range, each the parent of the next.
+
+        Raises:
+            ChainError: the node lacks a block of the range, or the chain changed while it was read.
+        """
+        self._connection.require_chain()
+        found: list[Block] = []
+        for first in range(first_block, last_block + 1, _BATCH_BLOCKS):
+            headers = self._headers(first, min(first + _BATCH_BLOCKS - 1, last_block))
+            with translated_errors():
+                found += [_block_of(header) for header in headers]
+        require_linked(found)
+        return found
 
     def events(self, first_block: int, last_block: int) -> Sequence[IndexedEvent]:
         """All events of the deployment's contracts in a range of blocks, in their order.
@@ -89,23 +106,26 @@ class Web3ChainReader:
 
     def _events_of_batch(self, first: int, last: int) -> Iterator[IndexedEvent]:
         headers = self._headers(first, last)
-        for above, below in pairwise(reversed(headers)):
-            if above["parentHash"] != below["hash"]:
-                raise ChainError(f"the chain changed between blocks {first} and {last} while it was read")
-        hashes = [header["hash"] for header in headers if header["transactions"]]
+        with translated_errors():
+            require_linked([_block_of(header) for header in headers])
+        with translated_errors():
+            ours = [header for header in headers if self._concerns_us(header)]
         answers = self._connection.batch(
-            [
-                (RPCEndpoint("eth_getLogs"), [{"blockHash": block_hash, "address": self._addresses}])
-                for block_hash in hashes
-            ]
+            [(RPCEndpoint("eth_getLogs"), [{"blockHash": header["hash"]}]) for header in ours]
         )
-        for answer in answers:
+        for header, answer in zip(ours, answers, strict=True):
+            # A log that cannot be read is an unusable answer, like any other ValueError.
+            with translated_errors():
+                _require_whole(header, answer["result"])
             for log in answer["result"]:
-                # A log that cannot be read is an unusable answer, like any other ValueError.
                 with translated_errors():
                     event = self._indexed(log)
                 if event is not None:
                     yield event
+
+    def _concerns_us(self, header: dict[str, Any]) -> bool:
+        bloom = int(header["logsBloom"], 16)
+        return any(may_have_logs_of(bloom, address) for address in self._addresses)
 
     def _indexed(self, log: dict[str, Any]) -> IndexedEvent | None:
         topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
@@ -130,3 +150,27 @@ class Web3ChainReader:
                 raise ChainError(f"the RPC endpoint does not know block {number}")
             headers.append(cast(dict[str, Any], answer["result"]))
         return headers
+
+
+def _block_of(header: dict[str, Any]) -> Block:
+    return Block(
+        number=int(header["number"], 16),
+        hash=header["hash"],
+        parent_hash=header["parentHash"],
+        timestamp_unix_s=int(header["timestamp"], 16),
+    )
+
+
+def require_linked(blocks: Sequence[Block]) -> None:
+    """Refuse blocks of which one is not the parent of the next. Raises ChainError."""
+    for below, above in pairwise(blocks):
+        if above.parent_hash != below.hash:
+            raise ChainError(f"the chain changed at block {above.number} while it was read")
+
+
+def _require_whole(header: dict[str, Any], logs: list[dict[str, Any]]) -> None:
+    """Refuse logs that are not those of the block. Raises ChainError."""
+    number = int(header["number"], 16)
+    indices = [int(log["logIndex"], 16) for log in logs]
+    if indices != list(range(len(logs))) or bloom_of(logs) != int(header["logsBloom"], 16):
+        raise ChainError(f"the RPC endpoint's logs of block {number} contradict the block's bloom filter")

@@ -62,17 +62,31 @@ class ChainCursorRow(Base):
     hash: Mapped[str] = mapped_column(DigestText)
     parent_hash: Mapped[str] = mapped_column(DigestText)
     timestamp_unix_s: Mapped[int]
+    final_number: Mapped[int]
+
+
+class ChainBlockRow(Base):
+    """The hash of one of the newest indexed blocks."""
+
+    __tablename__ = "chain_blocks"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hash: Mapped[str] = mapped_column(DigestText)
 
 
 class ChainEventRow(Base):
     """An event as it was indexed."""
 
     __tablename__ = "chain_events"
+    __table_args__ = (
+        UniqueConstraint("transaction_hash", "block_hash", "log_index", name="uq_chain_events_log"),
+    )
 
     block_number: Mapped[int] = mapped_column(primary_key=True)
     log_index: Mapped[int] = mapped_column(primary_key=True)
     block_hash: Mapped[str] = mapped_column(DigestText)
     transaction_hash: Mapped[str] = mapped_column(DigestText, index=True)
+    block_unix_s: Mapped[int]
     kind: Mapped[str] = mapped_column(String(40))
     payload: Mapped[dict[str, Any]]
 
@@ -107,6 +121,7 @@ class NodeRow(Base):
     withdrawn: Mapped[int] = mapped_column(BaseUnits)
     tasks_nonce: Mapped[int]
     registry_nonce: Mapped[int]
+    changed_block: Mapped[int]
 
 
 class UnbondingRow(Base):
@@ -134,6 +149,7 @@ class SlashRow(Base):
     amount: Mapped[int] = mapped_column(BaseUnits)
     executable_unix_s: Mapped[int]
     status: Mapped[str] = mapped_column(String(10))
+    changed_block: Mapped[int]
 
 
 class TaskRow(Base):
@@ -155,6 +171,7 @@ class TaskRow(Base):
     pause_changes: Mapped[int]
     is_cancelled: Mapped[bool]
     is_over: Mapped[bool]
+    changed_block: Mapped[int]
 
 
 class ApprovalRow(Base):
@@ -181,6 +198,7 @@ class RoundRow(Base):
     seed_block: Mapped[int]
     seed: Mapped[str | None] = mapped_column(DigestText)
     reward: Mapped[int] = mapped_column(BaseUnits)
+    changed_block: Mapped[int]
 
 
 class _OfRound:
@@ -346,6 +364,30 @@ class TransactionRow(Base):
     signed_unix_s: Mapped[int]
 
 
+class LeaseRow(Base):
+    """The worker's lease; one row."""
+
+    __tablename__ = "worker_lease"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    holder: Mapped[str] = mapped_column(String(100))
+    fence: Mapped[int]
+    expires_unix_s: Mapped[int]
+
+
+class WitnessRow(Base):
+    """An RPC endpoint when it was last looked at."""
+
+    __tablename__ = "chain_witnesses"
+
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(40))
+    head: Mapped[int | None]
+    checked_unix_s: Mapped[int]
+    fault: Mapped[str | None] = mapped_column(String(300))
+    is_disputed: Mapped[bool]
+
+
 class EvaluationRow(Base):
     """An evaluation."""
 
@@ -409,6 +451,7 @@ PROJECTION_TABLES = (
     NodeRow,
     RegistryRow,
     ChainEventRow,
+    ChainBlockRow,
     ChainCursorRow,
 )
 """Rebuilt from the chain; in an order in which rows can be deleted."""

@@ -1,13 +1,13 @@
 """The chain's state in tables: aggregates are loaded and saved whole, so that the domain sees values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from sqlalchemy import Select, delete, func, or_, select
 from sqlalchemy.orm import Session
 
-from contracts.events import Approved, Event
+from contracts.events import EVENTS, Approved, Event
 from contracts.phase import Phase
 from contracts.settlement import Fault, Standing
 from contracts.task_config import TaskConfig
@@ -16,6 +16,7 @@ from orchestrator.adapters.database.models import (
     ApprovalRow,
     AttestationRow,
     Base,
+    ChainBlockRow,
     ChainCursorRow,
     ChainEventRow,
     NodeRow,
@@ -31,6 +32,7 @@ from orchestrator.adapters.database.models import (
     VoteRow,
 )
 from orchestrator.domain.chain import Block, IndexedEvent, StakeTerms
+from orchestrator.domain.projection import Ledger
 from orchestrator.domain.state import (
     AttestationState,
     NodeState,
@@ -50,8 +52,13 @@ from orchestrator.domain.state import (
 _CURSOR = 1
 _REGISTRY = 1
 _CONFIG = TypeAdapter(TaskConfig)
+_KEPT_BLOCKS = 256
+"""Hashes of blocks that are kept; a reorganisation that goes deeper has the chain read from the start."""
+_EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kinds in EVENTS.values() for kind in kinds}
 _EVENT_ADAPTERS: dict[type[Event], TypeAdapter[Any]] = {}
 
+Key = TypeVar("Key")
+State = TypeVar("State", NodeState, SlashState, TaskState, RoundState)
 Part = TypeVar("Part", RoundMemberRow, RoundPhaseRow, ProposalRow, VoteRow, AttestationRow, RewardRow)
 
 
@@ -66,8 +73,13 @@ class SqlProjectionRepository:
         row = self._session.get(ChainCursorRow, _CURSOR)
         return None if row is None else Block(row.number, row.hash, row.parent_hash, row.timestamp_unix_s)
 
-    def set_last_block(self, block: Block) -> None:
-        """Remember how far the chain is indexed."""
+    def final_block(self) -> int | None:
+        """The height up to which the indexed blocks are final; None before the first was indexed."""
+        row = self._session.get(ChainCursorRow, _CURSOR)
+        return None if row is None else row.final_number
+
+    def set_last_block(self, block: Block, final_block: int) -> None:
+        """Remember how far the chain is indexed, and how far that is final."""
         self._session.merge(
             ChainCursorRow(
                 id=_CURSOR,
@@ -75,8 +87,22 @@ class SqlProjectionRepository:
                 hash=block.hash,
                 parent_hash=block.parent_hash,
                 timestamp_unix_s=block.timestamp_unix_s,
+                final_number=final_block,
             )
         )
+
+    def add_blocks(self, blocks: Sequence[Block]) -> None:
+        """Keep the hashes of indexed blocks, the newest as many as it takes to find a fork."""
+        kept = blocks[-_KEPT_BLOCKS:]
+        self._session.add_all(ChainBlockRow(number=block.number, hash=block.hash) for block in kept)
+        if blocks:
+            oldest = blocks[-1].number - _KEPT_BLOCKS
+            self._session.execute(delete(ChainBlockRow).where(ChainBlockRow.number <= oldest))
+
+    def block_hashes(self) -> dict[int, str]:
+        """The kept hashes, by height in ascending order."""
+        rows = self._session.scalars(select(ChainBlockRow).order_by(ChainBlockRow.number))
+        return {row.number: row.hash for row in rows}
 
     def clear(self) -> None:
         """Forget everything that came from the chain."""
@@ -84,16 +110,17 @@ class SqlProjectionRepository:
             self._session.execute(delete(table))
         self._session.expire_all()
 
-    def add_events(self, events: Sequence[IndexedEvent]) -> None:
-        """Keep the events themselves."""
+    def add_events(self, events: Sequence[IndexedEvent], times_unix_s: Mapping[int, int]) -> None:
+        """Keep the events themselves, and when their blocks were made."""
         self._session.add_all(
             ChainEventRow(
                 block_number=indexed.block_number,
                 log_index=indexed.log_index,
                 block_hash=indexed.block_hash,
                 transaction_hash=indexed.transaction_hash,
+                block_unix_s=times_unix_s[indexed.block_number],
                 kind=type(indexed.event).__name__,
-                payload=_event_adapter(indexed.event).dump_python(indexed.event, mode="json"),
+                payload=_event_adapter(type(indexed.event)).dump_python(indexed.event, mode="json"),
             )
             for indexed in events
         )
@@ -102,21 +129,43 @@ class SqlProjectionRepository:
         """Every approval of a task that is on chain, taken back since or not, oldest first."""
         query = (
             select(ChainEventRow)
-            .where(
-                ChainEventRow.kind == Approved.__name__, ChainEventRow.payload["task"].as_integer() == task
-            )
+            .where(ChainEventRow.kind == Approved.__name__)
+            .where(ChainEventRow.payload["task"].as_integer() == task)
             .order_by(ChainEventRow.block_number, ChainEventRow.log_index)
         )
-        return [
-            IndexedEvent(
-                event=Approved(**row.payload),
-                block_number=row.block_number,
-                block_hash=row.block_hash,
-                transaction_hash=row.transaction_hash,
-                log_index=row.log_index,
-            )
-            for row in self._session.scalars(query)
-        ]
+        return [_indexed(row) for row in self._session.scalars(query)]
+
+    def events(self) -> list[tuple[IndexedEvent, int]]:
+        """All kept events in their order, each with its block's time."""
+        query = select(ChainEventRow).order_by(ChainEventRow.block_number, ChainEventRow.log_index)
+        return [(_indexed(row), row.block_unix_s) for row in self._session.scalars(query)]
+
+    def restore(self, before: Ledger, after: Ledger, block_number: int) -> None:
+        """Go back from the state ``after`` to the state ``before``, which was that at the end of a block."""
+        for key in _changed(before.rounds, after.rounds):
+            self._session.execute(delete(RoundRow).where(RoundRow.task == key[0], RoundRow.round == key[1]))
+        for task in after.tasks.keys() - before.tasks.keys():
+            self._session.execute(delete(TaskRow).where(TaskRow.task == task))
+        for slash in after.slashes.keys() - before.slashes.keys():
+            self._session.execute(delete(SlashRow).where(SlashRow.slash == slash))
+        for node in after.nodes.keys() - before.nodes.keys():
+            self._session.execute(delete(NodeRow).where(NodeRow.node == node))
+        for table in (ChainEventRow.block_number, ChainBlockRow.number):
+            self._session.execute(delete(table.class_).where(table > block_number))
+        self._session.expire_all()
+        self.save_registry(before.registry)
+        for node in _changed(before.nodes, after.nodes):
+            if node in before.nodes:
+                self.save_node(before.nodes[node])
+        for slash in _changed(before.slashes, after.slashes):
+            if slash in before.slashes:
+                self.save_slash(before.slashes[slash])
+        for task in _changed(before.tasks, after.tasks):
+            if task in before.tasks:
+                self.save_task(before.tasks[task])
+        for key in _changed(before.rounds, after.rounds):
+            if key in before.rounds:
+                self.save_round(before.rounds[key])
 
     def registry(self) -> RegistryState | None:
         """The registry; None before the first block was indexed."""
@@ -164,6 +213,7 @@ class SqlProjectionRepository:
                 withdrawn=state.withdrawn,
                 tasks_nonce=state.tasks_nonce,
                 registry_nonce=state.registry_nonce,
+                changed_block=state.changed_block,
             )
         )
         self._session.flush()
@@ -201,6 +251,7 @@ class SqlProjectionRepository:
                 amount=state.amount,
                 executable_unix_s=state.executable_unix_s,
                 status=state.status.value,
+                changed_block=state.changed_block,
             )
         )
 
@@ -237,6 +288,7 @@ class SqlProjectionRepository:
                 pause_changes=state.pause_changes,
                 is_cancelled=state.is_cancelled,
                 is_over=state.is_over,
+                changed_block=state.changed_block,
             )
         )
         self._session.flush()
@@ -285,6 +337,7 @@ class SqlProjectionRepository:
                 seed_block=state.seed_block,
                 seed=state.seed,
                 reward=state.reward,
+                changed_block=state.changed_block,
             )
         )
         self._session.flush()
@@ -336,6 +389,7 @@ class SqlProjectionRepository:
             withdrawn=row.withdrawn,
             tasks_nonce=row.tasks_nonce,
             registry_nonce=row.registry_nonce,
+            changed_block=row.changed_block,
         )
 
     def _task_state(self, row: TaskRow) -> TaskState:
@@ -353,6 +407,7 @@ class SqlProjectionRepository:
             pause_changes=row.pause_changes,
             is_cancelled=row.is_cancelled,
             is_over=row.is_over,
+            changed_block=row.changed_block,
             approved=tuple(sorted(approvals, key=_address_order)),
         )
 
@@ -366,6 +421,7 @@ class SqlProjectionRepository:
             parent_digest=row.parent_digest,
             seed_block=row.seed_block,
             reward=row.reward,
+            changed_block=row.changed_block,
             eligible=tuple(StakedNode(m.node, m.stake or 0) for m in members if m.role == "eligible"),
             phases=tuple(
                 PhaseStart(Phase(part.phase), part.started_unix_s)
@@ -476,11 +532,21 @@ def _slash_state(row: SlashRow) -> SlashState:
         amount=row.amount,
         executable_unix_s=row.executable_unix_s,
         status=SlashStatus(row.status),
+        changed_block=row.changed_block,
     )
 
 
-def _event_adapter(event: Event) -> TypeAdapter[Any]:
-    kind = type(event)
+def _changed(before: Mapping[Key, State], after: Mapping[Key, State]) -> list[Key]:
+    """The keys whose value differs; nothing that was there ever goes."""
+    return [key for key, state in after.items() if before.get(key) != state]
+
+
+def _indexed(row: ChainEventRow) -> IndexedEvent:
+    event: Event = _event_adapter(_EVENTS[row.kind]).validate_python(row.payload)
+    return IndexedEvent(event, row.block_number, row.block_hash, row.transaction_hash, row.log_index)
+
+
+def _event_adapter(kind: type[Event]) -> TypeAdapter[Any]:
     if kind not in _EVENT_ADAPTERS:
         _EVENT_ADAPTERS[kind] = TypeAdapter(kind)
     return _EVENT_ADAPTERS[kind]

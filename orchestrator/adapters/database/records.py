@@ -21,10 +21,12 @@ from orchestrator.adapters.database.hub_records import (
     SqlStreamRepository,
     SqlTaskOrderRepository,
 )
+from orchestrator.adapters.database.lease import SqlLeaseRepository
 from orchestrator.adapters.database.models import StreamRow
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
 from orchestrator.adapters.database.webhooks import SqlWebhookRepository
+from orchestrator.adapters.database.witnesses import SqlWitnessRepository
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import RecordsUnavailable
 
@@ -45,6 +47,8 @@ class SqlUnit:
         self.audit = SqlAuditRepository(session)
         self.projection = SqlProjectionRepository(session)
         self.outbox = SqlOutboxRepository(session)
+        self.lease = SqlLeaseRepository(session)
+        self.witnesses = SqlWitnessRepository(session)
         self.stream = SqlStreamRepository(session)
         self.orders = SqlTaskOrderRepository(session)
         self.names = SqlNodeNameRepository(session)

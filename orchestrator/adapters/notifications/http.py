@@ -8,13 +8,16 @@ used, and an answer is read no further than its headers.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import httpx
 
 from orchestrator.adapters.notifications.addresses import Address, is_public, resolve
 from orchestrator.domain.errors import WebhookRefused
 from orchestrator.domain.ports import WebhookFailed
+
+# Imported when it is used: the API starts faster, and most hubs have few webhooks or none.
+if TYPE_CHECKING:
+    import httpx
 
 _LONGEST_URL = 2000
 _PORTS = {"https": 443, "http": 80}
@@ -44,6 +47,8 @@ class HttpReceivers:
         return asyncio.run(self._post(url, body, headers))
 
     async def _post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        import httpx
+
         try:
             # One deadline for everything: a receiver that trickles would otherwise hold us for ever.
             async with asyncio.timeout(self._deadline_s):
@@ -54,7 +59,9 @@ class HttpReceivers:
         except httpx.HTTPError as error:
             raise WebhookFailed(f"{type(error).__name__}: {error}") from error
 
-    async def _send(self, url: httpx.URL, address: Address, body: bytes, headers: Mapping[str, str]) -> int:
+    async def _send(self, url: "httpx.URL", address: Address, body: bytes, headers: Mapping[str, str]) -> int:
+        import httpx
+
         sent = {**headers, "Host": url.netloc.decode("ascii")}
         # The connection goes to the address, the handshake and the certificate are about the name.
         extensions = {"sni_hostname": url.raw_host.decode("ascii")}
@@ -68,7 +75,7 @@ class HttpReceivers:
             await answer.aclose()
             return answer.status_code
 
-    def _target(self, text: str) -> tuple[httpx.URL, Address]:
+    def _target(self, text: str) -> "tuple[httpx.URL, Address]":
         url = self._parsed(text)
         port = url.port or _PORTS[url.scheme]
         try:
@@ -80,7 +87,9 @@ class HttpReceivers:
             raise WebhookRefused("the receiver is not at a public address")
         return url, addresses[0]
 
-    def _parsed(self, text: str) -> httpx.URL:
+    def _parsed(self, text: str) -> "httpx.URL":
+        import httpx
+
         schemes = ("https", "http") if self._development else ("https",)
         if len(text) > _LONGEST_URL or not text.isascii() or not text.isprintable() or " " in text:
             raise WebhookRefused(f"the address is not a URL of at most {_LONGEST_URL} ASCII characters")

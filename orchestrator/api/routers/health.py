@@ -22,4 +22,4 @@ def readiness(services: ServicesOfApp, response: Response) -> ReadyAnswer:
     not_ready = services.queries.not_ready()
     if not_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
-    return ReadyAnswer(not_ready=not_ready)
+    return ReadyAnswer(not_ready=not_ready, warnings=services.queries.warnings())

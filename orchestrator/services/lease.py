@@ -1,0 +1,188 @@
+"""Holds the worker's lease, and lets nothing through that is not done under it."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from orchestrator.domain.chain import (
+    Call,
+    FeeMarket,
+    Fees,
+    Receipt,
+    RoundMessageCall,
+    SignedBatch,
+    SignedTransaction,
+    TransactionLane,
+)
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.lease import Lease, claimed
+from orchestrator.domain.ports import Clock, FlowerRuns, Lanes, Records, RunStatus, Unit
+
+logger = logging.getLogger(__name__)
+
+
+class LeaseLost(OrchestratorError):
+    """Another worker acts now."""
+
+    code = "lease_lost"
+
+
+@dataclass
+class WorkerLease:
+    """One worker's hold on the lease."""
+
+    records: Records
+    clock: Clock
+    holder: str
+    duration_s: int
+    _lease: Lease | None = field(default=None, init=False)
+    _is_told: bool = field(default=False, init=False)
+
+    def hold(self) -> bool:
+        """Take the lease or keep it; False while it is another worker's."""
+        now_unix_s = self.clock.now_unix_s()
+        held = self._lease
+        # Written again when a third of it has passed: every write waits for the disk.
+        if held is not None and held.expires_unix_s - now_unix_s > self.duration_s * 2 // 3:
+            return True
+        with self.records.write() as unit:
+            known = unit.lease.current()
+            fence = None if held is None else held.fence
+            lease = claimed(known, self.holder, fence, now_unix_s, self.duration_s)
+            if lease is not None:
+                unit.lease.save(lease)
+        if lease is None:
+            # No longer a worker that was just started: from now on it waits like any other.
+            self._lease = Lease(self.holder, 0, 0)
+            if not self._is_told:
+                logger.warning("%s holds the lease: standing by", known.holder if known else "nobody")
+            self._is_told = True
+            return False
+        if held is None or held.fence != lease.fence:
+            logger.info("the lease is ours: %s, fence %d", self.holder, lease.fence)
+        self._lease, self._is_told = lease, False
+        return True
+
+    def require(self, unit: Unit) -> None:
+        """Refuse to go on under a lease that another worker has taken. Raises LeaseLost."""
+        known = unit.lease.current()
+        if self._lease is None or known is None or known.fence != self._lease.fence:
+            self._lease = Lease(self.holder, 0, 0)
+            raise LeaseLost("another worker has taken the lease")
+
+    def release(self) -> None:
+        """Let another worker take over at once."""
+        if self._lease is None:
+            return
+        with self.records.write() as unit:
+            known = unit.lease.current()
+            if known is not None and known.fence == self._lease.fence:
+                unit.lease.save(Lease(known.holder, known.fence, 0))
+        self._lease = Lease(self.holder, 0, 0)
+
+
+@dataclass(frozen=True)
+class LeasedRecords:
+    """``Records`` whose writes are all done under the lease, or not at all."""
+
+    records: Records
+    lease: WorkerLease
+
+    @contextmanager
+    def read(self) -> Iterator[Unit]:
+        """A unit that changes nothing."""
+        with self.records.read() as unit:
+            yield unit
+
+    @contextmanager
+    def write(self) -> Iterator[Unit]:
+        """A unit that is committed under the lease. Raises LeaseLost."""
+        with self.records.write() as unit:
+            self.lease.require(unit)
+            yield unit
+
+    def version(self) -> int | None:
+        """A number that changes whenever anything is written; None when that cannot be told at once."""
+        return self.records.version()
+
+
+@dataclass(frozen=True)
+class LeasedRuns:
+    """``FlowerRuns`` that are started under the lease only."""
+
+    runs: FlowerRuns
+    lease: WorkerLease
+
+    def submit(self, task: int, round_number: int) -> str:
+        """Start the conductor of a round. Raises LeaseLost, FlowerError."""
+        with self.lease.records.read() as unit:
+            self.lease.require(unit)
+        return self.runs.submit(task, round_number)
+
+    def status(self, run_id: str) -> RunStatus:
+        """Where a run stands. Raises FlowerError."""
+        return self.runs.status(run_id)
+
+
+@dataclass(frozen=True)
+class LeasedLanes:
+    """``Lanes`` that broadcast under the lease only."""
+
+    lanes: Lanes
+    lease: WorkerLease
+
+    def for_call(self, call: Call) -> TransactionLane:
+        """The account that sends such a call."""
+        return LeasedLane(self.lanes.for_call(call), self.lease)
+
+
+@dataclass(frozen=True)
+class LeasedLane:
+    """``TransactionLane`` that broadcasts under the lease only; all else changes nothing."""
+
+    lane: TransactionLane
+    lease: WorkerLease
+
+    @property
+    def sender(self) -> str:
+        """The account's address."""
+        return self.lane.sender
+
+    def next_nonce(self) -> int:
+        """The account's nonce counting transactions that are mined."""
+        return self.lane.next_nonce()
+
+    def nonce_at(self, block_number: int) -> int:
+        """The account's next nonce as of the end of a block."""
+        return self.lane.nonce_at(block_number)
+
+    def sign(self, call: Call, nonce: int) -> SignedTransaction:
+        """Estimate, price and sign a call. Raises CallRefused."""
+        return self.lane.sign(call, nonce)
+
+    def sign_batch(self, calls: Sequence[RoundMessageCall], nonce: int) -> SignedBatch:
+        """Estimate, price and sign one transaction of several calls."""
+        return self.lane.sign_batch(calls, nonce)
+
+    def market(self) -> FeeMarket:
+        """What the next block asks for a unit of gas."""
+        return self.lane.market()
+
+    def replacement(self, transaction: SignedTransaction, fees: Fees) -> SignedTransaction:
+        """The same transaction at the same nonce, signed for other fees."""
+        return self.lane.replacement(transaction, fees)
+
+    def broadcast(self, transaction: SignedTransaction) -> None:
+        """Hand a signed transaction to the chain. Raises LeaseLost, NonceUsed."""
+        with self.lease.records.read() as unit:
+            self.lease.require(unit)
+        self.lane.broadcast(transaction)
+
+    def knows(self, transaction_hash: str) -> bool:
+        """Whether the chain has the transaction, mined or waiting."""
+        return self.lane.knows(transaction_hash)
+
+    def receipt(self, transaction_hash: str) -> Receipt | None:
+        """The receipt, or None while the transaction is not mined."""
+        return self.lane.receipt(transaction_hash)
