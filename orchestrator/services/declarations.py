@@ -1,6 +1,6 @@
 """Networks declare their sites and their policy; each sees its own, auditors and the admin see all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +22,11 @@ from orchestrator.domain.projection import Announcement
 from orchestrator.domain.versions import check_version
 
 MOST_POLICY_BYTES = 1 << 16
+MOST_POLICY_LEVELS = 32
 
 
 class InvalidPolicy(Unacceptable):
-    """The document cannot be written as canonical JSON, or is too long."""
+    """The document cannot be written as canonical JSON, is too long, or too deep."""
 
     code = "invalid_policy"
 
@@ -87,7 +88,7 @@ class DeclarationService:
 
         Raises:
             NotTheOperator: somebody else asks. UnknownNode: it was never admitted.
-            InvalidPolicy: the document has no canonical form, or is too long.
+            InvalidPolicy: the document has no canonical form, is too long, or too deep.
             PreconditionFailed: the policy was changed meanwhile.
         """
         require_operator(caller, node)
@@ -120,10 +121,27 @@ def _require_known(unit: Unit, node: str) -> None:
 
 
 def _canonical(document: dict[str, Any]) -> bytes:
+    _check_levels(document)
     try:
         canonical = rfc8785.dumps(document)
-    except (rfc8785.CanonicalizationError, RecursionError) as error:
+    except rfc8785.CanonicalizationError as error:
         raise InvalidPolicy(f"the document cannot be written as canonical JSON: {error}") from error
     if len(canonical) > MOST_POLICY_BYTES:
         raise InvalidPolicy(f"a policy has at most {MOST_POLICY_BYTES} bytes")
     return canonical
+
+
+def _check_levels(document: dict[str, Any]) -> None:
+    """Refuse what is nested so deep that those who read it would give up."""
+    level: list[Any] = [document]
+    for _ in range(MOST_POLICY_LEVELS):
+        level = [part for value in level for part in _parts(value)]
+        if not level:
+            return
+    raise InvalidPolicy(f"a policy has at most {MOST_POLICY_LEVELS} levels")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()

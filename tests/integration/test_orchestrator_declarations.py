@@ -113,7 +113,8 @@ def test_sites_that_are_none_are_refused(rig: Rig, body: Any) -> None:
         b'{"document": {"big": 9007199254740993}}',
         b'{"document": {"nan": NaN}}',
         json.dumps({"document": {"long": "x" * (1 << 16)}}).encode(),
-        b'{"document": ' + b'{"a":' * 2000 + b"1" + b"}" * 2001,
+        b'{"document": ' + b'{"a":' * 33 + b"1" + b"}" * 34,
+        b'{"document": {"a": ' + b"[" * 300 + b"]" * 300 + b"}}",
         b'{"document": {"lone": "\\ud800"}}',
         b"{}",
     ],
@@ -122,6 +123,17 @@ def test_policies_that_have_no_canonical_form_are_refused(rig: Rig, content: byt
     answer = rig.operator(NODE).put(POLICY, content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422, answer.text
     assert rig.admin.get(POLICY).status_code == 404
+
+
+def test_a_policy_may_be_deep_but_not_too_deep(rig: Rig) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(30):
+        deep = {"a": deep}
+    assert put(rig, POLICY, {"document": deep}).status_code == 200
+    assert rig.get(POLICY)["document"] == deep
+    too_deep = b'{"document": ' + b'{"a":' * 2000 + b"1" + b"}" * 2001
+    answer = rig.operator(NODE).put(POLICY, content=too_deep, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
 
 
 def test_a_node_that_was_never_admitted_has_neither(rig: Rig) -> None:
