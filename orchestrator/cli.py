@@ -12,6 +12,7 @@ from orchestrator.commands import (
     slash,
     task,
     tokens,
+    users,
     webhooks,
 )
 from orchestrator.commands.plugins import RootGroup
@@ -32,6 +33,7 @@ app.command("migrate")(hub.migrate)
 app.command("deploy-contracts")(hub.deploy_contracts)
 app.command("dashboard-link")(dashboard.dashboard_link)
 app.add_typer(tokens.tokens, name="tokens")
+app.add_typer(users.users, name="users")
 app.add_typer(audit.audit, name="audit")
 app.add_typer(enrolment.enrolment, name="enrolment")
 app.add_typer(node.node, name="node")

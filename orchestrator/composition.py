@@ -18,9 +18,11 @@ from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.figures import FigureService
 from orchestrator.services.messages import MessageService
+from orchestrator.services.node_sign_in import NodeSignInService
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.tasks import TaskService
+from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
 from orchestrator.services.webhooks import WebhookDeliveries, WebhookKey, WebhookService
 from orchestrator.settings import Settings
@@ -49,11 +51,15 @@ def build_services(
     clock: Clock,
     audit: AuditService,
     outlet: WebhookOutlet,
+    node_sign_in: NodeSignInService,
+    throttle: Throttle,
 ) -> Services:
     """The services over given adapters."""
     queries = QueryService(records, clock)
     return Services(
         tokens=TokenService(records, clock),
+        node_sign_in=node_sign_in,
+        throttle=throttle,
         queries=queries,
         feed=EventFeed(queries),
         artifacts=ArtifactService(records, artifacts),

@@ -4,13 +4,17 @@ Private keys and tokens are never settings: settings name the files that hold th
 """
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.deployment import Deployment
 from orchestrator.domain.outbox import OutboxRules
+from orchestrator.domain.single_sign_on import IdentityProvider, RoleMap
+from orchestrator.options import AppOptions
+from orchestrator.services.private_files import PrivateFileError, read_private
+from orchestrator.services.throttle import Limits
 
 _LEAST_KEY_BYTES = 32
 _WEI_PER_GWEI = 10**9
@@ -25,8 +29,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="COLLEGIUM_", frozen=True, extra="ignore")
 
-    development: bool = False
-    """For a developer's machine only: a log for reading instead of JSON."""
+    mode: Literal["production", "development"] = "production"
+    """In development, plain http and weak secrets are taken, and webhooks may go to this machine."""
+    log_format: Literal["json", "lines"] = "json"
+    """``lines`` are for reading."""
     database_url: str = "sqlite:///collegium.sqlite3"
     """Where the records are, as SQLAlchemy writes it."""
     artifact_folder: Path = Path("artifacts")
@@ -67,6 +73,8 @@ class Settings(BaseSettings):
     """After how many rows they are anchored earlier."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    public_url: str | None = None
+    """The address by which nodes and people reach the hub; without it, host and port over plain http."""
     worker_metrics_host: str = "127.0.0.1"
     worker_metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Where the worker answers Prometheus, without a token; nowhere when the port is not set."""
@@ -79,6 +87,65 @@ class Settings(BaseSettings):
     """How long another worker waits for one that is silent."""
     poll_s: Annotated[float, Field(gt=0, le=10)] = 0.25
     """How often the worker looks for new blocks and new intents."""
+
+    trusted_proxies: str = ""
+    """Addresses of proxies whose X-Forwarded-For is believed, with commas between them."""
+    request_limit: str | None = "30000/minute"
+    """Requests of one principal, per process."""
+    sign_in_limit: str = "60/minute"
+    """Attempts to sign in, and wrong credentials, of one address, per process."""
+    oidc_issuer: str | None = None
+    """The identity provider of people; without it there is no single sign-on."""
+    oidc_client_id: str = "collegium"
+    oidc_client_secret_file: Path | None = None
+    oidc_role_claim: str = "groups"
+    """The claim of the ID token that roles are read from."""
+    oidc_scopes: str = ""
+    """Scopes to ask for beside openid, profile and email, with blanks between them."""
+    oidc_roles: dict[str, str] = {}
+    """Role by the claim's value: admin, auditor or operator:0x… with a node's address. JSON."""
+
+    @property
+    def development(self) -> bool:
+        """Whether this is a developer's machine."""
+        return self.mode == "development"
+
+    def app_options(self) -> AppOptions:
+        """What the web application takes of the settings. Raises SettingsError."""
+        try:
+            roles = RoleMap.parse(self.oidc_roles)
+            limits = Limits(self.request_limit, self.sign_in_limit, self.sign_in_limit)
+            limits.check()
+        except ValueError as error:
+            raise SettingsError(f"COLLEGIUM_OIDC_ROLES or a limit: {error}") from error
+        return AppOptions(
+            public_url=self.public_url or f"http://{self.host}:{self.port}",
+            limits=limits,
+            identity_provider=self._identity_provider(),
+            roles=roles,
+        )
+
+    def _identity_provider(self) -> IdentityProvider | None:
+        if self.oidc_issuer is None:
+            return None
+        # Authlib is loaded where people sign in by it, and nowhere else.
+        from orchestrator.adapters.oidc import OidcClient, OidcProvider
+
+        secret_file = _given(self.oidc_client_secret_file, "COLLEGIUM_OIDC_CLIENT_SECRET_FILE")
+        try:
+            secret = read_private(secret_file)
+        except PrivateFileError as error:
+            raise SettingsError(f"COLLEGIUM_OIDC_CLIENT_SECRET_FILE: {error}") from error
+        return OidcProvider(
+            OidcClient(
+                issuer=self.oidc_issuer,
+                client_id=self.oidc_client_id,
+                client_secret=secret,
+                role_claim=self.oidc_role_claim,
+                scopes=tuple(self.oidc_scopes.split()),
+                allows_http=self.development,
+            )
+        )
 
     def deployment(self) -> Deployment:
         """The deployment in its file.

@@ -157,7 +157,7 @@ def build_worker(settings: Settings) -> Worker:
 
 def run(settings: Settings) -> None:
     """Work as the settings say until SIGTERM or SIGINT. Errors as ``build_worker``."""
-    configure_logs(settings.development)
+    configure_logs(settings.log_format == "lines")
     start_tracing(settings, "collegium-worker")
     worker = build_worker(settings)
     stop = threading.Event()

@@ -144,6 +144,7 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
     finish(found.model_dump(mode="json"), "\n".join(lines), as_json)
 
 
+app.command("login")(member_commands.login)
 app.command("enrol")(enrolment_command.enrol)
 app.command("approve")(member_commands.approve)
 app.command("revoke")(member_commands.revoke)

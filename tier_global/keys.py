@@ -67,3 +67,13 @@ def create_key(path: Path) -> SigningKey:
         file.flush()
         os.fsync(file.fileno())
     return key
+
+
+def write_private(path: Path, text: str) -> None:
+    """One line in a file that only its owner can read, in place of what was there. Raises OSError."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text + "\n")
+    unfinished.replace(path)

@@ -25,7 +25,12 @@ UrlOption = Annotated[
     str, typer.Option("--orchestrator-url", envvar="COLLEGIUM_ORCHESTRATOR_URL", help="The orchestrator.")
 ]
 TokenFileOption = Annotated[
-    Path, typer.Option("--token-file", envvar="COLLEGIUM_TOKEN_FILE", help="A file with a token.")
+    Path | None,
+    typer.Option(
+        "--token-file",
+        envvar="COLLEGIUM_TOKEN_FILE",
+        help="A file with an operator's token; without it, the node signs in with its key.",
+    ),
 ]
 ExpiryOption = Annotated[
     int, typer.Option("--expires-in-s", min=60, help="How long the signature may be relayed.")
@@ -39,11 +44,27 @@ OwnerKeyOption = Annotated[
 ]
 
 
+def login(
+    config: ConfigOption,
+    orchestrator_url: UrlOption,
+    out: Annotated[Path, typer.Option(help="The file that the token is written to; only you can read it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Sign in with the node's key, for a token of its operator that lasts an hour."""
+    with _errors_as_sentences(as_json):
+        from tier_global.keys import write_private
+        from tier_global.node_config import NodeConfig
+
+        settings = NodeConfig.load(config)
+        write_private(out, _signed_in(settings, orchestrator_url))
+    finish({"node": settings.address, "file": str(out)}, f"an operator's token is in {out}", as_json)
+
+
 def approve(
     config: ConfigOption,
     task: TaskOption,
     orchestrator_url: UrlOption,
-    token_file: TokenFileOption,
+    token_file: TokenFileOption = None,
     expires_in_s: ExpiryOption = _DAY_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,7 +84,7 @@ def revoke(
     config: ConfigOption,
     task: TaskOption,
     orchestrator_url: UrlOption,
-    token_file: TokenFileOption,
+    token_file: TokenFileOption = None,
     expires_in_s: ExpiryOption = _DAY_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -79,7 +100,7 @@ def revoke(
 def come_back(
     config: ConfigOption,
     orchestrator_url: UrlOption,
-    token_file: TokenFileOption,
+    token_file: TokenFileOption = None,
     expires_in_s: ExpiryOption = _DAY_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -97,7 +118,7 @@ def rotate(
         Path, typer.Option(help="The new signing key's file; a key is made in it if it is not there.")
     ],
     orchestrator_url: UrlOption,
-    token_file: TokenFileOption,
+    token_file: TokenFileOption = None,
     owner_key_file: OwnerKeyOption = None,
     expires_in_s: ExpiryOption = _DAY_S,
     as_json: JsonOption = False,
@@ -123,7 +144,7 @@ def leave(
     config: ConfigOption,
     amount: Annotated[int, typer.Option(min=1, help="Base units of the token to take out of the stake.")],
     orchestrator_url: UrlOption,
-    token_file: TokenFileOption,
+    token_file: TokenFileOption = None,
     owner_key_file: OwnerKeyOption = None,
     expires_in_s: ExpiryOption = _DAY_S,
     as_json: JsonOption = False,
@@ -141,7 +162,7 @@ def migrate(
     config: ConfigOption,
     successor: Annotated[str, typer.Option(help="The registry that the council has named.")],
     orchestrator_url: UrlOption,
-    token_file: TokenFileOption,
+    token_file: TokenFileOption = None,
     owner_key_file: OwnerKeyOption = None,
     expires_in_s: ExpiryOption = _DAY_S,
     as_json: JsonOption = False,
@@ -159,7 +180,7 @@ def migrate(
 def withdraw(
     config: ConfigOption,
     orchestrator_url: UrlOption,
-    token_file: TokenFileOption,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Have what has matured of the stake paid to the node's own account."""
@@ -172,7 +193,7 @@ def withdraw(
 def claim(
     config: ConfigOption,
     orchestrator_url: UrlOption,
-    token_file: TokenFileOption,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Have the node's rewards paid to its own account."""
@@ -185,20 +206,39 @@ def _expiry_unix_s(expires_in_s: int) -> int:
     return int(time.time()) + expires_in_s
 
 
+def _signed_in(settings: "NodeConfig", orchestrator_url: str) -> str:
+    from tier_global.membership import signing_key
+    from tier_global.node_process import read_deployment
+    from tier_global.sign_in import sign_in
+
+    return sign_in(orchestrator_url, settings.address, read_deployment(settings), signing_key(settings))
+
+
 @contextmanager
 def _member(
-    config: Path, orchestrator_url: str, token_file: Path, as_json: bool
+    config: Path, orchestrator_url: str, token_file: Path | None, as_json: bool
 ) -> "Iterator[tuple[Member, NodeConfig]]":
-    """The node that a command speaks for; what goes wrong becomes a sentence and an exit code."""
+    """The node that a command speaks for."""
+    with _errors_as_sentences(as_json):
+        from tier_global.membership import Member
+        from tier_global.node_config import NodeConfig
+
+        settings = NodeConfig.load(config)
+        if token_file is None:
+            token = _signed_in(settings, orchestrator_url)
+        else:
+            token = token_file.read_text().strip()
+        yield Member.of(settings, orchestrator_url=orchestrator_url, token=token), settings
+
+
+@contextmanager
+def _errors_as_sentences(as_json: bool) -> "Iterator[None]":
+    """What goes wrong becomes a sentence and an exit code."""
     from contracts.errors import ContractViolation
     from tier_global.errors import HubRefused, NodeRefusal, SetupError, TierGlobalError
-    from tier_global.membership import Member
-    from tier_global.node_config import NodeConfig
 
     try:
-        settings = NodeConfig.load(config)
-        token = token_file.read_text().strip()
-        yield Member.of(settings, orchestrator_url=orchestrator_url, token=token), settings
+        yield
     except (HubRefused, NodeRefusal, ContractViolation) as error:
         fail(ExitCode.REFUSED, str(error), as_json)
     except SetupError as error:

@@ -29,10 +29,6 @@ class Layout:
     def tokens(self) -> Path:
         return self.folder / "tokens"
 
-    def operator_token(self, network: str) -> Path:
-        """The token that the consortium gave to a network's operator."""
-        return self.network(network) / "operator.token"
-
     @property
     def chain_state(self) -> Path:
         return self.folder / "chain" / "state.json"

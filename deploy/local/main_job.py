@@ -193,10 +193,6 @@ class MainJob:
             "the nodes to be admitted on chain",
             COMMAND_TIMEOUT_S,
         )
-        for node in nodes:
-            order = {"name": f"{node.name}'s operator", "role": "operator", "node": node.address}
-            secret = self._hub.post("/v1/tokens", order)["secret"]
-            write_secret(self._layout.operator_token(node.name), secret)
 
     def _create_task(self, nodes: list[NetworkNode]) -> int:
         terms = self._layout.task / "terms.json"

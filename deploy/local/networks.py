@@ -56,7 +56,6 @@ def approve_task(
                 *(BIN / "collegium", "node", "approve"),
                 *("--config", layout.network(node.name) / "node.json", "--task", str(task)),
                 *("--orchestrator-url", ports.orchestrator_url),
-                *("--token-file", layout.operator_token(node.name)),
             ],
             timeout_s=COMMAND_TIMEOUT_S,
         )

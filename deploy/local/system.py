@@ -147,6 +147,8 @@ def write_flower_connection(layout: Layout, ports: Ports) -> None:
 def orchestrator_environment(layout: Layout, ports: Ports) -> dict[str, str]:
     """The settings of the orchestrator's processes and commands."""
     return {
+        # Everything is on this machine, over plain http.
+        "COLLEGIUM_MODE": "development",
         "COLLEGIUM_DATABASE_URL": f"sqlite:///{layout.database}",
         "COLLEGIUM_ARTIFACT_FOLDER": str(layout.artifacts),
         "COLLEGIUM_RPC_URL": ports.rpc_url,

@@ -26,6 +26,11 @@ def services(request: Request) -> Services:
 ServicesOfApp = Annotated[Services, Depends(services)]
 
 
+def address_of(request: Request) -> str:
+    """Where a request comes from; behind a proxy, what a trusted proxy says."""
+    return "unknown" if request.client is None else request.client.host
+
+
 class TokenFirst(APIRoute):
     """A route that looks at the token and its role, by ``permissions``, before the body is parsed."""
 
@@ -36,9 +41,16 @@ class TokenFirst(APIRoute):
         permissions.roles_for(operation)
 
         async def handle_behind_token(request: Request) -> Response:
-            credentials = await _bearer(request)
-            principal = await run_in_threadpool(_authenticate, services(request), credentials)
+            all_services, address = services(request), address_of(request)
+            all_services.throttle.look_at(address)
+            try:
+                credentials = await _bearer(request)
+                principal = await run_in_threadpool(_authenticate, all_services, credentials)
+            except Unauthenticated:
+                all_services.throttle.wrong_credential(address)
+                raise
             identify(principal.name, principal.role)
+            all_services.throttle.request(principal)
             request.state.principal = principal
             permissions.require(principal, operation)
             return await handle(request)

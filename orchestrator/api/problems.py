@@ -13,12 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from contracts.errors import ContractViolation
+from orchestrator.api.security_headers import USUAL_HEADERS
 from orchestrator.domain.errors import (
     Conflict,
     NotAllowed,
     NotFound,
     OrchestratorError,
     TooLarge,
+    TooManyRequests,
     TooSlow,
     Unacceptable,
     Unauthenticated,
@@ -39,6 +41,7 @@ _STATUS: tuple[tuple[type[OrchestratorError], HTTPStatus], ...] = (
     (PreconditionFailed, HTTPStatus.PRECONDITION_FAILED),
     (Unacceptable, HTTPStatus.UNPROCESSABLE_ENTITY),
     (TooSlow, HTTPStatus.REQUEST_TIMEOUT),
+    (TooManyRequests, HTTPStatus.TOO_MANY_REQUESTS),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (ArtifactTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
@@ -85,6 +88,7 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
         (412, "It was changed since the caller read it."),
         (413, "The body is larger than the limit."),
         (422, "What the request says is malformed or wrong."),
+        (429, "Too many requests; Retry-After says when to ask again."),
         (503, "Something that the hub depends on does not answer."),
     )
 }
@@ -121,7 +125,10 @@ def _on_orchestrator_error(_: Request, error: Exception) -> JSONResponse:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), None)
     if status is None:
         return _on_any_error(_, error)
-    return problem_response(status, error.code, str(error), _HEADERS.get(status))
+    headers = dict(_HEADERS.get(status, {}))
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = str(error.retry_after_s)
+    return problem_response(status, error.code, str(error), headers)
 
 
 def _on_contract_violation(_: Request, error: Exception) -> JSONResponse:
@@ -155,4 +162,6 @@ def _on_any_error(_: Request, error: Exception) -> JSONResponse:
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal",
         "the hub met an unexpected error; its log has the details under the correlation id",
+        # Sent from outside the middleware that adds them to everything else.
+        USUAL_HEADERS,
     )

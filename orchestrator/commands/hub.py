@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 _STOP_WITHIN_S = 2
+_IDLE_CONNECTION_S = 15
 _DEPLOY_TIMEOUT_S = 180.0
 
 
@@ -21,7 +22,9 @@ def serve() -> None:
     import uvicorn
 
     settings = settings_or_error()
+    _require_strength(settings)
     _checked(settings.deployment)
+    _checked(settings.app_options)
     _require_schema(settings)
     _allow_many_connections()
     uvicorn.run(
@@ -36,6 +39,9 @@ def serve() -> None:
         timeout_graceful_shutdown=_STOP_WITHIN_S,
         server_header=False,
         ws="none",
+        timeout_keep_alive=_IDLE_CONNECTION_S,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
     )
 
 
@@ -45,6 +51,7 @@ def worker() -> None:
     from orchestrator.worker import run
 
     settings = settings_or_error()
+    _require_strength(settings)
     _require_schema(settings)
     _checked(lambda: run(settings))
 
@@ -117,6 +124,14 @@ def settings_or_error() -> "Settings":
     from orchestrator.settings import load_settings
 
     return _checked(load_settings)
+
+
+def _require_strength(settings: "Settings") -> None:
+    from orchestrator.hardening import weaknesses
+
+    if found := weaknesses(settings):
+        message = "; ".join(found) + " (COLLEGIUM_MODE=development takes them all)"
+        raise CommandError(message, code="weak_settings", exit_code=ExitCode.BAD_INPUT)
 
 
 def _require_schema(settings: "Settings") -> None:

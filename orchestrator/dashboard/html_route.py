@@ -6,6 +6,7 @@ the header that makes the whole page go there.
 
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -18,6 +19,7 @@ from orchestrator.domain.errors import (
     NotFound,
     OrchestratorError,
     TooLarge,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
 )
@@ -52,11 +54,15 @@ class HtmlRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             try:
+                _require_own_origin(request)
                 response = await inner(request)
             except Unauthenticated:
                 response = _to_sign_in(request)
             except RequestValidationError:
                 response = problem_page(404, "There is nothing here", "The address is not one of ours.")
+            except TooManyRequests as error:
+                response = problem_page(429, "Too many requests", "Wait a moment before you try again.")
+                response.headers["Retry-After"] = str(error.retry_after_s)
             except OrchestratorError as error:
                 response = _error_page(error)
             for name, value in SECURITY_HEADERS.items():
@@ -65,6 +71,20 @@ class HtmlRoute(APIRoute):
             return response
 
         return handle
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from; behind a proxy, what a trusted proxy says."""
+    return "unknown" if request.client is None else request.client.host
+
+
+def _require_own_origin(request: Request) -> None:
+    """Refuse what another site's page sent with our cookie; browsers name the sender with every POST."""
+    if request.method in ("GET", "HEAD"):
+        return
+    origin = urlsplit(request.headers.get("origin", ""))
+    if not origin.netloc or origin.netloc.lower() != request.headers.get("host", "").lower():
+        raise NotAllowed("this form was not sent from the dashboard's own pages")
 
 
 def problem_page(status: int, title: str, detail: str) -> HTMLResponse:

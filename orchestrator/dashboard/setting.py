@@ -4,15 +4,32 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from orchestrator.domain.single_sign_on import IdentityProvider, RoleMap
+from orchestrator.services.people import PeopleService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.sessions import SessionService
 from orchestrator.services.task_facts import TaskFactsService
+from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
 
 
 @dataclass(frozen=True)
+class SingleSignOn:
+    """The identity provider, what its groups may do, and where it sends people back to."""
+
+    provider: IdentityProvider
+    roles: RoleMap
+    public_url: str
+
+
+@dataclass(frozen=True)
 class DashboardSetting:
-    """The services that the pages call."""
+    """The services that the pages call; ``single_sign_on`` None: there is none."""
+
+    people: PeopleService
+    throttle: Throttle
+    single_sign_on: SingleSignOn | None
+    is_https: bool
 
     tokens: TokenService
     sessions: SessionService

@@ -1,7 +1,7 @@
 """Signing in and out: a token or a single-use link in exchange for a session cookie."""
 
 from typing import Annotated
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from orchestrator.dashboard import pages
-from orchestrator.dashboard.html_route import HtmlRoute
+from orchestrator.dashboard.html_route import HtmlRoute, address_of
 from orchestrator.dashboard.setting import DashboardSetting, setting_of
 from orchestrator.domain import permissions
 from orchestrator.domain.errors import NotAllowed, TooLarge, Unauthenticated
@@ -47,8 +47,9 @@ class Ticket(BaseModel):
 
 
 @tickets_router.post("/tickets", status_code=201, operation_id="createDashboardTicket")
-def create_ticket(setting: Setting, authorization: Annotated[str, Header()] = "") -> Ticket:
+def create_ticket(request: Request, setting: Setting, authorization: Annotated[str, Header()] = "") -> Ticket:
     """Make a single-use link that signs a browser in to the dashboard."""
+    setting.throttle.attempt(address_of(request))
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("the request carries no bearer token")
@@ -62,35 +63,35 @@ def show_sign_in(
 ) -> Response:
     """The sign-in page, or, with a ticket, a session."""
     if not ticket:
-        return _sign_in_page(None)
+        return sign_in_page(setting, None)
     if "prefetch" in request.headers.get("sec-purpose", ""):
         # A browser that looks ahead must not use the link up.
         return Response(status_code=503)
+    setting.throttle.attempt(address_of(request))
     try:
         secret = setting.sessions.redeem_ticket(ticket)
     except Unauthenticated as error:
-        return _sign_in_page(_sentence(error))
+        return sign_in_page(setting, sentence(error))
     # A page, not a redirect: a redirect that began on another site would come without the strict cookie.
     page = pages.render("signed_in.html", signed_in_as=None, session_hours=SESSION_S // 3600)
-    return _with_cookie(HTMLResponse(page), request, secret)
+    return with_cookie(HTMLResponse(page), request, setting, secret)
 
 
 @router.post("/login")
 async def sign_in(request: Request, setting: Setting) -> Response:
     """A session for the token in the form."""
-    _require_own_origin(request)
-    token = (await _form(request)).get("token", "").strip()
+    setting.throttle.attempt(address_of(request))
+    token = (await read_form(request)).get("token", "").strip()
     try:
         secret = await run_in_threadpool(_open_session, setting, token)
     except (Unauthenticated, NotAllowed) as error:
-        return _sign_in_page(_sentence(error))
-    return _with_cookie(RedirectResponse("/", 303), request, secret)
+        return sign_in_page(setting, sentence(error))
+    return with_cookie(RedirectResponse("/", 303), request, setting, secret)
 
 
 @router.post("/logout")
 def sign_out(request: Request, setting: Setting) -> Response:
     """End the session."""
-    _require_own_origin(request)
     secret = request.cookies.get(COOKIE)
     if secret:
         holder = setting.sessions.holder_of(secret)
@@ -115,37 +116,38 @@ def _holder(setting: DashboardSetting, token: str, operation: str) -> Principal:
     return holder
 
 
-def _sign_in_page(problem: str | None) -> HTMLResponse:
-    return HTMLResponse(
-        pages.render("login.html", signed_in_as=None, problem=problem), 200 if problem is None else 401
+def sign_in_page(setting: DashboardSetting, problem: str | None) -> HTMLResponse:
+    """The page with all ways in, and what went wrong with the last one."""
+    page = pages.render(
+        "login.html",
+        signed_in_as=None,
+        problem=problem,
+        has_single_sign_on=setting.single_sign_on is not None,
     )
+    return HTMLResponse(page, 200 if problem is None else 401)
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """An error's words, as a person writes them."""
     text = str(error)
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _with_cookie(response: Response, request: Request, secret: str) -> Response:
+def with_cookie(response: Response, request: Request, setting: DashboardSetting, secret: str) -> Response:
+    """A response that opens a session in the browser."""
     response.set_cookie(
         COOKIE,
         secret,
         max_age=SESSION_S,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=setting.is_https or request.url.scheme == "https",
     )
     return response
 
 
-def _require_own_origin(request: Request) -> None:
-    """Refuse a form that another site sent; browsers name the sender with every POST."""
-    origin = urlsplit(request.headers.get("origin", ""))
-    if not origin.netloc or origin.netloc.lower() != request.headers.get("host", "").lower():
-        raise NotAllowed("this form was not sent from the dashboard's own pages")
-
-
-async def _form(request: Request) -> dict[str, str]:
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a form. Raises TooLarge."""
     body = b""
     async for chunk in request.stream():
         body += chunk

@@ -66,12 +66,15 @@ class TokenRepository(Protocol):
         """Forget all tokens that have expired, likewise."""
 
 
-SessionKind = Literal["session", "ticket"]
+SessionKind = Literal["session", "ticket", "challenge"]
 
 
 @dataclass(frozen=True)
 class SessionRecord:
-    """A browser's session, or a ticket that opens one; ``token`` is the token that it rests on, if any."""
+    """A browser's session, a ticket that opens one, or a challenge that a node is to sign.
+
+    ``token`` is the token that it rests on, if any.
+    """
 
     kind: SessionKind
     name: str
@@ -83,16 +86,48 @@ class SessionRecord:
 
 
 class SessionRepository(Protocol):
-    """Sessions and tickets."""
+    """Sessions, tickets and challenges."""
 
     def by_hash(self, kind: SessionKind, secret_hash: str) -> SessionRecord | None:
-        """The session or ticket with that hash."""
+        """The one with that hash."""
+
+    def take(self, kind: SessionKind, secret_hash: str) -> SessionRecord | None:
+        """The one with that hash, which is forgotten: of two who ask, one gets it."""
+
+    def count(self, kind: SessionKind) -> int:
+        """How many there are."""
 
     def add(self, session: SessionRecord, secret_hash: str) -> None:
-        """Record a session or ticket."""
+        """Record one."""
 
     def remove(self, secret_hash: str) -> None:
         """Forget one; nothing happens when there is none."""
 
+    def remove_named(self, name: str) -> None:
+        """Forget all of a name."""
+
     def remove_expired(self, now_unix_s: int) -> None:
         """Forget all that have expired."""
+
+
+@dataclass(frozen=True)
+class UserRecord:
+    """A person with a password; after too many wrong ones the name waits."""
+
+    name: str
+    password_hash: str
+    failures: int = 0
+    waits_until_unix_s: int = 0
+
+
+class UserRepository(Protocol):
+    """People with a password."""
+
+    def by_name(self, name: str) -> UserRecord | None:
+        """The person of that name."""
+
+    def save(self, user: UserRecord) -> None:
+        """Insert or replace a person."""
+
+    def remove(self, name: str) -> bool:
+        """Forget a person; False when there was none."""

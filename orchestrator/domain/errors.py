@@ -259,6 +259,16 @@ class TooLarge(OrchestratorError):
     code = "too_large"
 
 
+class TooManyRequests(OrchestratorError):
+    """Whoever asks has asked too often; ``retry_after_s`` says when asking again makes sense."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class TooSlow(OrchestratorError):
     """The body did not come in time."""
 

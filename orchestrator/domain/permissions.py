@@ -15,8 +15,8 @@ _ROUNDS: tuple[Role, ...] = ("admin", "conductor")
 _NODES: tuple[Role, ...] = ("admin", "operator", "conductor")
 _PEOPLE: tuple[Role, ...] = ("admin", "operator", "auditor")
 
-OPEN_OPERATIONS = frozenset({"health", "readiness", "enrol"})
-"""Operations that need no credential; an enrolment shows its invite."""
+OPEN_OPERATIONS = frozenset({"health", "readiness", "create_challenge", "sign_in_node", "enrol"})
+"""Operations that need no credential; an enrolment shows its invite, a sign-in its signature."""
 
 ALLOWED: dict[str, tuple[Role, ...]] = {
     # What the chain has made public, and how the hub is doing.

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 from orchestrator.domain.audit import AuditRepository
 from orchestrator.domain.chain import Block, Call, IndexedEvent, SignedTransaction, TransactionLane
-from orchestrator.domain.credentials import SessionRepository, TokenRepository
+from orchestrator.domain.credentials import SessionRepository, TokenRepository, UserRepository
 from orchestrator.domain.declarations import DeclarationRepository
 from orchestrator.domain.enrolment import EnrolmentRepository
 from orchestrator.domain.errors import OrchestratorError
@@ -499,6 +499,8 @@ class Unit(Protocol):
     def tokens(self) -> TokenRepository: ...
     @property
     def sessions(self) -> SessionRepository: ...
+    @property
+    def users(self) -> UserRepository: ...
     @property
     def evaluations(self) -> EvaluationRepository: ...
     @property

@@ -11,9 +11,11 @@ from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.figures import FigureService
 from orchestrator.services.messages import MessageService
+from orchestrator.services.node_sign_in import NodeSignInService
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.tasks import TaskService
+from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
 from orchestrator.services.webhooks import WebhookService
 
@@ -23,6 +25,8 @@ class Services:
     """One of each."""
 
     tokens: TokenService
+    node_sign_in: NodeSignInService
+    throttle: Throttle
     queries: QueryService
     feed: EventFeed
     artifacts: ArtifactService

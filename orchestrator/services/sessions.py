@@ -48,8 +48,7 @@ class SessionService:
         """
         ticket_hash = _hash("ticket", ticket)
         with self.records.write() as unit:
-            record = unit.sessions.by_hash("ticket", ticket_hash)
-            unit.sessions.remove(ticket_hash)
+            record = unit.sessions.take("ticket", ticket_hash)
             if record is not None:
                 identify(record.name, record.role)
         # A known ticket begins with the time at which we wrote it: its hash covers that.

@@ -84,6 +84,8 @@ def served_hub(folder: Path, **settings: str) -> Iterator[ServedHub]:
     (folder / "deployment.json").write_bytes(DEPLOYMENT.to_json())
     port = free_ports(1)[0]
     environment = {
+        "COLLEGIUM_MODE": "development",
+        "COLLEGIUM_REQUEST_LIMIT": "100000000/minute",
         "COLLEGIUM_DATABASE_URL": database_url,
         "COLLEGIUM_ARTIFACT_FOLDER": str(folder / "artifacts"),
         "COLLEGIUM_DEPLOYMENT_FILE": str(folder / "deployment.json"),

@@ -184,6 +184,8 @@ def _set_up(open_things: ExitStack, folder: Path, nodes: int, rounds: int) -> Co
     records.close()
     port = free_ports(1)[0]
     environment = os.environ | {
+        "COLLEGIUM_MODE": "development",
+        "COLLEGIUM_REQUEST_LIMIT": "100000000/minute",
         "COLLEGIUM_DATABASE_URL": database_url,
         "COLLEGIUM_ARTIFACT_FOLDER": str(folder / "artifacts"),
         "COLLEGIUM_RPC_URL": anvil.rpc_url,

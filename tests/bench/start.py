@@ -42,6 +42,7 @@ def _start(folder: Path) -> float:
     (folder / "deployment.json").write_bytes(DEPLOYMENT.to_json())
     port = free_ports(1)[0]
     environment = {
+        "COLLEGIUM_MODE": "development",
         "COLLEGIUM_DATABASE_URL": f"sqlite:///{folder}/hub.sqlite3",
         "COLLEGIUM_ARTIFACT_FOLDER": str(folder / "artifacts"),
         "COLLEGIUM_DEPLOYMENT_FILE": str(folder / "deployment.json"),

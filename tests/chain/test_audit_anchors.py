@@ -81,6 +81,7 @@ class Log:
             app,
             ["audit", "verify", *(arguments or ("--from-database",))],
             env={
+                "COLLEGIUM_MODE": "development",
                 "COLLEGIUM_DATABASE_URL": self.url,
                 "COLLEGIUM_RPC_URL": self.world.anvil.rpc_url,
                 "COLLEGIUM_DEPLOYMENT_FILE": str(self.deployment_file),

@@ -49,7 +49,7 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]
         process.wait()
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 150.0) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline_s, f"waited {timeout_s:.0f} s in vain: {what}"

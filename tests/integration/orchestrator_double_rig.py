@@ -16,12 +16,14 @@ from orchestrator.app import create_app
 from orchestrator.composition import WebhookOutlet, build_deliveries
 from orchestrator.domain.outbox import OutboxRules
 from orchestrator.domain.ports import FlowerError, FlowerRuns, Lanes, Records, RunStatus
+from orchestrator.options import AppOptions
 from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
 from orchestrator.services.lease import LeasedLanes, LeasedRecords, LeasedRuns, WorkerLease
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
+from orchestrator.services.throttle import Limits
 from orchestrator.services.tokens import BOOTSTRAP_ROLES, TokenService
 from orchestrator.worker import Worker
 from orchestrator.worker_metrics import WorkerMetrics
@@ -51,6 +53,8 @@ DEPLOYMENT = Deployment(
 )
 DOMAIN = DEPLOYMENT.rounds_domain
 ARTIFACT_LIMIT_BYTES = 1 << 16
+NO_LIMITS = Limits(requests=None, attempts="1000000/second", wrong_credentials="1000000/second")
+"""A test asks as often as it likes, all from one address."""
 TURNS = 60
 LEASE_S = 15
 RULES = OutboxRules(confirmations=3)
@@ -109,7 +113,9 @@ class Rig:
         self.records = open_quick_records(self.database_url)
         self.artifacts = FolderArtifactStore(folder / "artifacts", ARTIFACT_LIMIT_BYTES)
         tokens = TokenService(self.records, self.clock)
-        self.app = create_app(self.records, self.artifacts, DEPLOYMENT, self.clock, self.outlet)
+        self.app = create_app(
+            self.records, self.artifacts, DEPLOYMENT, self.clock, self.outlet, AppOptions(limits=NO_LIMITS)
+        )
         prepare(self.app)
         self._open = ExitStack()
         self.clients: dict[str, TestClient] = {

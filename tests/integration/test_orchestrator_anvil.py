@@ -128,6 +128,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     with running_anvil(tmp_path / "anvil.log", "--block-time", "1") as chain:
         port = free_ports(1)[0]
         environment = os.environ | {
+            "COLLEGIUM_MODE": "development",
             "COLLEGIUM_DATABASE_URL": f"sqlite:///{tmp_path}/hub.sqlite3",
             "COLLEGIUM_ARTIFACT_FOLDER": str(tmp_path / "artifacts"),
             "COLLEGIUM_RPC_URL": chain.rpc_url,

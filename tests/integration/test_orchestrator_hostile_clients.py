@@ -68,6 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "deployment.json").write_bytes(DEPLOYMENT.to_json())
     port = free_ports(1)[0]
     environment = os.environ | {
+        "COLLEGIUM_MODE": "development",
         "COLLEGIUM_DATABASE_URL": database_url,
         "COLLEGIUM_ARTIFACT_FOLDER": str(folder / "artifacts"),
         "COLLEGIUM_DEPLOYMENT_FILE": str(folder / "deployment.json"),

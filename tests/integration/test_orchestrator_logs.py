@@ -134,6 +134,7 @@ def test_processes_write_json_without_the_secrets_that_they_were_given(tmp_path:
         (tmp_path / name).write_text(KEY)
     (tmp_path / "deployment.json").write_bytes(DEPLOYMENT.to_json())
     environment = {
+        "COLLEGIUM_MODE": "development",
         "COLLEGIUM_DATABASE_URL": new_database(tmp_path),
         "COLLEGIUM_ARTIFACT_FOLDER": str(tmp_path / "artifacts"),
         "COLLEGIUM_DEPLOYMENT_FILE": str(tmp_path / "deployment.json"),

@@ -20,9 +20,10 @@ class CommandsDouble:
         return ""
 
 
-def test_each_network_uses_its_own_token(tmp_path: Path) -> None:
+def test_networks_sign_in_with_their_own_keys(tmp_path: Path) -> None:
     commands, layout = CommandsDouble(), Layout(tmp_path)
     nodes = [NetworkNode(name=name, address="0x", poisoned=False) for name in ("one", "two")]
     approve_task(commands, layout, Ports.free(), nodes, 1)  # type: ignore[arg-type]
-    tokens = [ran[ran.index("--token-file") + 1] for ran in commands.ran]
-    assert tokens == [str(layout.operator_token(name)) for name in ("one", "two")]
+    configs = [ran[ran.index("--config") + 1] for ran in commands.ran]
+    assert configs == [str(layout.network(name) / "node.json") for name in ("one", "two")]
+    assert not any("--token-file" in ran for ran in commands.ran), "no token of the consortium's"

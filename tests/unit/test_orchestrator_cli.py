@@ -162,6 +162,7 @@ def test_a_hub_that_is_not_there(tmp_path: Path) -> None:
 def test_daemons_without_their_settings_say_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("COLLEGIUM_MODE", "development")
     monkeypatch.setenv("COLLEGIUM_DEPLOYMENT_FILE", str(tmp_path / "none.json"))
     monkeypatch.setenv("COLLEGIUM_DATABASE_URL", f"sqlite:///{tmp_path}/hub.sqlite3")
 

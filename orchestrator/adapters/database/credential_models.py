@@ -37,3 +37,14 @@ class SessionRow(Base):
     operations: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     token: Mapped[int | None] = mapped_column(ForeignKey("api_tokens.id", ondelete="CASCADE"), index=True)
     expires_unix_s: Mapped[int]
+
+
+class UserRow(Base):
+    """A person with a password."""
+
+    __tablename__ = "users"
+
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    password_hash: Mapped[str] = mapped_column(String(200))
+    failures: Mapped[int]
+    waits_until_unix_s: Mapped[int]

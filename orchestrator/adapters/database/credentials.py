@@ -1,12 +1,12 @@
-"""Tokens and sessions in tables."""
+"""Tokens, sessions and people in tables."""
 
 from typing import cast
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from orchestrator.adapters.database.credential_models import SessionRow, TokenRow
-from orchestrator.domain.credentials import NewToken, SessionKind, SessionRecord, TokenRecord
+from orchestrator.adapters.database.credential_models import SessionRow, TokenRow, UserRow
+from orchestrator.domain.credentials import NewToken, SessionKind, SessionRecord, TokenRecord, UserRecord
 from orchestrator.domain.identity import Role
 
 
@@ -80,23 +80,27 @@ class SqlSessionRepository:
         self._session = session
 
     def by_hash(self, kind: SessionKind, secret_hash: str) -> SessionRecord | None:
-        """The session or ticket with that hash."""
+        """The one with that hash."""
         query = select(SessionRow).where(SessionRow.kind == kind, SessionRow.secret_hash == secret_hash)
         row = self._session.scalar(query)
-        if row is None:
-            return None
-        return SessionRecord(
-            kind=kind,
-            name=row.name,
-            role=cast(Role, row.role),
-            node=row.node,
-            operations=_operations(row.operations),
-            token=row.token,
-            expires_unix_s=row.expires_unix_s,
+        return None if row is None else _record(row)
+
+    def take(self, kind: SessionKind, secret_hash: str) -> SessionRecord | None:
+        """The one with that hash, which is forgotten: of two who ask, one gets it."""
+        row = self._session.scalar(
+            delete(SessionRow)
+            .where(SessionRow.kind == kind, SessionRow.secret_hash == secret_hash)
+            .returning(SessionRow)
         )
+        return None if row is None else _record(row)
+
+    def count(self, kind: SessionKind) -> int:
+        """How many there are."""
+        query = select(func.count()).select_from(SessionRow).where(SessionRow.kind == kind)
+        return self._session.scalar(query) or 0
 
     def add(self, session: SessionRecord, secret_hash: str) -> None:
-        """Record a session or ticket."""
+        """Record one."""
         self._session.add(
             SessionRow(
                 kind=session.kind,
@@ -115,9 +119,55 @@ class SqlSessionRepository:
         """Forget one; nothing happens when there is none."""
         self._session.execute(delete(SessionRow).where(SessionRow.secret_hash == secret_hash))
 
+    def remove_named(self, name: str) -> None:
+        """Forget all of a name."""
+        self._session.execute(delete(SessionRow).where(SessionRow.name == name))
+
     def remove_expired(self, now_unix_s: int) -> None:
         """Forget all that have expired."""
         self._session.execute(delete(SessionRow).where(SessionRow.expires_unix_s <= now_unix_s))
+
+
+class SqlUserRepository:
+    """``UserRepository`` over one session of the database."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def by_name(self, name: str) -> UserRecord | None:
+        """The person of that name."""
+        row = self._session.get(UserRow, name)
+        if row is None:
+            return None
+        return UserRecord(row.name, row.password_hash, row.failures, row.waits_until_unix_s)
+
+    def save(self, user: UserRecord) -> None:
+        """Insert or replace a person."""
+        self._session.merge(
+            UserRow(
+                name=user.name,
+                password_hash=user.password_hash,
+                failures=user.failures,
+                waits_until_unix_s=user.waits_until_unix_s,
+            )
+        )
+
+    def remove(self, name: str) -> bool:
+        """Forget a person; False when there was none."""
+        query = delete(UserRow).where(UserRow.name == name).returning(UserRow.name)
+        return self._session.scalar(query) is not None
+
+
+def _record(row: SessionRow) -> SessionRecord:
+    return SessionRecord(
+        kind=cast(SessionKind, row.kind),
+        name=row.name,
+        role=cast(Role, row.role),
+        node=row.node,
+        operations=_operations(row.operations),
+        token=row.token,
+        expires_unix_s=row.expires_unix_s,
+    )
 
 
 def _token(row: TokenRow) -> TokenRecord:

@@ -10,7 +10,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlch
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction
 
 from orchestrator.adapters.database.audit import SqlAuditRepository
-from orchestrator.adapters.database.credentials import SqlSessionRepository, SqlTokenRepository
+from orchestrator.adapters.database.credentials import (
+    SqlSessionRepository,
+    SqlTokenRepository,
+    SqlUserRepository,
+)
 from orchestrator.adapters.database.declarations import SqlDeclarationRepository
 from orchestrator.adapters.database.engine import open_engine, writing
 from orchestrator.adapters.database.enrolment import SqlEnrolmentRepository
@@ -54,6 +58,7 @@ class SqlUnit:
         self.names = SqlNodeNameRepository(session)
         self.tokens = SqlTokenRepository(session)
         self.sessions = SqlSessionRepository(session)
+        self.users = SqlUserRepository(session)
         self.evaluations = SqlEvaluationRepository(session)
         self.flower_runs = SqlFlowerRunRepository(session)
         self.webhooks = SqlWebhookRepository(session)

@@ -1,0 +1,69 @@
+"""How often one address or one principal may ask; counted in this process, by the minute.
+
+Wrong credentials and attempts to sign in count for the address that they come from, so that nobody guesses
+on; everything else counts for whoever asks.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+
+from orchestrator.domain.errors import TooManyRequests
+from orchestrator.domain.identity import Principal
+
+
+@dataclass(frozen=True)
+class Limits:
+    """As the ``limits`` library writes them; ``requests`` None: no limit per principal."""
+
+    requests: str | None = "30000/minute"
+    attempts: str = "60/minute"
+    wrong_credentials: str = "60/minute"
+
+    def check(self) -> None:
+        """Raises ValueError when one of them cannot be read."""
+        for limit in (self.requests, self.attempts, self.wrong_credentials):
+            if limit is not None:
+                parse(limit)
+
+
+class Throttle:
+    """Counts, and refuses what is too much. Every method may raise TooManyRequests."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._requests = None if limits.requests is None else parse(limits.requests)
+        self._attempts = parse(limits.attempts)
+        self._wrong = parse(limits.wrong_credentials)
+
+    def request(self, principal: Principal) -> None:
+        """Somebody known asks for something."""
+        if self._requests is not None:
+            self._hit(self._requests, f"principal:{principal.role}:{principal.token}:{principal.name}")
+
+    def attempt(self, address: str) -> None:
+        """Somebody tries to sign in."""
+        self._hit(self._attempts, f"attempt:{address}")
+
+    def wrong_credential(self, address: str) -> None:
+        """An address showed a credential that is worth nothing."""
+        self._hit(self._wrong, f"wrong:{address}")
+
+    def look_at(self, address: str) -> None:
+        """An address is about to show a credential: refused when too many were worth nothing."""
+        if not self._limiter.test(self._wrong, f"wrong:{address}"):
+            self._refuse(self._wrong, f"wrong:{address}")
+
+    def _hit(self, limit: RateLimitItem, key: str) -> None:
+        if not self._limiter.hit(limit, key):
+            self._refuse(limit, key)
+
+    def _refuse(self, limit: RateLimitItem, key: str) -> None:
+        reset_unix_s = self._limiter.get_window_stats(limit, key).reset_time
+        raise TooManyRequests(
+            "too many requests; wait before the next one", max(1, math.ceil(reset_unix_s - time.time()))
+        )
