@@ -92,7 +92,13 @@ def _note_statement(state: ORMExecuteState) -> Any:
         return None
     result = state.invoke_statement()
     # Deleting what is not there changes nothing.
-    if isinstance(result, CursorResult) and result.rowcount != 0:
+    if isinstance(result, CursorResult) and not result.returns_rows:
+        has_changed = result.rowcount != 0
+    else:
+        # With RETURNING, the rows themselves tell; they are read here and handed on.
+        returned = result.freeze()
+        has_changed, result = bool(returned.data), returned()
+    if has_changed:
         state.session.info[_CHANGED] = True
     return result
 
