@@ -105,6 +105,10 @@ format: setup ## format Python and Solidity, fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	cd $(EVM) && node_modules/.bin/forge fmt
 
+.PHONY: openapi
+openapi: setup ## rewrite docs/openapi.json, the committed description of the REST API
+	$(BIN)/collegium openapi --out docs/openapi.json
+
 .PHONY: roles
 roles: setup ## write docs/roles.md, which role may do what, from the code
 	$(BIN)/python -m orchestrator.domain.permissions > docs/roles.md

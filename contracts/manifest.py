@@ -31,6 +31,7 @@ from contracts.errors import (
     WrongDtype,
     WrongShape,
 )
+from contracts.hostile_text import shown
 
 Buffer = bytes | memoryview
 FloatArray = NDArray[np.float32] | NDArray[np.float16]
@@ -176,7 +177,9 @@ class Manifest(BaseModel):
         try:
             tensors = safetensors.numpy.load(bytes(data))
         except (SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
-            raise NotSafetensors(f"the adapter is not a safetensors file: {error}") from error
+            # The library quotes the header, whose text the file's maker chose.
+            reason = shown(str(error))
+            raise NotSafetensors(f"the adapter is not a safetensors file: {reason}") from error
         self.check(tensors)
         raise NotCanonical("the adapter's tensors are right but its file is not in canonical form")
 

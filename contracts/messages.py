@@ -10,7 +10,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from eth_abi.abi import encode
 from eth_utils.address import is_address, to_checksum_address
 from eth_utils.crypto import keccak
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from contracts.accounts import Account, SignableMessage, encode_typed_data, recover_signer
 from contracts.digests import Digest
@@ -37,7 +45,11 @@ def _score_in_range(score: int) -> int:
     return score
 
 
-Address = Annotated[str, AfterValidator(_checksum_address)]
+Address = Annotated[
+    str,
+    AfterValidator(_checksum_address),
+    WithJsonSchema({"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}),
+]
 Score = Annotated[int, AfterValidator(_score_in_range)]
 TaskNumber = Annotated[int, Field(ge=1, lt=1 << 64)]
 RoundNumber = Annotated[int, Field(ge=1, lt=1 << 32)]

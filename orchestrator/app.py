@@ -1,11 +1,16 @@
 """The web application: REST API and dashboard over the services."""
 
+from pathlib import Path
+from typing import Any
+
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
 from contracts.deployment import Deployment
 from orchestrator import dashboard
-from orchestrator.api import problems
+from orchestrator.adapters.artifacts import FolderArtifactStore
+from orchestrator.adapters.database import open_records
+from orchestrator.api import description, problems
 from orchestrator.api.access import Caller, TokenFirst
 from orchestrator.api.answers import RememberedAnswers
 from orchestrator.api.audit import AuditMiddleware
@@ -22,7 +27,9 @@ from orchestrator.api.routers import (
     health,
     intents,
     metrics,
+    models,
     nodes,
+    rewards,
     rounds,
     sign_in,
     slashes,
@@ -41,7 +48,8 @@ from orchestrator.composition import (
     open_outlet,
 )
 from orchestrator.dashboard import SingleSignOn
-from orchestrator.domain.ports import ArtifactStore, Clock, Records
+from orchestrator.domain.artifacts import ArtifactStore
+from orchestrator.domain.ports import Clock, Records
 from orchestrator.logs import configure_logs
 from orchestrator.options import AppOptions
 from orchestrator.services.audit import AuditedRecords, AuditService
@@ -57,8 +65,10 @@ _ROUTERS = (
     nodes.router,
     tasks.router,
     rounds.router,
-    slashes.router,
+    models.router,
     intents.router,
+    rewards.router,
+    slashes.router,
     tokens.router,
     sign_in.router,
     audit.router,
@@ -104,9 +114,10 @@ def create_app(
     app.state.uploads = Uploads()
     app.state.metrics = Metrics(app.state.services)
     problems.install(app)
+    description.install(app)
     app.include_router(health.router)
     for router in _ROUTERS:
-        app.include_router(router, responses=problems.PROBLEM_RESPONSES)
+        app.include_router(router)
     app.include_router(_description(app))
     dashboard.register(
         app,
@@ -117,7 +128,8 @@ def create_app(
         _single_sign_on(options),
         options.is_https,
     )
-    app.add_middleware(RememberedAnswers, records=records, clock=clock)
+    throttle = app.state.services.throttle
+    app.add_middleware(RememberedAnswers, records=records, clock=clock, throttle=throttle)
     app.add_middleware(BodyLimitMiddleware, streamed_prefix=artifact_router.PREFIX)
     app.add_middleware(AuditMiddleware, audit=audit_log, streamed_prefix=artifact_router.PREFIX)
     app.add_middleware(ObservationMiddleware, metrics=app.state.metrics)
@@ -143,6 +155,27 @@ def create_app_from_environment() -> FastAPI:
     if provider is not None:
         trace_requests(app, provider)
     return app
+
+
+def describe_app() -> dict[str, Any]:
+    """The description of the API (OpenAPI), as every such application gives it."""
+    nowhere = "0x" + "00" * 20
+    deployment = Deployment(
+        chain_id=1,
+        registry=nowhere,
+        tasks=nowhere,
+        rounds=nowhere,
+        lens=nowhere,
+        token=nowhere,
+        anchors=nowhere,
+        block=0,
+    )
+    records = open_records("sqlite://")
+    try:
+        app = create_app(records, FolderArtifactStore(Path(), 1), deployment, SystemClock())
+        return app.openapi()
+    finally:
+        records.close()
 
 
 def _single_sign_on(options: AppOptions) -> SingleSignOn | None:

@@ -3,11 +3,13 @@
 import typer
 
 from orchestrator.commands import (
+    artifacts,
     audit,
     dashboard,
     enrolment,
     hub,
     node,
+    openapi,
     rounds,
     slash,
     task,
@@ -30,9 +32,11 @@ app = typer.Typer(
 app.command("serve")(hub.serve)
 app.command("worker")(hub.worker)
 app.command("migrate")(hub.migrate)
+app.command("openapi")(openapi.openapi)
 app.command("deploy-contracts")(hub.deploy_contracts)
 app.command("dashboard-link")(dashboard.dashboard_link)
 app.add_typer(tokens.tokens, name="tokens")
+app.add_typer(artifacts.artifacts, name="artifacts")
 app.add_typer(users.users, name="users")
 app.add_typer(audit.audit, name="audit")
 app.add_typer(enrolment.enrolment, name="enrolment")

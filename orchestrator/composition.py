@@ -7,7 +7,8 @@ from contracts.deployment import Deployment
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.adapters.database import DatabaseRecords, open_records
 from orchestrator.adapters.notifications import HttpReceivers
-from orchestrator.domain.ports import ArtifactStore, Clock, Records, WebhookReceivers
+from orchestrator.domain.artifacts import ArtifactStore
+from orchestrator.domain.ports import Clock, Records, WebhookReceivers
 from orchestrator.services.artifacts import ArtifactService
 from orchestrator.services.audit import AuditService
 from orchestrator.services.bundle import Services
@@ -17,10 +18,15 @@ from orchestrator.services.enrolment import EnrolmentService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.figures import FigureService
+from orchestrator.services.idempotency import IdempotencyService
+from orchestrator.services.listings import ListingService
 from orchestrator.services.messages import MessageService
+from orchestrator.services.models import ModelService
 from orchestrator.services.node_sign_in import NodeSignInService
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.queries import QueryService
+from orchestrator.services.reports import ReportService
+from orchestrator.services.retention import RetentionService
 from orchestrator.services.tasks import TaskService
 from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
@@ -61,6 +67,9 @@ def build_services(
         node_sign_in=node_sign_in,
         throttle=throttle,
         queries=queries,
+        listings=ListingService(records, clock),
+        models=ModelService(records, artifacts),
+        reports=ReportService(records, artifacts),
         feed=EventFeed(queries),
         artifacts=ArtifactService(records, artifacts),
         nodes=NodeService(records, clock),
@@ -71,6 +80,7 @@ def build_services(
         declarations=DeclarationService(records, clock),
         enrolment=EnrolmentService(records, deployment, clock),
         evaluations=EvaluationService(records, clock),
+        idempotency=IdempotencyService(records, clock),
         figures=FigureService(records, artifacts, queries, clock),
         webhooks=WebhookService(records, outlet.receivers, outlet.key, clock),
     )
@@ -83,7 +93,20 @@ def open_database(settings: Settings) -> DatabaseRecords:
 
 def open_artifacts(settings: Settings) -> ArtifactStore:
     """The artifact store that the settings name."""
-    return FolderArtifactStore(settings.artifact_folder, settings.artifact_limit_bytes)
+    return FolderArtifactStore(
+        settings.artifact_folder,
+        settings.artifact_limit_bytes,
+        quota_bytes=settings.artifact_quota_bytes or None,
+        reserve_bytes=settings.artifact_reserve_bytes,
+    )
+
+
+def open_retention(settings: Settings, records: Records, clock: Clock) -> RetentionService | None:
+    """What removes artifacts that nothing names; None where everything is kept."""
+    if settings.artifact_retention_days == 0:
+        return None
+    kept_s = settings.artifact_retention_days * 24 * 3600
+    return RetentionService(records, open_artifacts(settings), clock, kept_s)
 
 
 def open_outlet(settings: Settings) -> WebhookOutlet:

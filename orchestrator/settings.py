@@ -38,6 +38,12 @@ class Settings(BaseSettings):
     artifact_folder: Path = Path("artifacts")
     artifact_limit_bytes: Annotated[int, Field(ge=1)] = 1 << 30
     """The largest artifact that is taken."""
+    artifact_quota_bytes: Annotated[int, Field(ge=0)] = 0
+    """How much all artifacts together may take; 0 for no bound but the disk's."""
+    artifact_reserve_bytes: Annotated[int, Field(ge=0)] = 1 << 26
+    """How much of the disk artifacts leave free."""
+    artifact_retention_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """After how many days the worker removes an artifact that nothing names; 0 for never."""
     rpc_url: str | None = None
     """The chain's JSON-RPC."""
     second_rpc_url: str | None = None

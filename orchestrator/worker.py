@@ -13,7 +13,13 @@ from dataclasses import dataclass
 
 from orchestrator.adapters.chain import LaneTerms, open_endpoints, open_lanes, open_reader, open_witnesses
 from orchestrator.adapters.flower import FlowerCommandRuns
-from orchestrator.composition import SystemClock, build_deliveries, open_database, open_outlet
+from orchestrator.composition import (
+    SystemClock,
+    build_deliveries,
+    open_database,
+    open_outlet,
+    open_retention,
+)
 from orchestrator.domain.chain import ChainError
 from orchestrator.domain.ports import Clock, Records, RecordsUnavailable
 from orchestrator.logs import configure_logs
@@ -23,6 +29,7 @@ from orchestrator.services.indexer import Indexer
 from orchestrator.services.lease import LeasedLanes, LeasedRecords, LeasedRuns, LeaseLost, WorkerLease
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
+from orchestrator.services.retention import ChainNotCurrent, RetentionService
 from orchestrator.services.webhooks import WebhookDeliveries
 from orchestrator.services.witnesses import Witnesses
 from orchestrator.settings import Settings
@@ -33,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 10.0
 _DECIDE_EVERY_S = 5.0
+_SWEEP_EVERY_S = 3600.0
 _WITNESS_TIMEOUT_S = 3.0
 """How long a node that is only looked at may hold up a turn."""
 
@@ -42,7 +50,7 @@ class Worker:
     """One loop over everything that has to happen.
 
     ``conductors`` and ``webhooks`` are None where there are none, ``lease`` where this is the only worker,
-    ``witnesses`` where the chain's nodes are not watched.
+    ``witnesses`` where the chain's nodes are not watched, ``retention`` where all artifacts are kept.
     """
 
     indexer: Indexer
@@ -55,7 +63,9 @@ class Worker:
     webhooks: WebhookDeliveries | None = None
     lease: WorkerLease | None = None
     witnesses: Witnesses | None = None
+    retention: RetentionService | None = None
     _decide_again_s: float = 0.0
+    _sweep_again_s: float = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Work until ``stop`` is set."""
@@ -108,6 +118,18 @@ class Worker:
             self.outbox.run_once()
         if self.webhooks is not None:
             self.webhooks.run_once()
+        if self.retention is not None and time.monotonic() >= self._sweep_again_s:
+            self._sweep(self.retention)
+
+    def _sweep(self, retention: RetentionService) -> None:
+        self._sweep_again_s = time.monotonic() + _SWEEP_EVERY_S
+        try:
+            swept = retention.sweep()
+        except ChainNotCurrent as error:
+            logger.info("artifacts are not swept: %s", error)
+            return
+        if swept.artifacts:
+            logger.info("removed %d artifacts that nothing names", len(swept.artifacts))
 
     def _decide(self) -> None:
         self.anchoring.run_once()
@@ -152,6 +174,7 @@ def build_worker(settings: Settings) -> Worker:
             settings.confirmations,
             endpoints.avoid,
         ),
+        retention=open_retention(settings, records, clock),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Literal, Protocol, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -106,6 +107,7 @@ class _NodeResource(_Resource):
 
 class _NodesResource(_Resource):
     items: tuple[_NodeResource, ...]
+    next_cursor: str | None = None
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -161,8 +163,13 @@ class HttpHub:
         return _parsed(_TaskResource, self._request("GET", f"/v1/tasks/{task}")).spec_digest
 
     def signers(self) -> Mapping[str, str]:
-        nodes = _parsed(_NodesResource, self._request("GET", "/v1/nodes")).items
-        return {node.node: node.signer for node in nodes}
+        signers: dict[str, str] = {}
+        path: str | None = "/v1/nodes"
+        while path is not None:
+            page = _parsed(_NodesResource, self._request("GET", path))
+            signers |= {node.node: node.signer for node in page.items}
+            path = None if page.next_cursor is None else f"/v1/nodes?cursor={quote(page.next_cursor)}"
+        return signers
 
     def artifact(self, digest: str) -> bytes:
         received = bytearray()

@@ -15,6 +15,7 @@ import httpx
 
 from contracts.manifest import Buffer
 from contracts.verify.errors import ArtifactSourceFailed
+from contracts.verify.plain_http import HEADERS, plain_chunks
 
 MAPPED_FROM_BYTES = 1 << 20
 _MOST_SILENCE_S = 20.0
@@ -63,7 +64,7 @@ class HttpSource:
     """
 
     def __init__(self, base_url: str, *, token: str | None = None, timeout_s: float = 600.0) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = HEADERS | ({"Authorization": f"Bearer {token}"} if token else {})
         self._timeout_s = timeout_s
         try:
             self._client = httpx.Client(
@@ -87,7 +88,7 @@ class HttpSource:
                         f"the artifact source answered {response.status_code} for {digest}"
                     )
                 received_bytes = 0
-                for chunk in response.iter_bytes():
+                for chunk in plain_chunks(response):
                     received_bytes += file.write(chunk)
                     if received_bytes > most_bytes:
                         break

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from contracts.deployment import Deployment
 from contracts.errors import ContractViolation
+from contracts.hostile_text import printable
 from contracts.verify.errors import BadInput, CannotVerify, TimedOut
 from contracts.verify.verdict import Verdict
 
@@ -203,7 +204,8 @@ def _say_no_verdict(reason: str, as_json: bool, code: str) -> None:
 
 
 def _say(console: Console, sentence: str, style: str) -> None:
-    console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+    # A hostile endpoint, source or file may have a word in it, and could clear the screen or say "ok".
+    console.print(printable(sentence), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def _short(digest: str) -> str:

@@ -15,7 +15,9 @@ from typing import Any
 
 import httpx
 
+from contracts.hostile_text import shown
 from contracts.verify.errors import ChainUnavailable
+from contracts.verify.plain_http import HEADERS, plain_chunks
 
 MOST_ANSWER_BYTES = 64 << 20
 _MOST_RECURSION = 2_000
@@ -23,7 +25,6 @@ _MOST_RECURSION = 2_000
 _BATCH_REQUESTS = 20
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _DATA = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
-_MOST_SHOWN_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class JsonRpc:
         self._numbers = itertools.count(1)
         self._takes_batches = True
         try:
-            self._client = httpx.Client(timeout=min(timeout_s, 20.0))
+            self._client = httpx.Client(headers=HEADERS, timeout=min(timeout_s, 20.0))
         except (ValueError, OSError) as error:
             raise ChainUnavailable(f"no connection can be set up: {error}") from error
 
@@ -102,7 +103,7 @@ class JsonRpc:
     def _read(self, response: httpx.Response) -> bytes:
         give_up = time.monotonic() + self._timeout_s
         received = bytearray()
-        for chunk in response.iter_bytes():
+        for chunk in plain_chunks(response):
             received += chunk
             if len(received) > self._most_bytes:
                 raise ChainUnavailable(f"the RPC endpoint's answer has more than {self._most_bytes} bytes")
@@ -203,4 +204,4 @@ def _shown(value: object) -> str:
     """A hostile value for a sentence: short, and without characters that a terminal obeys."""
     kind = "nothing" if value is None else f"a {type(value).__name__}"
     text = str(value) if isinstance(value, (str, int, float, Exception)) else kind
-    return "".join(c if c.isprintable() else "·" for c in text[:_MOST_SHOWN_CHARACTERS])
+    return shown(text)

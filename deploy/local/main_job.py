@@ -187,7 +187,7 @@ class MainJob:
             )
         self._supervisor.wait_for(
             lambda: (
-                {node["node"] for node in self._hub.get("/v1/nodes")["items"]}
+                {node["node"] for node in self._hub.get("/v1/nodes?limit=200")["items"]}
                 == {node.address for node in nodes}
             ),
             "the nodes to be admitted on chain",

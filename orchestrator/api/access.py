@@ -8,6 +8,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from orchestrator.api.idempotency import answered_once
+from orchestrator.api.preconditions import conditional
 from orchestrator.domain import permissions
 from orchestrator.domain.errors import Unauthenticated
 from orchestrator.domain.identity import Principal
@@ -32,7 +34,10 @@ def address_of(request: Request) -> str:
 
 
 class TokenFirst(APIRoute):
-    """A route that looks at the token and its role, by ``permissions``, before the body is parsed."""
+    """A route that looks at the token and its role, by ``permissions``, before the body is parsed.
+
+    A POST that carries an ``Idempotency-Key`` is done once; reads carry an ``ETag``.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler, behind the token."""
@@ -53,7 +58,9 @@ class TokenFirst(APIRoute):
             all_services.throttle.request(principal)
             request.state.principal = principal
             permissions.require(principal, operation)
-            return await handle(request)
+            once = services(request).idempotency
+            answer = await answered_once(request, once, principal.key, operation, handle)
+            return conditional(request, answer)
 
         return handle_behind_token
 

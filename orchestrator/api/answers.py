@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.observation import operation_of
+from orchestrator.domain.errors import TooManyRequests
+from orchestrator.domain.identity import Principal
 from orchestrator.domain.ports import Clock, Records
+from orchestrator.services.throttle import Throttle
 
 OPERATIONS = frozenset(
     (
@@ -31,6 +34,8 @@ OPERATIONS = frozenset(
 )
 """Reads whose answers depend on the records, the token and the address, and on nothing else."""
 _MOST = 512
+_MESSAGES = 2
+"""Of an answer that can be remembered: its head, and one body."""
 _LARGEST_BYTES = 1 << 16
 # With one of these, an answer depends on more.
 _CONDITIONS = (
@@ -51,15 +56,16 @@ class _Answer:
     body: bytes
     route: object
     """Kept for whoever counts requests by operation."""
-    expires_unix_s: int
-    """When the token ends that it was given for."""
+    principal: Principal
+    """Whom it was given to."""
 
 
 class RememberedAnswers:
     """Middleware around the app's routes; a bounded number of answers, all of one version of the records."""
 
-    def __init__(self, app: ASGIApp, records: Records, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, records: Records, clock: Clock, throttle: Throttle) -> None:
         self._app = app
+        self._throttle = throttle
         self._records = records
         self._clock = clock
         self._version: int | None = None
@@ -76,7 +82,7 @@ class RememberedAnswers:
             self._answers.clear()
             self._version = version
         known = self._answers.get(key)
-        if known is not None and self._clock.now_unix_s() < known.expires_unix_s:
+        if known is not None and self._may_have(known.principal):
             scope["route"] = known.route
             # Lists of their own: what wraps this adds headers.
             await send({"type": "http.response.start", "status": 200, "headers": list(known.headers)})
@@ -85,8 +91,10 @@ class RememberedAnswers:
         said: list[Message] = []
 
         async def send_and_keep(message: Message) -> None:
-            # As it is before what wraps this adds to it.
-            said.append({**message, "headers": tuple(message.get("headers", ()))})
+            # Of a stream no more than what shows that it is one: an artifact may have gigabytes.
+            if len(said) < _MESSAGES + 1:
+                # As it is before what wraps this adds to it.
+                said.append({**message, "headers": tuple(message.get("headers", ()))})
             await send(message)
 
         await self._app(scope, receive, send_and_keep)
@@ -95,14 +103,24 @@ class RememberedAnswers:
             self._remember(key, scope, said)
 
     def _remember(self, key: bytes, scope: Scope, said: list[Message]) -> None:
-        if len(said) != 2 or said[0].get("status") != 200 or operation_of(scope) not in OPERATIONS:
+        if len(said) != _MESSAGES or said[0].get("status") != 200 or operation_of(scope) not in OPERATIONS:
             return
         body, principal = said[1].get("body", b""), scope.get("state", {}).get("principal")
         if len(body) > _LARGEST_BYTES or principal is None:
             return
-        self._answers[key] = _Answer(said[0]["headers"], body, scope["route"], principal.expires_unix_s)
+        self._answers[key] = _Answer(said[0]["headers"], body, scope["route"], principal)
         if len(self._answers) > _MOST:
             self._answers.popitem(last=False)
+
+    def _may_have(self, principal: Principal) -> bool:
+        """Whether the token lasts and was not shown too often; the app tells whoever may not."""
+        if self._clock.now_unix_s() >= principal.expires_unix_s:
+            return False
+        try:
+            self._throttle.request(principal)
+        except TooManyRequests:
+            return False
+        return True
 
 
 def _key(scope: Scope) -> bytes | None:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from contracts.errors import ContractViolation
 from orchestrator.api.security_headers import USUAL_HEADERS
+from orchestrator.domain.artifacts import ArtifactTooLarge, StorageFull
 from orchestrator.domain.errors import (
     Conflict,
     NotAllowed,
@@ -26,10 +26,12 @@ from orchestrator.domain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from orchestrator.domain.ports import ArtifactTooLarge, RecordsUnavailable
+from orchestrator.domain.ports import RecordsUnavailable
 from orchestrator.domain.versions import PreconditionFailed
 from orchestrator.services.audit import note_refusal
 from orchestrator.services.correlation import correlation_id
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ _STATUS: tuple[tuple[type[OrchestratorError], HTTPStatus], ...] = (
     (TooManyRequests, HTTPStatus.TOO_MANY_REQUESTS),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (ArtifactTooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (StorageFull, HTTPStatus.INSUFFICIENT_STORAGE),
     (Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (RecordsUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
 )
@@ -77,23 +80,6 @@ class Problem(BaseModel):
     correlation_id: str
 
 
-PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "content": {"application/problem+json": {}}, "description": description}
-    for status, description in (
-        (401, "No valid token."),
-        (403, "The token's role, or the node's role in the round, does not allow it."),
-        (404, "It does not exist, or not yet."),
-        (408, "The body did not come in time."),
-        (409, "It contradicts what is recorded."),
-        (412, "It was changed since the caller read it."),
-        (413, "The body is larger than the limit."),
-        (422, "What the request says is malformed or wrong."),
-        (429, "Too many requests; Retry-After says when to ask again."),
-        (503, "Something that the hub depends on does not answer."),
-    )
-}
-
-
 def problem_response(
     status: HTTPStatus, code: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
@@ -107,45 +93,49 @@ def problem_response(
         detail=detail,
         correlation_id=correlation_id() or "none",
     )
-    return JSONResponse(problem.model_dump(), status, headers=headers, media_type="application/problem+json")
+    return JSONResponse(problem.model_dump(), status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
     """Answer every error of the app with a problem document."""
-    app.add_exception_handler(OrchestratorError, _on_orchestrator_error)
-    app.add_exception_handler(ContractViolation, _on_contract_violation)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    for kind in (OrchestratorError, ContractViolation, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _on_known_error)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_exception_handler(Exception, _on_any_error)
 
 
-def _on_orchestrator_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, OrchestratorError)
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), None)
-    if status is None:
-        return _on_any_error(_, error)
-    headers = dict(_HEADERS.get(status, {}))
-    if isinstance(error, TooManyRequests):
-        headers["Retry-After"] = str(error.retry_after_s)
-    return problem_response(status, error.code, str(error), headers)
+def as_problem(error: Exception) -> JSONResponse | None:
+    """The problem document for an error of ours or of a request; None for any other error."""
+    match error:
+        case OrchestratorError():
+            status = next((status for kind, status in _STATUS if isinstance(error, kind)), None)
+            if status is None:
+                return None
+            headers = dict(_HEADERS.get(status, {}))
+            if isinstance(error, TooManyRequests):
+                headers["Retry-After"] = str(error.retry_after_s)
+            return problem_response(status, error.code, str(error), headers)
+        case ContractViolation():
+            return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, str(error))
+        case RequestValidationError():
+            return _of_validation_error(error)
+        case HTTPException():
+            return _of_http_exception(error)
+    return None
 
 
-def _on_contract_violation(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ContractViolation)
-    return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, str(error))
+def _on_known_error(request: Request, error: Exception) -> JSONResponse:
+    return as_problem(error) or _on_any_error(request, error)
 
 
-def _on_validation_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
+def _of_validation_error(error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     # What was sent is not repeated: it may hold a secret, and says nothing new to its sender.
     where = ".".join(str(part) for part in first["loc"])
     return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", f"{where}: {first['msg']}")
 
 
-def _on_http_exception(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+def _of_http_exception(error: HTTPException) -> JSONResponse:
     status = HTTPStatus(error.status_code)
     code = status.phrase.lower().replace(" ", "_")
     return problem_response(status, code, str(error.detail), error.headers)

@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
 
 from contracts.audit import AuditRow
 from contracts.digests import Digest
@@ -40,9 +48,10 @@ def _amount(value: Any) -> Any:
 
 Amount = Annotated[
     int,
-    BeforeValidator(_amount, json_schema_input_type=str),
+    BeforeValidator(_amount),
     Field(ge=0, lt=1 << 256),
     PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,78}$"}),
 ]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._\-]{0,99}$")]
 Whole = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -54,6 +63,12 @@ class _Request(BaseModel):
 
 class _Answer(BaseModel):
     model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class _Page(_Answer):
+    """A page; ``next_cursor`` asks for the one after it, and is null on the last."""
+
+    next_cursor: str | None
 
 
 class TaskTerms(_Request):
@@ -132,8 +147,8 @@ class TaskAnswer(_Answer):
     error: str | None
 
 
-class TaskList(_Answer):
-    """Tasks."""
+class TaskList(_Page):
+    """A page of tasks."""
 
     items: tuple[TaskAnswer, ...]
 
@@ -173,8 +188,8 @@ class NodeAnswer(_Answer):
     claimable: Amount
 
 
-class NodeList(_Answer):
-    """Nodes."""
+class NodeList(_Page):
+    """A page of nodes."""
 
     items: tuple[NodeAnswer, ...]
 
@@ -196,8 +211,8 @@ class SlashAnswer(_Answer):
     status: SlashStatus
 
 
-class SlashList(_Answer):
-    """Slashes."""
+class SlashList(_Page):
+    """A page of slashes."""
 
     items: tuple[SlashAnswer, ...]
 
@@ -221,6 +236,12 @@ class IntentAnswer(_Answer):
     gas_used: int
     error: str | None
     correlation_id: str | None
+
+
+class IntentList(_Page):
+    """A page of intents."""
+
+    items: tuple[IntentAnswer, ...]
 
 
 class ApprovalRequest(_Request):
@@ -326,6 +347,61 @@ class AttestationAnswer(_Answer):
     score_micronats: int
 
 
+class ProposalList(_Page):
+    """A round's proposals."""
+
+    items: tuple[ProposalAnswer, ...]
+
+
+class VoteList(_Page):
+    """A round's votes."""
+
+    items: tuple[VoteAnswer, ...]
+
+
+class RewardLineAnswer(_Answer):
+    """What a node earned in a round."""
+
+    task: int
+    round: int
+    node: str
+    amount: Amount
+
+
+class RewardList(_Page):
+    """A page of rewards."""
+
+    items: tuple[RewardLineAnswer, ...]
+
+
+class NetworkReportAnswer(_Answer):
+    """What a network says about the adapter that it trained; nobody else can check these figures."""
+
+    network: str
+    sites: int
+    records: int
+    steps_per_site: int
+    first_loss_nats: float | None
+    last_loss_nats: float | None
+    seconds: float
+
+
+class ReportAnswer(_Answer):
+    """A proposal's report; ``report`` is null where it is not stored, or is no report."""
+
+    node: str
+    node_name: str | None
+    adapter_digest: str
+    report_digest: str
+    report: NetworkReportAnswer | None
+
+
+class ReportList(_Page):
+    """A round's reports."""
+
+    items: tuple[ReportAnswer, ...]
+
+
 class RewardAnswer(_Answer):
     """A reward in a round."""
 
@@ -372,8 +448,8 @@ class RoundAnswer(_Answer):
     seconds: dict[str, int]
 
 
-class RoundList(_Answer):
-    """Rounds."""
+class RoundList(_Page):
+    """A page of rounds."""
 
     items: tuple[RoundAnswer, ...]
 
@@ -418,16 +494,75 @@ class EvaluationAnswer(_Answer):
     loss_nats: float
 
 
-class EvaluationList(_Answer):
-    """Evaluations."""
+class EvaluationList(_Page):
+    """A page of evaluations."""
 
     items: tuple[EvaluationAnswer, ...]
 
 
-class ArtifactAnswer(_Answer):
-    """A stored artifact."""
+class ModelAnswer(_Answer):
+    """The adapter that a final round ended with; its bytes are the artifact of that digest."""
 
     digest: str
+    task: int
+    task_name: str | None
+    round: int
+    parent_digest: str
+    finished_unix_s: int
+    is_latest: bool
+
+
+class ModelList(_Page):
+    """A page of models."""
+
+    items: tuple[ModelAnswer, ...]
+
+
+class AncestorAnswer(_Answer):
+    """One step of a lineage; round 0 is the genesis adapter. The counts are of its proposals."""
+
+    round: int
+    digest: str
+    proposed: int
+    accepted: int
+
+
+class ContributionAnswer(_Answer):
+    """An accepted proposal of the rounds that a model went through."""
+
+    round: int
+    node: str
+    node_name: str | None
+    adapter_digest: str
+    median_improvement_micronats: int | None
+
+
+class ModelCardAnswer(_Answer):
+    """What is known of a model: from the chain, the task's spec, and what the networks declared."""
+
+    model: ModelAnswer
+    spec_digest: str
+    base_model: str
+    base_model_digest: str
+    method: str
+    rank: int
+    target_modules: tuple[str, ...]
+    adapter_bytes: int
+    labels: int
+    rule: str
+    outer_optimiser: str
+    lineage: tuple[AncestorAnswer, ...]
+    contributions: tuple[ContributionAnswer, ...]
+    reports: tuple[ReportAnswer, ...]
+    evaluations: tuple[EvaluationAnswer, ...]
+    limits: tuple[str, ...]
+
+
+class ArtifactAnswer(_Answer):
+    """An artifact; ``complete`` says whether it is stored, or pieces of it are missing."""
+
+    digest: str
+    complete: bool
 
 
 class HealthAnswer(_Answer):

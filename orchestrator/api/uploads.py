@@ -10,10 +10,12 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from orchestrator.domain.errors import TooSlow, Unavailable
 
 PIECE_BYTES = 1 << 16
+CHUNK_BYTES = 1 << 20
 
 Result = TypeVar("Result")
 
@@ -47,18 +49,44 @@ class Uploads:
 
     def _pieces(self, request: Request) -> Iterator[bytes]:
         """The body, read from a worker thread."""
-        stream = request.stream()
+        body = _Body(request, self.piece_deadline_s)
+        while chunk := anyio.from_thread.run(body.next_chunk):
+            yield chunk
 
-        async def next_piece() -> bytes:
-            piece = bytearray()
-            try:
-                with anyio.fail_after(self.piece_deadline_s):
-                    while len(piece) < PIECE_BYTES and (chunk := await anext(stream, None)) is not None:
-                        piece += chunk
-            except TimeoutError as error:
-                message = f"{PIECE_BYTES} bytes of the body did not come within {self.piece_deadline_s:.0f} s"
-                raise TooSlow(message) from error
-            return bytes(piece)
 
-        while piece := anyio.from_thread.run(next_piece):
-            yield piece
+class _Body:
+    """A request's body in chunks that are large enough to be worth a change of threads."""
+
+    def __init__(self, request: Request, piece_deadline_s: float) -> None:
+        self._stream = request.stream()
+        self._piece_deadline_s = piece_deadline_s
+        self._failure: Exception | None = None
+
+    async def next_chunk(self) -> bytes:
+        """The next chunk; what came before a failure is given before the failure is raised."""
+        if self._failure is not None:
+            raise self._failure
+        chunk = bytearray()
+        try:
+            while len(chunk) < CHUNK_BYTES and await self._read_piece(chunk):
+                pass
+        except (TooSlow, ClientDisconnect) as error:
+            if not chunk:
+                raise
+            self._failure = error
+        return bytes(chunk)
+
+    async def _read_piece(self, chunk: bytearray) -> bool:
+        """Add a piece to the chunk; False at the end of the body."""
+        enough = len(chunk) + PIECE_BYTES
+        try:
+            with anyio.fail_after(self._piece_deadline_s):
+                while len(chunk) < enough:
+                    received = await anext(self._stream, None)
+                    if received is None:
+                        return False
+                    chunk += received
+        except TimeoutError as error:
+            message = f"{PIECE_BYTES} bytes of the body did not come within {self._piece_deadline_s:.0f} s"
+            raise TooSlow(message) from error
+        return True

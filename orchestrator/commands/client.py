@@ -1,4 +1,4 @@
-"""A small typed client of the hub's REST API, for commands."""
+"""The hub as commands see it: an address and a token file, asked for in the same way by every command."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,10 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.commands.output import CommandError, ExitCode
-
-_TIMEOUT_S = 60.0
-_REFUSED = (401, 403, 409)
-_CHUNK_BYTES = 1 << 18
 
 UrlOption = Annotated[
     str, typer.Option("--url", envvar="COLLEGIUM_URL", help="Where the orchestrator answers.")
@@ -21,88 +17,41 @@ TokenFileOption = Annotated[
 
 
 class HubClient:
-    """A session with the hub, in the name of a token."""
+    """A session with the hub, in the name of the token in a file.
+
+    ``api`` has a method for each operation; the methods here ask for JSON by path. Both raise ``HubError``,
+    which commands turn into words and an exit code.
+    """
 
     def __init__(self, url: str, token_file: Path) -> None:
-        import httpx
+        from orchestrator.client.api import Client
 
         try:
             token = token_file.read_text().strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise CommandError(
-                f"the token file {token_file} cannot be read ({error.strerror}); "
+                f"the token file {token_file} cannot be read ({error}); "
                 "`collegium tokens bootstrap` writes the first ones",
                 code="bad_token_file",
                 exit_code=ExitCode.BAD_INPUT,
             ) from error
-        headers = {"Authorization": f"Bearer {token}"}
-        self._session = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S)
+        if not (token.isascii() and token.isprintable()):
+            message = f"{token_file} holds no token: a token is one line of letters and digits"
+            raise CommandError(message, code="bad_token_file", exit_code=ExitCode.BAD_INPUT)
+        self.api = Client(url, token)
 
     def get(self, path: str) -> Any:
-        """The JSON under a path. Raises CommandError."""
-        return self._ask("GET", path).json()
+        """The JSON under a path."""
+        return self.api.get(path)
 
-    def find(self, path: str) -> Any | None:
-        """The JSON under a path, or None where there is nothing yet. Raises CommandError."""
-        response = self._send("GET", path)
-        return None if response.status_code == 404 else _accepted(response).json()
+    def items(self, path: str) -> list[Any]:
+        """All items of the list under a path, page after page."""
+        return list(self.api.items(path))
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The answer to a JSON body. Raises CommandError."""
-        return self._ask("POST", path, json=body).json()
-
-    def delete(self, path: str) -> Any:
-        """The answer to a removal. Raises CommandError."""
-        return self._ask("DELETE", path).json()
+        """The answer to a JSON body."""
+        return self.api.post(path, body)
 
     def remove(self, path: str) -> None:
-        """Remove what has no more to say. Raises CommandError."""
-        self._ask("DELETE", path)
-
-    def upload(self, digest: str, file: Path) -> None:
-        """Store a file's bytes as an artifact. Raises CommandError."""
-
-        def chunks() -> Any:
-            with file.open("rb") as opened:
-                while chunk := opened.read(_CHUNK_BYTES):
-                    yield chunk
-
-        self._ask("PUT", f"/v1/artifacts/{digest}", content=chunks())
-
-    def upload_bytes(self, digest: str, data: bytes) -> None:
-        """Store bytes as an artifact. Raises CommandError."""
-        self._ask("PUT", f"/v1/artifacts/{digest}", content=data)
-
-    def _ask(self, method: str, path: str, **arguments: Any) -> Any:
-        return _accepted(self._send(method, path, **arguments))
-
-    def _send(self, method: str, path: str, **arguments: Any) -> Any:
-        import httpx
-
-        try:
-            return self._session.request(method, path, **arguments)
-        except httpx.HTTPError as error:
-            raise CommandError(
-                f"the orchestrator at {self._session.base_url} cannot be reached: {error}", code="unreachable"
-            ) from error
-
-
-def _accepted(response: Any) -> Any:
-    if response.is_success:
-        return response
-    code, detail = _problem(response)
-    exit_code = ExitCode.FAILED
-    if response.status_code in _REFUSED:
-        exit_code = ExitCode.REFUSED
-    elif 400 <= response.status_code < 500:
-        exit_code = ExitCode.BAD_INPUT
-    raise CommandError(detail, code=code, exit_code=exit_code)
-
-
-def _problem(response: Any) -> tuple[str, str]:
-    """The code and sentence of a problem document, or what can be said without one."""
-    try:
-        body = response.json()
-        return str(body["code"]), str(body["detail"])
-    except (ValueError, KeyError, TypeError):
-        return "unexpected_answer", f"the orchestrator answered {response.status_code}"
+        """Remove what is under a path."""
+        self.api.delete(path)

@@ -9,6 +9,6 @@ from orchestrator.commands.output import Answer, JsonOption, answering
 @answering
 def dashboard_link(url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False) -> Answer:
     """Make a link that signs a browser in to the dashboard: it works once, within 15 minutes."""
-    ticket = HubClient(url, token_file).post("/dashboard/tickets", {})
-    link = urljoin(url, ticket["url"])
-    return Answer({"url": link, "lasts_s": ticket["lasts_s"]}, link)
+    ticket = HubClient(url, token_file).api.dashboard_ticket()
+    link = urljoin(url, ticket.url)
+    return Answer({"url": link, "lasts_s": ticket.lasts_s}, link)

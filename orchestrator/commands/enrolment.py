@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.client.errors import HubError
 from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
 from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering
 from orchestrator.commands.waiting import TimeoutOption, mined, wait_for
@@ -40,7 +41,7 @@ def invite(
         try:
             body = {"network": name, "group": group, "lasts_s": lasts_h * _HOUR_S}
             answer = HubClient(url, token_file).post("/v1/enrolments/invites", body)
-        except CommandError:
+        except (CommandError, HubError):
             out.unlink()
             raise
         file.write(answer.pop("secret") + "\n")
@@ -51,7 +52,7 @@ def invite(
 @answering
 def list_enrolments(url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False) -> Answer:
     """List the networks that handed in a statement."""
-    items = HubClient(url, token_file).get("/v1/enrolments")["items"]
+    items = HubClient(url, token_file).items("/v1/enrolments")
     return Answer(
         {"items": items}, "\n".join(map(_line, items)) or "no network has handed in a statement yet"
     )
@@ -67,13 +68,16 @@ def approve(
     as_json: JsonOption = False,
 ) -> Answer:
     """Have the network's node admitted on chain, and wait until it is."""
+    from orchestrator.client.answers import Intent
+    from orchestrator.client.session import parsed
+
     hub = HubClient(url, token_file)
     answer = hub.post(f"/v1/enrolments/{number}/approval", {})
-    statement = answer["enrolment"]["statement"]
+    statement, intent = answer["enrolment"]["statement"], parsed(Intent, answer["intent"])
 
     def admitted() -> object | None:
-        mined(hub, answer["intent"])
-        return hub.find(f"/v1/nodes/{statement['node']}")
+        mined(hub.api, intent)
+        return hub.api.node(statement["node"])
 
     wait_for(admitted, "the admission", timeout_s)
     words = f"{statement['network']} ({statement['node']}) is admitted"

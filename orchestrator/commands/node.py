@@ -1,13 +1,16 @@
 """``collegium node …``: the consortium admin's commands; those of nodes' operators come from tier_global."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
-from orchestrator.commands.output import Answer, JsonOption, answering
+from orchestrator.commands.output import Answer, JsonOption, answering, as_json_items
 from orchestrator.commands.plugins import SharedGroup
 from orchestrator.commands.waiting import TimeoutOption, mined, wait_for
+
+if TYPE_CHECKING:
+    from orchestrator.client.answers import Node
 
 node = typer.Typer(cls=SharedGroup, no_args_is_help=True, help="Networks' nodes.")
 
@@ -25,31 +28,30 @@ def admit(
     as_json: JsonOption = False,
 ) -> Answer:
     """Admit a node on chain, and wait until it is (needs an admin's token)."""
-    hub = HubClient(url, token_file)
-    body = {"node": address, "signer": signer or address, "group": group, "name": name}
-    intent = hub.post("/v1/nodes", body)
+    api = HubClient(url, token_file).api
+    intent = api.admit_node(address, signer=signer or address, group=group, name=name)
 
-    def admitted() -> object | None:
-        mined(hub, intent)
-        return hub.find(f"/v1/nodes/{intent['node']}")
+    def admitted() -> "Node | None":
+        mined(api, intent)
+        return api.node(intent.node or address)
 
-    wait_for(admitted, "the admission", timeout_s)
-    return Answer({"node": intent["node"], "name": name}, f"{name} ({intent['node']}) is admitted")
+    found = wait_for(admitted, "the admission", timeout_s).node
+    return Answer({"node": found, "name": name}, f"{name} ({found}) is admitted")
 
 
 @node.command("list")
 @answering
 def list_nodes(url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False) -> Answer:
     """List the nodes with their stakes, and why one is not drawn."""
-    items = HubClient(url, token_file).get("/v1/nodes")["items"]
-    lines = [_line(item) for item in items]
-    return Answer({"items": items}, "\n".join(lines) or "no node is admitted yet")
+    nodes = list(HubClient(url, token_file).api.nodes())
+    words = "\n".join(map(_line, nodes)) or "no node is admitted yet"
+    return Answer({"items": as_json_items(nodes)}, words)
 
 
-def _line(item: Any) -> str:
-    line = f"{item['node']}  {item['name'] or '-'}  stake {item['stake']}"
-    if not item["admitted"]:
+def _line(node: "Node") -> str:
+    line = f"{node.node}  {node.name or '-'}  stake {node.stake}"
+    if not node.admitted:
         return f"{line}, dismissed"
-    if item["stake"] != item["eligible_stake"]:
-        return f"{line}, absent {item['absences']} times running"
+    if node.stake != node.eligible_stake:
+        return f"{line}, absent {node.absences} times running"
     return line

@@ -4,13 +4,20 @@ Exit codes: 0 done, 1 failed, 2 bad usage or input, 3 refused or not allowed, 4 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import wraps
-from typing import Annotated, Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
 
 import typer
+
+from orchestrator.client.errors import HubError, HubRefused, WrongBytes
+
+if TYPE_CHECKING:
+    from orchestrator.client.answers import Answer as Answered
+
+_REFUSED = (401, 403, 409, 412)
 
 
 class ExitCode(IntEnum):
@@ -54,7 +61,7 @@ def answering(command: Callable[Parameters, Answer]) -> Callable[Parameters, Non
         as_json = bool(options["as_json"])
         try:
             answer = command(*arguments, **options)
-        except CommandError as error:
+        except (CommandError, HubError) as error:
             _fail(error, as_json)
         say(answer.words)
         if as_json:
@@ -77,13 +84,33 @@ def reporting(command: Callable[Parameters, None]) -> Callable[Parameters, None]
     return run
 
 
+def as_json_items(answers: "Sequence[Answered]") -> list[Any]:
+    """The hub's answers as they go into an envelope; amounts as decimal strings, as in the API."""
+    return [answer.model_dump(mode="json") for answer in answers]
+
+
 def say(words: str) -> None:
     """Tell people something."""
     typer.echo(words, err=True)
 
 
-def _fail(error: CommandError, as_json: bool) -> NoReturn:
+def _fail(error: CommandError | HubError, as_json: bool) -> NoReturn:
+    if isinstance(error, HubError):
+        error = _of_hub(error)
     typer.echo(f"error: {error}", err=True)
     if as_json:
         typer.echo(json.dumps({"ok": False, "error": {"code": error.code, "message": str(error)}}))
     raise typer.Exit(error.exit_code)
+
+
+def _of_hub(error: HubError) -> CommandError:
+    """What the hub did not do, with the exit code that says why."""
+    if not isinstance(error, HubRefused):
+        code = "wrong_bytes" if isinstance(error, WrongBytes) else "unreachable"
+        return CommandError(str(error), code=code)
+    exit_code = ExitCode.FAILED
+    if error.status in _REFUSED:
+        exit_code = ExitCode.REFUSED
+    elif 400 <= error.status < 500:
+        exit_code = ExitCode.BAD_INPUT
+    return CommandError(str(error), code=error.code, exit_code=exit_code)

@@ -1,12 +1,23 @@
 """``collegium rounds …``: watch rounds."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
-from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering, say
+from orchestrator.commands.output import (
+    Answer,
+    CommandError,
+    ExitCode,
+    JsonOption,
+    answering,
+    as_json_items,
+    say,
+)
 from orchestrator.commands.waiting import wait_for
+
+if TYPE_CHECKING:
+    from orchestrator.client.answers import Round
 
 rounds = typer.Typer(no_args_is_help=True, help="Rounds of a task.")
 
@@ -32,40 +43,39 @@ def watch(
     as_json: JsonOption = False,
 ) -> Answer:
     """Say every change of phase until the round, or the task, is over; fails unless all were final."""
-    hub = HubClient(url, token_file)
+    api = HubClient(url, token_file).api
     said: dict[int, str] = {}
 
-    def over() -> list[Any] | None:
-        items = hub.get(f"/v1/tasks/{task}/rounds")["items"]
-        watched = [item for item in items if round_number in (None, item["round"])]
-        for item in watched:
-            if said.get(item["round"]) != item["phase"]:
-                said[item["round"]] = item["phase"]
-                say(_line(item))
-        closed = [item for item in watched if item["phase"] in _CLOSED]
+    def over() -> "list[Round] | None":
+        watched = [each for each in api.rounds(task) if round_number in (None, each.round)]
+        for each in watched:
+            if said.get(each.round) != each.phase:
+                said[each.round] = each.phase
+                say(_line(each))
+        closed = [each for each in watched if each.phase in _CLOSED]
         if round_number is not None:
             return closed or None
         # A cancelled task ends before its last round.
-        return closed if hub.get(f"/v1/tasks/{task}")["status"] in _OVER else None
+        return closed if api.task(task).status in _OVER else None
 
     closed = wait_for(over, "watching", timeout_s)
-    failed = [item["round"] for item in closed if item["phase"] != "final"]
+    failed = [each.round for each in closed if each.phase != "final"]
     if failed:
         message = f"rounds that are not final: {', '.join(map(str, failed))}"
         raise CommandError(message, code="not_final", exit_code=ExitCode.FAILED)
-    return Answer({"rounds": closed}, f"{len(closed)} rounds are final")
+    return Answer({"rounds": as_json_items(closed)}, f"{len(closed)} rounds are final")
 
 
-def _line(item: Any) -> str:
-    line = f"round {item['round']}: {item['phase']}"
-    match item["phase"]:
+def _line(each: "Round") -> str:
+    line = f"round {each.round}: {each.phase}"
+    match each.phase:
         case "training":
-            return f"{line}, {len(item['proposers'])} proposers"
+            return f"{line}, {len(each.proposers)} proposers"
         case "committing":
-            return f"{line}, {len(item['proposals'])} proposals"
+            return f"{line}, {len(each.proposals)} proposals"
         case "attesting":
-            accepted = sum(proposal["standing"] == "accepted" for proposal in item["proposals"])
-            return f"{line}, {accepted} of {len(item['proposals'])} proposals accepted"
+            accepted = sum(proposal.standing == "accepted" for proposal in each.proposals)
+            return f"{line}, {accepted} of {len(each.proposals)} proposals accepted"
         case "final":
-            return f"{line}, aggregate {item['aggregate_digest']}"
+            return f"{line}, aggregate {each.aggregate_digest}"
     return line

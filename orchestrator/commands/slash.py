@@ -1,12 +1,15 @@
 """``collegium slash …``: amounts set aside for faults, which the council waives or which go to the pool."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
-from orchestrator.commands.output import Answer, JsonOption, answering
-from orchestrator.commands.waiting import TimeoutOption, answer_when_mined
+from orchestrator.commands.orders import add_order
+from orchestrator.commands.output import Answer, JsonOption, answering, as_json_items
+
+if TYPE_CHECKING:
+    from orchestrator.client.answers import Slash
 
 slash = typer.Typer(no_args_is_help=True, help="Slashes: amounts set aside for faults.")
 
@@ -17,42 +20,31 @@ NumberOption = Annotated[int, typer.Option("--slash", min=0, help="The slash's n
 @answering
 def list_slashes(url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False) -> Answer:
     """List the slashes."""
-    items = HubClient(url, token_file).get("/v1/slashes")["items"]
-    return Answer({"items": items}, "\n".join(map(_line, items)) or "nobody was slashed yet")
+    slashes = list(HubClient(url, token_file).api.slashes())
+    words = "\n".join(map(_line, slashes)) or "nobody was slashed yet"
+    return Answer({"items": as_json_items(slashes)}, words)
 
 
-@slash.command("waive")
-@answering
-def waive(
-    number: NumberOption,
-    url: UrlOption,
-    token_file: TokenFileOption,
-    timeout_s: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
-) -> Answer:
-    """Give a pending slash back to the node, within the appeal window (needs an admin's token)."""
-    hub = HubClient(url, token_file)
-    intent = hub.post(f"/v1/slashes/{number}/waiver", {})
-    return answer_when_mined(hub, intent, f"slash {number} is waived", timeout_s)
+add_order(
+    slash,
+    "waive",
+    NumberOption,
+    lambda api, number: api.waive_slash(number),
+    about="Give a pending slash back to the node, within the appeal window (needs an admin's token).",
+    done="slash {number} is waived",
+)
+add_order(
+    slash,
+    "execute",
+    NumberOption,
+    lambda api, number: api.execute_slash(number),
+    about="Pay a slash to its task's pool, when the appeal window is over (needs an admin's token).",
+    done="slash {number} went to its task's pool",
+)
 
 
-@slash.command("execute")
-@answering
-def execute(
-    number: NumberOption,
-    url: UrlOption,
-    token_file: TokenFileOption,
-    timeout_s: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
-) -> Answer:
-    """Pay a slash to its task's pool, when the appeal window is over (needs an admin's token)."""
-    hub = HubClient(url, token_file)
-    intent = hub.post(f"/v1/slashes/{number}/execution", {})
-    return answer_when_mined(hub, intent, f"slash {number} went to its task's pool", timeout_s)
-
-
-def _line(item: Any) -> str:
+def _line(slash: "Slash") -> str:
     return (
-        f"slash {item['slash']}  {item['node']}  {item['fault']} in round {item['round']} of task "
-        f"{item['task']}: {item['amount']}, {item['status']}"
+        f"slash {slash.slash}  {slash.node}  {slash.fault} in round {slash.round} of task "
+        f"{slash.task}: {slash.amount}, {slash.status}"
     )

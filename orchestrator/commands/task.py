@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
+from orchestrator.commands.orders import add_order
 from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering, say
 from orchestrator.commands.waiting import TimeoutOption, answer_when_mined, wait_for
+
+if TYPE_CHECKING:
+    from orchestrator.client.api import Client
 
 task = typer.Typer(no_args_is_help=True, help="Tasks: one model, fine-tuned over a number of rounds.")
 
@@ -36,7 +40,6 @@ def create(
     from contracts.errors import ContractViolation
     from contracts.task import TaskSpec
 
-    hub = HubClient(url, token_file)
     try:
         parsed = TaskSpec.parse(_read(spec))
     except ContractViolation as error:
@@ -44,63 +47,40 @@ def create(
     if sha256_digest(_read(genesis)) != parsed.genesis_digest:
         message = f"{genesis} does not have the digest that the spec names, {parsed.genesis_digest}"
         raise CommandError(message, code="digest_mismatch", exit_code=ExitCode.BAD_INPUT)
-    hub.upload_bytes(parsed.digest, parsed.canonical_bytes())
-    hub.upload(parsed.genesis_digest, genesis)
-    body = {
-        "spec_digest": parsed.digest,
-        "name": name or parsed.name,
-        "config": _terms(config) | {"spec_digest": parsed.digest, "genesis_digest": parsed.genesis_digest},
-        "pool": pool,
-    }
-    hub.post("/v1/tasks", body)
+    terms = _terms(config) | {"spec_digest": parsed.digest, "genesis_digest": parsed.genesis_digest}
+    api = HubClient(url, token_file).api
+    api.upload_bytes(parsed.digest, parsed.canonical_bytes())
+    api.upload(parsed.genesis_digest, genesis)
+    api.create_task(spec_digest=parsed.digest, name=name or parsed.name, config=terms, pool=pool)
     say("the task is ordered; waiting for the chain")
-    number = wait_for(lambda: _number_on_chain(hub, parsed.digest, int(pool)), "creating the task", timeout_s)
+    number = wait_for(lambda: _number_on_chain(api, parsed.digest, int(pool)), "creating the task", timeout_s)
     return Answer({"task": number, "spec_digest": parsed.digest}, f"task {number} is on chain and funded")
 
 
-@task.command("pause")
-@answering
-def pause(
-    number: NumberOption,
-    url: UrlOption,
-    token_file: TokenFileOption,
-    timeout_s: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
-) -> Answer:
-    """Abort the open round, without faults, and open no other (needs an admin's token)."""
-    hub = HubClient(url, token_file)
-    intent = hub.post(f"/v1/tasks/{number}/pause", {})
-    return answer_when_mined(hub, intent, f"task {number} is paused", timeout_s)
-
-
-@task.command("unpause")
-@answering
-def unpause(
-    number: NumberOption,
-    url: UrlOption,
-    token_file: TokenFileOption,
-    timeout_s: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
-) -> Answer:
-    """Let a paused task open rounds again (needs an admin's token)."""
-    hub = HubClient(url, token_file)
-    intent = hub.delete(f"/v1/tasks/{number}/pause")
-    return answer_when_mined(hub, intent, f"task {number} goes on", timeout_s)
-
-
-@task.command("cancel")
-@answering
-def cancel(
-    number: NumberOption,
-    url: UrlOption,
-    token_file: TokenFileOption,
-    timeout_s: TimeoutOption = 60.0,
-    as_json: JsonOption = False,
-) -> Answer:
-    """End a task for good, after its open round if there is one (needs an admin's token)."""
-    hub = HubClient(url, token_file)
-    intent = hub.post(f"/v1/tasks/{number}/cancellation", {})
-    return answer_when_mined(hub, intent, f"task {number} is cancelled", timeout_s)
+add_order(
+    task,
+    "pause",
+    NumberOption,
+    lambda api, number: api.pause_task(number),
+    about="Abort the open round, without faults, and open no other (needs an admin's token).",
+    done="task {number} is paused",
+)
+add_order(
+    task,
+    "unpause",
+    NumberOption,
+    lambda api, number: api.unpause_task(number),
+    about="Let a paused task open rounds again (needs an admin's token).",
+    done="task {number} goes on",
+)
+add_order(
+    task,
+    "cancel",
+    NumberOption,
+    lambda api, number: api.cancel_task(number),
+    about="End a task for good, after its open round if there is one (needs an admin's token).",
+    done="task {number} is cancelled",
+)
 
 
 @task.command("refund")
@@ -114,9 +94,9 @@ def refund(
     as_json: JsonOption = False,
 ) -> Answer:
     """Pay a funder its part of what an ended task left in its pool (needs an admin's token)."""
-    hub = HubClient(url, token_file)
-    intent = hub.post(f"/v1/tasks/{number}/refunds", {"funder": funder})
-    return answer_when_mined(hub, intent, f"{funder} is refunded its part of task {number}", timeout_s)
+    api = HubClient(url, token_file).api
+    intent = api.refund_task(number, funder)
+    return answer_when_mined(api, intent, f"{funder} is refunded its part of task {number}", timeout_s)
 
 
 def _terms(file: Path) -> dict[str, Any]:
@@ -140,17 +120,17 @@ def _read(file: Path) -> bytes:
         ) from error
 
 
-def _number_on_chain(hub: HubClient, spec_digest: str, pool: int) -> int | None:
+def _number_on_chain(api: "Client", spec_digest: str, pool: int) -> int | None:
     """The task's number, once it is created and has its pool."""
-    for item in hub.get("/v1/tasks")["items"]:
-        if item["spec_digest"] != spec_digest:
+    for each in api.tasks():
+        if each.spec_digest != spec_digest:
             continue
-        if item["status"] == "refused":
-            message = f"the chain refuses the task: {item['error']}"
+        if each.status == "refused":
+            message = f"the chain refuses the task: {each.error}"
             raise CommandError(message, code="refused", exit_code=ExitCode.REFUSED)
-        if item["error"] is not None:
-            message = f"task {item['task']} is on chain, but it cannot be funded yet: {item['error']}"
+        if each.error is not None:
+            message = f"task {each.task} is on chain, but it cannot be funded yet: {each.error}"
             raise CommandError(message, code="not_funded", exit_code=ExitCode.REFUSED)
-        funded = pool == 0 or int(item["pool"]) > 0 or item["rounds_requested"] > 0
-        return item["task"] if item["task"] is not None and funded else None
+        funded = pool == 0 or each.pool > 0 or each.rounds_requested > 0
+        return each.task if funded else None
     return None

@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from orchestrator.commands.client import HubClient
 from orchestrator.commands.output import Answer, CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from orchestrator.client.answers import Intent
+    from orchestrator.client.api import Client
 
 _POLL_S = 0.25
 
@@ -32,23 +35,23 @@ def wait_for(look: Callable[[], Found | None], what: str, timeout_s: float) -> F
     return found
 
 
-def mined(hub: HubClient, intent: Any) -> Any | None:
+def mined(api: "Client", intent: "Intent") -> "Intent | None":
     """An intent once it is on chain, else None.
 
     Raises:
         CommandError: the chain refuses it (exit code 3).
     """
-    state = hub.get(f"/v1/intents/{intent['intent']}")
-    if state["status"] == "refused":
-        kind = state["kind"].replace("_", " ")
+    state = api.intent(intent.intent)
+    if state.status == "refused":
+        kind = state.kind.replace("_", " ")
         raise CommandError(
-            f"the chain refuses the {kind}: {state['error']}", code="refused", exit_code=ExitCode.REFUSED
+            f"the chain refuses the {kind}: {state.error}", code="refused", exit_code=ExitCode.REFUSED
         )
-    return state if state["status"] in ("mined", "final") else None
+    return state if state.status in ("mined", "final") else None
 
 
-def answer_when_mined(hub: HubClient, intent: Any, words: str, timeout_s: float) -> Answer:
+def answer_when_mined(api: "Client", intent: "Intent", words: str, timeout_s: float) -> Answer:
     """The command's answer, once its intent is on chain. Raises CommandError."""
-    kind = intent["kind"].replace("_", " ")
-    state = wait_for(lambda: mined(hub, intent), f"the {kind}", timeout_s)
-    return Answer({"intent": state["intent"], "transaction": state["transaction_hash"]}, words)
+    kind = intent.kind.replace("_", " ")
+    state = wait_for(lambda: mined(api, intent), f"the {kind}", timeout_s)
+    return Answer({"intent": state.intent, "transaction": state.transaction_hash}, words)

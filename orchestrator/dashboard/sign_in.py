@@ -47,7 +47,11 @@ class Ticket(BaseModel):
 
 
 @tickets_router.post("/tickets", status_code=201, operation_id="createDashboardTicket")
-def create_ticket(request: Request, setting: Setting, authorization: Annotated[str, Header()] = "") -> Ticket:
+def create_ticket(
+    request: Request,
+    setting: Setting,
+    authorization: Annotated[str, Header(description="a bearer token")] = "",
+) -> Ticket:
     """Make a single-use link that signs a browser in to the dashboard."""
     setting.throttle.attempt(address_of(request))
     scheme, _, token = authorization.partition(" ")

@@ -23,3 +23,8 @@ class Principal:
     node: str | None = None
     operations: frozenset[str] | None = None
     token: int | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells this caller from every other."""
+        return f"{self.role}:{self.name}:{self.node}:{self.token}"

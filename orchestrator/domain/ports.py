@@ -4,7 +4,7 @@ Repository methods are named for the question they answer. A unit is one transac
 becomes visible all at once when its ``with`` block ends without an error, and not at all otherwise.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -15,7 +15,8 @@ from orchestrator.domain.credentials import SessionRepository, TokenRepository, 
 from orchestrator.domain.declarations import DeclarationRepository
 from orchestrator.domain.enrolment import EnrolmentRepository
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.figures import Backlog, StoreUsage
+from orchestrator.domain.figures import Backlog
+from orchestrator.domain.idempotency import Claim, IdempotencyRecord
 from orchestrator.domain.lease import Lease
 from orchestrator.domain.outbox import Intent, IntentStatus, Slot
 from orchestrator.domain.projection import Announcement, Ledger
@@ -29,43 +30,6 @@ class Clock(Protocol):
 
     def now_unix_s(self) -> int:
         """Seconds since 1970, UTC."""
-
-
-# Artifacts
-
-
-class ArtifactTooLarge(OrchestratorError):
-    """The artifact is larger than the store's limit."""
-
-    code = "too_large"
-
-
-class ArtifactStore(Protocol):
-    """Bytes under their own SHA-256; what is stored never changes."""
-
-    def put(self, digest: str, chunks: Iterable[bytes]) -> bool:
-        """Store the bytes under their digest; True when they were not there before.
-
-        Raises:
-            ArtifactDigestMismatch: the bytes have another digest, or the name is none; nothing is stored.
-            ArtifactTooLarge: more bytes than the limit; nothing is stored.
-        """
-
-    def size_bytes(self, digest: str) -> int:
-        """The artifact's size.
-
-        Raises:
-            NotFound: it is not stored.
-        """
-
-    def chunks(self, digest: str) -> Iterator[bytes]:
-        """The artifact's bytes in order; NotFound as above, before the first chunk."""
-
-    def read(self, digest: str, limit_bytes: int) -> bytes:
-        """The whole artifact; NotFound as above, ArtifactTooLarge when it is larger than the limit."""
-
-    def usage(self) -> StoreUsage:
-        """How much is stored; counting may take a while. Raises Unavailable."""
 
 
 # Flower
@@ -175,6 +139,16 @@ class StreamEvent:
     announcement: Announcement
 
 
+@dataclass(frozen=True)
+class RewardLine:
+    """What a node earned in a round, as the ledger lists it."""
+
+    task: int
+    round: int
+    node: str
+    amount: int
+
+
 # Repositories
 
 
@@ -220,6 +194,9 @@ class ProjectionRepository(Protocol):
     def nodes(self) -> list[NodeState]:
         """All nodes, by address."""
 
+    def nodes_after(self, node: str | None, limit: int) -> list[NodeState]:
+        """The nodes after an address, or the first ones, by address."""
+
     def save_node(self, state: NodeState) -> None:
         """Insert or replace a node."""
 
@@ -228,6 +205,11 @@ class ProjectionRepository(Protocol):
 
     def slashes(self) -> list[SlashState]:
         """All slashes, by number."""
+
+    def slashes_after(
+        self, slash: int, limit: int, *, task: int | None, node: str | None
+    ) -> list[SlashState]:
+        """The slashes after a number, by number, of a task or a node where one is named."""
 
     def slashes_of_task(self, task: int) -> list[SlashState]:
         """The slashes for faults in a task's rounds, by number."""
@@ -241,6 +223,9 @@ class ProjectionRepository(Protocol):
     def tasks(self) -> list[TaskState]:
         """All tasks, by number."""
 
+    def tasks_after(self, task: int, limit: int) -> list[TaskState]:
+        """The tasks after a number, by number."""
+
     def tasks_of_spec(self, spec_digest: str) -> list[TaskState]:
         """The tasks on chain with that spec, by number."""
 
@@ -253,6 +238,20 @@ class ProjectionRepository(Protocol):
     def rounds(self, task: int) -> list[RoundState]:
         """A task's rounds, by number."""
 
+    def rounds_after(self, task: int, round_number: int, limit: int) -> list[RoundState]:
+        """A task's rounds after a number, by number."""
+
+    def final_rounds_after(self, task: int, round_number: int, limit: int) -> list[RoundState]:
+        """The final rounds of all tasks after (task, round), by task and round."""
+
+    def final_round_of(self, aggregate_digest: str) -> RoundState | None:
+        """The first final round, by task and number, that ended with an aggregate."""
+
+    def rewards_after(
+        self, key: tuple[int, int, str], limit: int, *, task: int | None, node: str | None
+    ) -> list[RewardLine]:
+        """The rewards after (task, round, node in lower case), of a task or a node where one is named."""
+
     def count_rounds(self) -> dict[str, int]:
         """How many rounds are in which phase, by the phase's label."""
 
@@ -264,6 +263,9 @@ class ProjectionRepository(Protocol):
 
     def approved_events(self, task: int) -> list[IndexedEvent]:
         """Every approval of a task that is on chain, taken back since or not, oldest first."""
+
+    def digest_is_named(self, digest: str) -> bool:
+        """Whether the chain names the digest in any way."""
 
     def digest_is_public(self, digest: str) -> bool:
         """Whether the chain names the digest in a way that makes its artifact readable by all.
@@ -305,6 +307,11 @@ class OutboxRepository(Protocol):
     def to_finalise(self, block_number: int, limit: int) -> list[Intent]:
         """Intents mined at that block or before whose end is not final yet, by block and number."""
 
+    def newest_before(
+        self, intent_id: int, limit: int, *, status: IntentStatus | None, task: int | None
+    ) -> list[Intent]:
+        """The intents before a number, newest first, in a status or of a task where one is named."""
+
     def refused(self, limit: int) -> list[Intent]:
         """The newest refused intents."""
 
@@ -313,6 +320,9 @@ class OutboxRepository(Protocol):
 
     def gas_of_round(self, task: int, round_number: int) -> dict[str, int]:
         """Gas used per kind of call in a round."""
+
+    def names_digest(self, digest: str) -> bool:
+        """Whether the call of any intent, whatever became of it, names the digest."""
 
     def gas_by_kind(self) -> dict[str, int]:
         """Gas used per kind of call, ever."""
@@ -390,6 +400,9 @@ class TaskOrderRepository(Protocol):
     def all(self) -> list[TaskOrder]:
         """All orders, oldest first."""
 
+    def not_on_chain_after(self, created_unix_s: int, spec_digest: str, limit: int) -> list[TaskOrder]:
+        """The orders after (time, spec) whose task is not on chain, oldest first."""
+
     def add(self, order: TaskOrder) -> None:
         """Record an order."""
 
@@ -410,8 +423,14 @@ class EvaluationRepository(Protocol):
     def of_task(self, task: int) -> list[EvaluationRecord]:
         """A task's evaluations, by round and name."""
 
-    def of_round(self, task: int, round_number: int) -> list[EvaluationRecord]:
-        """A round's evaluations, by name."""
+    def of_task_after(self, task: int, key: tuple[int, str], limit: int) -> list[EvaluationRecord]:
+        """A task's evaluations after (round, name), by round and name."""
+
+    def of_round_after(self, task: int, round_number: int, name: str, limit: int) -> list[EvaluationRecord]:
+        """A round's evaluations after a name, by name."""
+
+    def names_digest(self, digest: str) -> bool:
+        """Whether an evaluation is of that adapter."""
 
     def save(self, record: EvaluationRecord) -> None:
         """Insert or replace the evaluation of (task, round, name)."""
@@ -431,6 +450,22 @@ class FlowerRunRepository(Protocol):
 
     def save(self, record: FlowerRunRecord) -> None:
         """Store a submission's new state."""
+
+
+class IdempotencyRepository(Protocol):
+    """Requests that carry an ``Idempotency-Key``."""
+
+    def of_scope(self, scope: str) -> IdempotencyRecord | None:
+        """The request of a scope."""
+
+    def save(self, record: IdempotencyRecord) -> None:
+        """Insert or replace the request of its scope."""
+
+    def remove(self, claim: Claim) -> None:
+        """Forget a request, if the claim still holds."""
+
+    def remove_claimed_until(self, unix_s: int) -> None:
+        """Forget all requests that were claimed at that time or before."""
 
 
 class WebhookRepository(Protocol):
@@ -505,6 +540,8 @@ class Unit(Protocol):
     def evaluations(self) -> EvaluationRepository: ...
     @property
     def flower_runs(self) -> FlowerRunRepository: ...
+    @property
+    def idempotency(self) -> IdempotencyRepository: ...
     @property
     def webhooks(self) -> WebhookRepository: ...
     @property

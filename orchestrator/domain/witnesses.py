@@ -26,7 +26,7 @@ class ChainWitness(Protocol):
 
 
 @dataclass(frozen=True)
-class Testimony:
+class Sighting:
     """What an endpoint said; ``accounts`` of blocks that all the others have, and that are final."""
 
     name: str
@@ -50,12 +50,12 @@ class Verdict:
     is_disputed: bool = False
 
 
-def judge(testimonies: Sequence[Testimony], chain_id: int, now_unix_s: int) -> tuple[Verdict, ...]:
+def judge(sightings: Sequence[Sighting], chain_id: int, now_unix_s: int) -> tuple[Verdict, ...]:
     """What is wrong with each endpoint."""
-    heads = [each.head for each in testimonies if each.chain_id == chain_id and each.head is not None]
-    disputed = first_dispute(testimonies)
+    heads = [each.head for each in sightings if each.chain_id == chain_id and each.head is not None]
+    disputed = first_dispute(sightings)
     verdicts = []
-    for each in testimonies:
+    for each in sightings:
         fault = _own_fault(each, chain_id, max(heads, default=0))
         is_disputed = fault is None and disputed is not None and disputed in each.accounts
         if is_disputed:
@@ -64,21 +64,21 @@ def judge(testimonies: Sequence[Testimony], chain_id: int, now_unix_s: int) -> t
     return tuple(verdicts)
 
 
-def first_dispute(testimonies: Sequence[Testimony]) -> int | None:
+def first_dispute(sightings: Sequence[Sighting]) -> int | None:
     """The lowest block on which two endpoints differ."""
     said: dict[int, set[str]] = {}
-    for each in testimonies:
+    for each in sightings:
         for number, account in each.accounts.items():
             said.setdefault(number, set()).add(account)
     return min((number for number, accounts in said.items() if len(accounts) > 1), default=None)
 
 
-def _own_fault(testimony: Testimony, chain_id: int, highest: int) -> str | None:
-    name = testimony.name
-    if testimony.chain_id is not None and testimony.chain_id != chain_id:
-        return f"the {name} is chain {testimony.chain_id}, the deployment's is {chain_id}"
-    if testimony.error is not None or testimony.head is None:
+def _own_fault(sighting: Sighting, chain_id: int, highest: int) -> str | None:
+    name = sighting.name
+    if sighting.chain_id is not None and sighting.chain_id != chain_id:
+        return f"the {name} is chain {sighting.chain_id}, the deployment's is {chain_id}"
+    if sighting.error is not None or sighting.head is None:
         return f"the {name} does not answer as it should"
-    if testimony.head + MOST_LAG_BLOCKS < highest:
-        return f"the {name} is {highest - testimony.head} blocks behind another"
+    if sighting.head + MOST_LAG_BLOCKS < highest:
+        return f"the {name} is {highest - sighting.head} blocks behind another"
     return None

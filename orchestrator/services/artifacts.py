@@ -4,17 +4,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.domain import permissions
+from orchestrator.domain.artifacts import ArtifactStore, UploadPiece, UploadProgress
 from orchestrator.domain.errors import NotPublicYet
 from orchestrator.domain.identity import Principal
-from orchestrator.domain.ports import ArtifactStore, Records
+from orchestrator.domain.ports import Records
 
 
 @dataclass(frozen=True)
 class StoredArtifact:
-    """An artifact to be sent: its size and its bytes."""
+    """An artifact to be sent."""
 
+    digest: str
     size_bytes: int
-    chunks: Iterator[bytes]
+    store: ArtifactStore
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Its bytes, or a part of them."""
+        return self.store.chunks(self.digest, start, stop)
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,20 @@ class ArtifactService:
     records: Records
     artifacts: ArtifactStore
 
-    def put(self, digest: str, chunks: Iterable[bytes]) -> bool:
+    def put(self, digest: str, chunks: Iterable[bytes], length_bytes: int | None = None) -> bool:
         """Store bytes under their digest; True when they are new. Errors as ``ArtifactStore.put``."""
-        is_new = self.artifacts.put(digest, chunks)
+        return self._noted(self.artifacts.put(digest, chunks, length_bytes))
+
+    def append(
+        self, digest: str, principal: Principal, piece: UploadPiece, chunks: Iterable[bytes]
+    ) -> UploadProgress:
+        """Add a piece to what the principal has sent. Errors as ``ArtifactStore.append``."""
+        progress = self.artifacts.append(digest, principal.key, piece, chunks)
+        self._noted(progress.is_complete)
+        return progress
+
+    def _noted(self, is_new: bool) -> bool:
+        """Have the audit log say that an artifact is there now."""
         if is_new:
             with self.records.write() as unit:
                 unit.note_change()
@@ -45,4 +62,4 @@ class ArtifactService:
             if not is_public:
                 # Said for unknown digests too: what is stored is nobody's business before it is public.
                 raise NotPublicYet("this artifact is not public: no closed proposal phase names it")
-        return StoredArtifact(self.artifacts.size_bytes(digest), self.artifacts.chunks(digest))
+        return StoredArtifact(digest, self.artifacts.size_bytes(digest), self.artifacts)

@@ -10,10 +10,14 @@ from orchestrator.services.enrolment import EnrolmentService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.figures import FigureService
+from orchestrator.services.idempotency import IdempotencyService
+from orchestrator.services.listings import ListingService
 from orchestrator.services.messages import MessageService
+from orchestrator.services.models import ModelService
 from orchestrator.services.node_sign_in import NodeSignInService
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.queries import QueryService
+from orchestrator.services.reports import ReportService
 from orchestrator.services.tasks import TaskService
 from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
@@ -28,6 +32,9 @@ class Services:
     node_sign_in: NodeSignInService
     throttle: Throttle
     queries: QueryService
+    listings: ListingService
+    models: ModelService
+    reports: ReportService
     feed: EventFeed
     artifacts: ArtifactService
     nodes: NodeService
@@ -35,6 +42,7 @@ class Services:
     tasks: TaskService
     messages: MessageService
     evaluations: EvaluationService
+    idempotency: IdempotencyService
     figures: FigureService
     webhooks: WebhookService
     audit: AuditService

@@ -3,8 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from orchestrator.domain.artifacts import ArtifactStore
 from orchestrator.domain.figures import HubFigures, StoreUsage
-from orchestrator.domain.ports import ArtifactStore, Clock, Records
+from orchestrator.domain.ports import Clock, Records
 from orchestrator.services.queries import QueryService
 
 _USAGE_AGE_S = 60

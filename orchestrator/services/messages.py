@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from contracts.deployment import Deployment
 from orchestrator.domain.admission import Place, check_round_message
+from orchestrator.domain.artifacts import ArtifactStore
 from orchestrator.domain.chain import (
     NodeMessageCall,
     RegistryMessageCall,
@@ -14,7 +15,7 @@ from orchestrator.domain.chain import (
 from orchestrator.domain.errors import ArtifactMissing, NotFound, Unavailable, WrongNode, WrongRound
 from orchestrator.domain.membership import Membership, check_node_message
 from orchestrator.domain.outbox import Intent, IntentStatus, message_key
-from orchestrator.domain.ports import ArtifactStore, Clock, Records, Unit
+from orchestrator.domain.ports import Clock, Records, Unit
 from orchestrator.domain.state import TaskState
 from orchestrator.services.outbox import enqueue
 from orchestrator.services.tasks import check_stored_adapter, stored_spec

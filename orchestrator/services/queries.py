@@ -9,7 +9,6 @@ from orchestrator.domain.errors import NotFound, UnknownNode
 from orchestrator.domain.outbox import Intent, IntentStatus, subject_of
 from orchestrator.domain.ports import (
     Clock,
-    EvaluationRecord,
     Records,
     RecordsUnavailable,
     StreamEvent,
@@ -61,49 +60,41 @@ class QueryService:
     records: Records
     clock: Clock
 
-    def nodes(self) -> tuple[NodeView, ...]:
-        """All admitted nodes, by address."""
-        with self.records.read() as unit:
-            names, registry = unit.names.names(), unit.projection.registry()
-            if registry is None:
-                return ()
-            final = _final_block(unit)
-            nodes = unit.projection.nodes()
-            return tuple(_node_view(node, names.get(node.node), registry, final) for node in nodes)
-
     def node(self, node: str) -> NodeView:
         """One node. Raises UnknownNode."""
         with self.records.read() as unit:
             state, registry = unit.projection.node(node), unit.projection.registry()
             if state is None or registry is None:
                 raise UnknownNode(f"node {node} was never admitted")
-            return _node_view(state, unit.names.names().get(node), registry, _final_block(unit))
+            return node_view(unit, state, unit.names.names().get(node), registry)
 
-    def slashes(self) -> tuple[SlashView, ...]:
-        """All slashes, by number."""
+    def slash(self, slash: int) -> SlashView:
+        """One slash. Raises NotFound."""
         with self.records.read() as unit:
-            final = _final_block(unit)
-            return tuple(_slash_view(slash, final) for slash in unit.projection.slashes())
+            state = unit.projection.slash(slash)
+            if state is None:
+                raise NotFound(f"the chain has no slash {slash}")
+            return slash_view(state, final_block(unit))
 
     def tasks(self) -> tuple[TaskView, ...]:
         """All tasks: those on chain by number, then those ordered."""
         with self.records.read() as unit:
-            on_chain = [_task_view(unit, task) for task in unit.projection.tasks()]
+            on_chain = [task_view(unit, task) for task in unit.projection.tasks()]
             known = {view.spec_digest for view in on_chain}
             ordered = [
-                _order_view(unit, order) for order in unit.orders.all() if order.spec_digest not in known
+                order_view(unit, order) for order in unit.orders.all() if order.spec_digest not in known
             ]
             return (*on_chain, *(view for view in ordered if view is not None))
 
     def task(self, task: int) -> TaskView:
         """One task. Raises NotFound."""
         with self.records.read() as unit:
-            return _task_view(unit, _task_state(unit, task))
+            return task_view(unit, task_of_unit(unit, task))
 
     def approvals(self, task: int) -> tuple[ApprovalView, ...]:
         """The approvals of a task that stand, by node. Raises NotFound."""
         with self.records.read() as unit:
-            state, names = _task_state(unit, task), unit.names.names()
+            state, names = task_of_unit(unit, task), unit.names.names()
             indexed = unit.projection.approved_events(task)
         newest = {each.event.node: (each.event, each) for each in indexed if isinstance(each.event, Approved)}
         found = [newest[node] for node in sorted(state.approved)]
@@ -120,29 +111,13 @@ class QueryService:
             for approved, at in found
         )
 
-    def rounds(self, task: int) -> tuple[RoundView, ...]:
-        """A task's rounds, by number. Raises NotFound when there is no such task."""
-        with self.records.read() as unit:
-            _task_state(unit, task)
-            return tuple(self._round_view(unit, state) for state in unit.projection.rounds(task))
-
     def round(self, task: int, round_number: int) -> RoundView:
         """One round. Raises NotFound."""
         with self.records.read() as unit:
             state = unit.projection.round(task, round_number)
             if state is None:
                 raise NotFound(f"task {task} has no round {round_number}")
-            return self._round_view(unit, state)
-
-    def evaluations(self, task: int) -> tuple[EvaluationRecord, ...]:
-        """A task's evaluations, by round and name."""
-        with self.records.read() as unit:
-            return tuple(unit.evaluations.of_task(task))
-
-    def evaluations_of_round(self, task: int, round_number: int) -> tuple[EvaluationRecord, ...]:
-        """A round's evaluations, by name."""
-        with self.records.read() as unit:
-            return tuple(unit.evaluations.of_round(task, round_number))
+            return round_of_unit(unit, state, self.clock)
 
     def intent(self, intent_id: int) -> IntentView:
         """One call of the outbox. Raises NotFound."""
@@ -200,12 +175,14 @@ class QueryService:
         with self.records.read() as unit:
             return unit.stream.last_id()
 
-    def _round_view(self, unit: Unit, state: RoundState) -> RoundView:
-        last = unit.projection.last_block()
-        now_unix_s = self.clock.now_unix_s() if last is None else last.timestamp_unix_s
-        slashes = [each for each in unit.projection.slashes_of_task(state.task) if each.round == state.round]
-        gas = unit.outbox.gas_of_round(state.task, state.round)
-        return _round_view(state, slashes, gas, now_unix_s, _final_block(unit))
+
+def round_of_unit(unit: Unit, state: RoundState, clock: Clock) -> RoundView:
+    """What may be shown of a round."""
+    last = unit.projection.last_block()
+    now_unix_s = clock.now_unix_s() if last is None else last.timestamp_unix_s
+    slashes = [each for each in unit.projection.slashes_of_task(state.task) if each.round == state.round]
+    gas = unit.outbox.gas_of_round(state.task, state.round)
+    return _round_view(state, slashes, gas, now_unix_s, final_block(unit))
 
 
 def intent_view(intent: Intent) -> IntentView:
@@ -228,22 +205,24 @@ def intent_view(intent: Intent) -> IntentView:
     )
 
 
-def _task_state(unit: Unit, task: int) -> TaskState:
+def task_of_unit(unit: Unit, task: int) -> TaskState:
+    """A task as projected. Raises NotFound."""
     state = unit.projection.task(task)
     if state is None:
         raise NotFound(f"the chain has no task {task}")
     return state
 
 
-def _final_block(unit: Unit) -> int:
+def final_block(unit: Unit) -> int:
     """The height up to which blocks are final; -1 while none is."""
     final = unit.projection.final_block()
     return -1 if final is None else final
 
 
-def _node_view(node: NodeState, name: str | None, registry: RegistryState, final_block: int) -> NodeView:
+def node_view(unit: Unit, node: NodeState, name: str | None, registry: RegistryState) -> NodeView:
+    """What may be shown of a node."""
     return NodeView(
-        final=node.changed_block <= final_block,
+        final=node.changed_block <= final_block(unit),
         node=node.node,
         name=name,
         signer=node.signer,
@@ -260,7 +239,8 @@ def _node_view(node: NodeState, name: str | None, registry: RegistryState, final
     )
 
 
-def _slash_view(slash: SlashState, final_block: int) -> SlashView:
+def slash_view(slash: SlashState, final_block: int) -> SlashView:
+    """What may be shown of a slash."""
     return SlashView(
         final=slash.changed_block <= final_block,
         slash=slash.slash,
@@ -282,11 +262,12 @@ def _task_status(task: TaskState) -> TaskStatus:
     return "paused" if task.is_paused else "active"
 
 
-def _task_view(unit: Unit, task: TaskState) -> TaskView:
+def task_view(unit: Unit, task: TaskState) -> TaskView:
+    """What may be shown of a task on chain."""
     order = order_of(unit, task)
     funding = None if order is None else unit.outbox.by_key(fund_key(order.spec_digest))
     return TaskView(
-        final=task.changed_block <= _final_block(unit),
+        final=task.changed_block <= final_block(unit),
         task=task.task,
         name=None if order is None else order.name,
         status=_task_status(task),
@@ -304,7 +285,8 @@ def _task_view(unit: Unit, task: TaskState) -> TaskView:
     )
 
 
-def _order_view(unit: Unit, order: TaskOrder) -> TaskView | None:
+def order_view(unit: Unit, order: TaskOrder) -> TaskView | None:
+    """What may be shown of an order whose task is not on chain; None without its call."""
     intent = unit.outbox.by_key(order.call_key)
     if intent is None or not isinstance(intent.call, CreateTask):
         return None
@@ -362,7 +344,7 @@ def _round_view(
             for each in state.attestations
         ),
         rewards=tuple(RewardView(reward.node, reward.amount) for reward in state.rewards),
-        slashes=tuple(_slash_view(slash, final_block) for slash in slashes),
+        slashes=tuple(slash_view(slash, final_block) for slash in slashes),
         phases=tuple(PhaseView(start.phase.label, start.started_unix_s) for start in state.phases),
         gas=gas,
         seconds=state.phase_seconds(now_unix_s),

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from contracts.manifest import Manifest
 from contracts.task import MAX_SPEC_BYTES, TaskSpec
 from contracts.task_config import TaskConfig
+from orchestrator.domain.artifacts import ArtifactStore
 from orchestrator.domain.chain import CreateTask
 from orchestrator.domain.errors import ArtifactMissing, Conflict, NotFound, WrongTerms
 from orchestrator.domain.outbox import Intent, IntentStatus
-from orchestrator.domain.ports import ArtifactStore, Clock, Records, TaskOrder, Unit
+from orchestrator.domain.ports import Clock, Records, TaskOrder, Unit
 from orchestrator.domain.projection import Announcement
 from orchestrator.domain.state import TaskState
 from orchestrator.domain.terms import check_durations, check_terms

@@ -200,7 +200,9 @@ class WebhookDeliveries:
             tried = replace(tried, next_unix_s=now_unix_s + pause_s(delivery.attempts))
             logger.info("webhook %d: %s failed: %s", subscription.id, delivery.message_id, error)
         with self.records.write() as unit:
-            unit.webhooks.save(tried)
+            # Not over what happened meanwhile: a replay, or another worker after this one took too long.
+            if unit.webhooks.delivery(delivery.id) == delivery:
+                unit.webhooks.save(tried)
 
     def _post(
         self, delivery: Delivery, subscription: Subscription, event: StreamEvent

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.domain.chain import ChainError
 from orchestrator.domain.ports import Clock, Records
-from orchestrator.domain.witnesses import ChainWitness, Testimony, Verdict, first_dispute, judge
+from orchestrator.domain.witnesses import ChainWitness, Sighting, Verdict, first_dispute, judge
 
 CHECKED_EVERY_S = 10
 _MOST_BLOCKS = 50
@@ -37,7 +37,7 @@ class Witnesses:
         if last is not None and last <= now_unix_s < last + CHECKED_EVERY_S:
             return
         self._checked_unix_s = now_unix_s
-        verdicts = judge(self._testimonies(), self.chain_id, now_unix_s)
+        verdicts = judge(self._sightings(), self.chain_id, now_unix_s)
         self.avoid(each.name for each in verdicts if each.fault is not None and not each.is_disputed)
         for verdict in verdicts:
             if self._told.get(verdict.name) != verdict.fault:
@@ -46,7 +46,7 @@ class Witnesses:
         with self.records.write() as unit:
             unit.witnesses.replace(verdicts)
 
-    def _testimonies(self) -> list[Testimony]:
+    def _sightings(self) -> list[Sighting]:
         asked = [self._seen(witness) for witness in self.witnesses]
         sound = [
             witness
@@ -64,15 +64,15 @@ class Witnesses:
         self._agreed_to = last if dispute is None else dispute - 1
         return found
 
-    def _seen(self, witness: ChainWitness) -> Testimony:
+    def _seen(self, witness: ChainWitness) -> Sighting:
         chain_id = None
         try:
             chain_id = witness.chain_id()
-            return Testimony(witness.name, chain_id, witness.head())
+            return Sighting(witness.name, chain_id, witness.head())
         except ChainError as error:
-            return Testimony(witness.name, chain_id, error=str(error))
+            return Sighting(witness.name, chain_id, error=str(error))
 
-    def _heard(self, seen: Testimony, sound: Sequence[ChainWitness], first: int, last: int) -> Testimony:
+    def _heard(self, seen: Sighting, sound: Sequence[ChainWitness], first: int, last: int) -> Sighting:
         witness = next((each for each in sound if each.name == seen.name), None)
         if witness is None:
             return seen

@@ -12,25 +12,15 @@ from pathlib import Path
 
 import httpx
 
-from contracts.deployment import Deployment
 from deploy.local.ports import free_ports
 from orchestrator.adapters.database import open_records
 from orchestrator.adapters.database.migrate import migrate
 from orchestrator.composition import SystemClock
 from orchestrator.services.tokens import TokenService
+from tests.integration.orchestrator_double_rig import DEPLOYMENT
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-# Nobody's contracts: what is measured does not ask the chain.
-DEPLOYMENT = Deployment(
-    chain_id=31337,
-    registry="0x" + "13" * 20,
-    tasks="0x" + "12" * 20,
-    rounds="0x" + "11" * 20,
-    lens="0x" + "14" * 20,
-    token="0x" + "15" * 20,
-    block=1,
-)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ CLIENTS = 64
 SLICES = 5
 SLICE_S = 2.0
 ROUND = "/v1/tasks/1/rounds/1"
+# All clients are one principal here, and it is speed that is measured.
+NO_LIMIT = "1000000/second"
 LEAST_RATIO = 0.40
 MOST_SPREAD = 5.0
 
@@ -38,7 +40,7 @@ def _measure(folder: Path) -> list[Row]:
     rig.close()
     port = free_ports(1)[0]
     empty = [sys.executable, _empty_app.__file__, str(port)]
-    with served_hub(folder) as hub, process(empty, folder) as running:
+    with served_hub(folder, COLLEGIUM_REQUEST_LIMIT=NO_LIMIT) as hub, process(empty, folder) as running:
         wait_until_it_answers(f"http://127.0.0.1:{port}/empty", running)
         ours, theirs = list[Load](), list[Load]()
         for _ in range(SLICES + 1):

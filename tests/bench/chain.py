@@ -7,8 +7,8 @@ signed here, with its own key, and posted by 16 clients at a time, like a conduc
 
 The rate is the messages of all rounds by the time from the last approval until the last round is
 closed: drawing, closing and waiting for blocks are in it. Lost is a message that the API took and the chain
-does not hold; doubled is one that the chain holds twice, or that two transactions were mined for. Both are
-counted in the chain's own events, not in what the hub says of itself.
+does not hold; doubled is one that the chain holds more than once, or that nobody sent. Both are counted in
+the chain's own events, not in what the hub says of itself.
 """
 
 import json

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.adapters.chain import open_endpoints, open_reader, open_witnesses
 from orchestrator.adapters.database import DatabaseRecords
 from orchestrator.domain.chain import ChainError
-from orchestrator.domain.witnesses import Testimony, Verdict, judge
+from orchestrator.domain.witnesses import Sighting, Verdict, judge
 from orchestrator.services.witnesses import CHECKED_EVERY_S, Witnesses, sentences
 from tests.chain.tampering import AnswerWithError, tampering_proxy
 from tests.chain.world import World
@@ -196,8 +196,8 @@ def test_an_endpoint_that_is_to_be_avoided_is_asked_last(played: World) -> None:
 
 
 def test_one_endpoint_alone_is_judged_by_itself() -> None:
-    (verdict,) = judge([Testimony("only", 5, 100)], 5, 1)
+    (verdict,) = judge([Sighting("only", 5, 100)], 5, 1)
     assert verdict.fault is None
-    (verdict,) = judge([Testimony("only", 5, error="gone")], 5, 1)
+    (verdict,) = judge([Sighting("only", 5, error="gone")], 5, 1)
     assert verdict.fault is not None
     assert sentences([verdict]) == ((verdict.fault,), ())

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from limits import parse
 
 from orchestrator.adapters.database import open_records
 from orchestrator.api import answers
@@ -142,6 +143,11 @@ def test_remembered_answers_are_counted_like_others(rig: Rig) -> None:
         rig.admin.get("/v1/slashes")
     told = rig.admin.get("/metrics").text
     assert 'collegium_http_requests_total{operation="list_slashes",status="2xx"} 3.0' in told
+
+
+def test_remembered_answers_count_for_the_limit(rig: Rig) -> None:
+    rig.app.state.services.throttle._requests = parse("3/minute")
+    assert [rig.auditor.get("/v1/slashes").status_code for _ in range(5)] == [200, 200, 200, 429, 429]
 
 
 def test_without_a_version_everything_is_read(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from contracts.messages import (
     Rotation,
 )
 from orchestrator.cli import app
+from orchestrator.client.api import Client
 from orchestrator.commands.client import HubClient
 from orchestrator.commands.output import ExitCode
 from tests.integration.databases import Databases
@@ -356,7 +357,8 @@ def collegium(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
     """Runs a command against the rig; while it waits for the chain, the worker works."""
 
     def use_rig(client: HubClient, url: str, token_file: Path) -> None:
-        client._session = rig.admin  # type: ignore[assignment]
+        client.api = Client("http://hub.test", "none")
+        client.api._http = rig.admin
 
     monkeypatch.setattr(HubClient, "__init__", use_rig)
     monkeypatch.setattr("orchestrator.commands.waiting.time.sleep", lambda _: rig.turn())

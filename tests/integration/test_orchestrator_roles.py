@@ -72,7 +72,7 @@ def test_every_operation_as_every_role(rig: Rig, role: Role) -> None:
         ):
             continue
         answer = ask(client, operation, method, path)
-        code = answer.json().get("code") if answer.status_code >= 400 else None
+        code = answer.json().get("code") if answer.status_code >= 400 and answer.content else None
         if role in permissions.ALLOWED[operation]:
             assert answer.status_code != 401, (operation, role)
             assert code != "not_allowed", (operation, role)
@@ -86,7 +86,8 @@ def test_every_operation_without_a_token(rig: Rig) -> None:
         if operation in permissions.OPEN_OPERATIONS:
             assert answer.status_code not in (401, 403), operation
         else:
-            assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated"), operation
+            assert answer.status_code == 401, operation
+            assert method == "HEAD" or answer.json()["code"] == "unauthenticated", operation
             assert answer.headers["www-authenticate"] == "Bearer"
 
 

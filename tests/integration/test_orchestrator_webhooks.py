@@ -1,6 +1,7 @@
 """Webhooks: subscriptions, signed deliveries to a real receiver, retries, replay, and where they never go."""
 
 import ipaddress
+import json
 import ssl
 import threading
 import time
@@ -17,9 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook
+from typer.testing import CliRunner
 
 from orchestrator.adapters.notifications import HttpReceivers
 from orchestrator.adapters.notifications.addresses import Address, is_public
+from orchestrator.cli import app
 from orchestrator.composition import WebhookOutlet
 from orchestrator.domain.errors import WebhookRefused
 from orchestrator.domain.ports import WebhookFailed
@@ -27,6 +30,7 @@ from orchestrator.domain.projection import Announcement
 from orchestrator.domain.webhooks import MOST_ATTEMPTS, Subscription, is_kind_pattern, pause_s
 from orchestrator.services.webhooks import CLAIM_S, WebhookDeliveries, WebhookKey
 from tests.integration.orchestrator_double_rig import Rig
+from tests.integration.test_orchestrator_api import serving
 
 DEADLINE_S = 60.0
 KEY = WebhookKey(b"k" * 32)
@@ -546,3 +550,54 @@ def test_pauses_grow_and_are_bounded() -> None:
     assert pauses[:4] == [5, 20, 80, 320]
     assert pauses == sorted(pauses)
     assert pauses[-1] == 6 * 3600
+
+
+def test_the_commands(rig: Rig, receiver: Receiver, tmp_path: Path) -> None:
+    secret_file, token_file = tmp_path / "secret", tmp_path / "token"
+    token_file.write_text(rig.admin.headers["Authorization"].removeprefix("Bearer "))
+
+    def command(url: str, *arguments: str, exit_code: int = 0) -> Any:
+        options = ("--url", url, "--token-file", str(token_file), "--json")
+        done = CliRunner().invoke(app, ["webhooks", *arguments, *options])
+        assert done.exit_code == exit_code, done.output
+        return json.loads(done.stdout)
+
+    with serving(rig) as url:
+        create = (
+            "create",
+            "--receiver",
+            receiver.url,
+            "--secret-file",
+            str(secret_file),
+            "--kind",
+            "round.*",
+        )
+        made = command(url, *create)["data"]
+        assert "secret" not in made
+        assert secret_file.stat().st_mode & 0o777 == 0o600
+        assert command(url, *create, exit_code=2)["error"]["code"] == "file_exists"
+        webhook = ("--webhook", str(made["id"]))
+        happen(rig, "round.final")
+        work_until(rig, lambda: command(url, "deliveries", *webhook)["data"]["items"])
+        work_until(rig, lambda: log_of(rig, made["id"])[0]["status"] == "delivered")
+        ((headers, body),) = receiver.got
+        assert Webhook(secret_file.read_text().strip()).verify(body, headers)["type"] == "round.final"
+        (delivery,) = command(url, "deliveries", *webhook)["data"]["items"]
+        command(url, "replay", *webhook, "--delivery", str(delivery["id"]))
+        work_until(rig, lambda: len(receiver.got) == 2)
+        assert receiver.got[1][0]["webhook-id"] == headers["webhook-id"]
+        command(url, "delete", *webhook)
+        assert command(url, "list")["data"] == {"items": []}
+        command(url, "delete", *webhook, exit_code=2)
+
+
+def test_a_replay_meanwhile_is_not_lost(rig: Rig, receiver: Receiver) -> None:
+    receiver.hang = threading.Event()
+    made = subscribe(rig, receiver.url)
+    happen(rig, "round.final")
+    work_until(rig, lambda: len(receiver.got) == 1)
+    (delivery,) = log_of(rig, made["id"])
+    rig.post(f"/v1/webhooks/{made['id']}/deliveries/{delivery['id']}/replay", {})
+    receiver.hang.set()
+    work_until(rig, lambda: len(receiver.got) == 2)
+    work_until(rig, lambda: log_of(rig, made["id"])[0]["status"] == "delivered")

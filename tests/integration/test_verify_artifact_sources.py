@@ -1,6 +1,8 @@
 """Where the verifier gets artifacts: a folder and an orchestrator's address behave the same."""
 
+import gzip
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +18,8 @@ from contracts.verify.artifact_source import (
     HttpSource,
     open_source,
 )
-from contracts.verify.errors import ArtifactSourceFailed
+from contracts.verify.errors import ArtifactSourceFailed, CannotVerify, ChainUnavailable
+from contracts.verify.rpc import JsonRpc
 
 DATA = b"an artifact of some bytes"
 DIGEST = sha256_digest(DATA)
@@ -38,7 +41,14 @@ def serving(answer: Callable[[str, str | None], tuple[int, bytes]]) -> Iterator[
         def log_message(self, *arguments: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with running(Handler) as url:
+        yield url
+
+
+@contextmanager
+def running(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of an HTTP server that answers by ``handler``."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
@@ -124,17 +134,55 @@ def test_a_source_that_drips_is_given_up() -> None:
         def log_message(self, *arguments: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        source = HttpSource(f"http://127.0.0.1:{server.server_port}", timeout_s=0.3)
+    with running(Handler) as url:
+        source = HttpSource(url, timeout_s=0.3)
         with pytest.raises(ArtifactSourceFailed, match=r"did not come within 0\.3 s"):
             source.read(DIGEST, most_bytes=1 << 40)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+
+
+def read_artifact(url: str) -> None:
+    HttpSource(url).read(DIGEST, most_bytes=100)
+
+
+def ask_endpoint(url: str) -> None:
+    JsonRpc(url, most_bytes=100).ask("eth_chainId")
+
+
+@pytest.mark.parametrize(
+    ("ask", "failure"),
+    [(read_artifact, ArtifactSourceFailed), (ask_endpoint, ChainUnavailable)],
+    ids=["artifact", "endpoint"],
+)
+def test_what_is_compressed_twice_is_never_unpacked(
+    ask: Callable[[str], None], failure: type[CannotVerify]
+) -> None:
+    """A few hundred bytes on the wire, 64 MB in one piece once unpacked."""
+    bomb = gzip.compress(gzip.compress(bytes(64 << 20), 9), 9)
+    assert len(bomb) < 1_000
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"] or 0))
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip, gzip")
+            self.send_header("Content-Length", str(len(bomb)))
+            self.end_headers()
+            self.wfile.write(bomb)
+
+        do_POST = do_GET  # noqa: N815 - http.server's name
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    with running(Handler) as url:
+        tracemalloc.start()
+        try:
+            with pytest.raises(failure, match="compressed"):
+                ask(url)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak_bytes < 16 << 20
 
 
 def test_an_empty_artifact_is_read(tmp_path: Path) -> None:

@@ -146,6 +146,22 @@ def test_what_is_no_safetensors_file_of_the_manifest_is_refused(data: bytes) -> 
         MANIFEST.decode(data)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a.weight": {"dtype": "\x1b[2Jok: 7 facts agree", "shape": [1], "data_offsets": [0, 4]}},
+        {"\x1b[2J\nok": {"dtype": "F32", "shape": [1], "data_offsets": [1, 5]}},
+        {"a.weight": {"dtype": "x" * 100_000, "shape": [1], "data_offsets": [0, 4]}},
+    ],
+    ids=["dtype", "name", "long"],
+)
+def test_the_refusal_of_a_hostile_file_is_short_and_obeyed_by_no_terminal(header: dict[str, object]) -> None:
+    with pytest.raises(NotSafetensors) as refusal:
+        MANIFEST.decode(with_header(json.dumps(header).encode(), bytes(4)))
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 400
+
+
 def test_a_truncated_or_extended_file_is_refused() -> None:
     data = MANIFEST.encode(good_tensors())
     for wrong in (data[:-1], data + b"\0"):

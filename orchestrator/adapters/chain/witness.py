@@ -46,26 +46,34 @@ class Web3Witness:
             raise ChainError("it lacks blocks below its head")
         with translated_errors():
             ours = [header for header in headers if self._concerns_us(header)]
-        logs = self._connection.batch(
-            [
-                (
-                    RPCEndpoint("eth_getLogs"),
-                    [{"blockHash": header["hash"], "address": self._addresses}],
-                )
-                for header in ours
-            ]
-        )
-        logs_by_hash = {header["hash"]: answer["result"] for header, answer in zip(ours, logs, strict=True)}
+        logs_by_hash = self._logs([header["hash"] for header in ours])
         return {
             first_block + place: _digest(header, logs_by_hash.get(header["hash"], []))
             for place, header in enumerate(headers)
         }
+
+    def _logs(self, hashes: list[str]) -> dict[str, list[dict[str, Any]] | None]:
+        """Our contracts' logs of blocks; None where it has none of the blocks that it named itself."""
+        try:
+            answers = self._connection.batch(
+                [
+                    (
+                        RPCEndpoint("eth_getLogs"),
+                        [{"blockHash": block_hash, "address": self._addresses}],
+                    )
+                    for block_hash in hashes
+                ]
+            )
+        except ChainError:
+            return dict.fromkeys(hashes)
+        return {block_hash: answer["result"] for block_hash, answer in zip(hashes, answers, strict=True)}
 
     def _concerns_us(self, header: dict[str, Any]) -> bool:
         bloom = int(header["logsBloom"], 16)
         return any(may_have_logs_of(bloom, address) for address in self._addresses)
 
 
-def _digest(header: dict[str, Any], logs: list[dict[str, Any]]) -> str:
-    said = [[header.get(name) for name in _OF_HEADER], [[log.get(name) for name in _OF_LOG] for log in logs]]
+def _digest(header: dict[str, Any], logs: list[dict[str, Any]] | None) -> str:
+    of_logs = None if logs is None else [[log.get(name) for name in _OF_LOG] for log in logs]
+    said = [[header.get(name) for name in _OF_HEADER], of_logs]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()

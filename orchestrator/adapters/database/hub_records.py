@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from orchestrator.adapters.database.models import (
@@ -11,6 +11,7 @@ from orchestrator.adapters.database.models import (
     NodeNameRow,
     StreamRow,
     TaskOrderRow,
+    TaskRow,
 )
 from orchestrator.domain.ports import (
     EvaluationRecord,
@@ -38,6 +39,18 @@ class SqlTaskOrderRepository:
     def all(self) -> list[TaskOrder]:
         """All orders, oldest first."""
         query = select(TaskOrderRow).order_by(TaskOrderRow.created_unix_s, TaskOrderRow.spec_digest)
+        return [_order(row) for row in self._session.scalars(query)]
+
+    def not_on_chain_after(self, created_unix_s: int, spec_digest: str, limit: int) -> list[TaskOrder]:
+        """The orders after (time, spec) whose task is not on chain, oldest first."""
+        key = tuple_(TaskOrderRow.created_unix_s, TaskOrderRow.spec_digest)
+        on_chain = select(TaskRow.task).where(TaskRow.spec_digest == TaskOrderRow.spec_digest)
+        query = (
+            select(TaskOrderRow)
+            .where(key > (created_unix_s, spec_digest), ~on_chain.exists())
+            .order_by(TaskOrderRow.created_unix_s, TaskOrderRow.spec_digest)
+            .limit(limit)
+        )
         return [_order(row) for row in self._session.scalars(query)]
 
     def add(self, order: TaskOrder) -> None:
@@ -84,9 +97,30 @@ class SqlEvaluationRepository:
         # Sorted here: databases order text by different rules.
         return sorted(found, key=lambda record: (record.round, record.name))
 
-    def of_round(self, task: int, round_number: int) -> list[EvaluationRecord]:
-        """A round's evaluations, by name."""
-        return [record for record in self.of_task(task) if record.round == round_number]
+    def of_task_after(self, task: int, key: tuple[int, str], limit: int) -> list[EvaluationRecord]:
+        """A task's evaluations after (round, name), by round and name."""
+        query = (
+            select(EvaluationRow)
+            .where(EvaluationRow.task == task, tuple_(EvaluationRow.round, EvaluationRow.name) > key)
+            .order_by(EvaluationRow.round, EvaluationRow.name)
+            .limit(limit)
+        )
+        return [_evaluation(row) for row in self._session.scalars(query)]
+
+    def of_round_after(self, task: int, round_number: int, name: str, limit: int) -> list[EvaluationRecord]:
+        """A round's evaluations after a name, by name."""
+        query = (
+            select(EvaluationRow)
+            .where(EvaluationRow.task == task, EvaluationRow.round == round_number, EvaluationRow.name > name)
+            .order_by(EvaluationRow.name)
+            .limit(limit)
+        )
+        return [_evaluation(row) for row in self._session.scalars(query)]
+
+    def names_digest(self, digest: str) -> bool:
+        """Whether an evaluation is of that adapter."""
+        query = select(EvaluationRow.task).where(EvaluationRow.digest == digest).limit(1)
+        return self._session.scalar(query) is not None
 
     def save(self, record: EvaluationRecord) -> None:
         """Insert or replace the evaluation of (task, round, name)."""

@@ -436,6 +436,20 @@ class StreamRow(Base):
     facts: Mapped[dict[str, Any]]
 
 
+class IdempotencyRow(Base):
+    """A request that carries an ``Idempotency-Key``; ``status`` is null while it has no answer."""
+
+    __tablename__ = "idempotency_keys"
+
+    scope: Mapped[str] = mapped_column(String(64), primary_key=True)
+    token: Mapped[str] = mapped_column(String(32))
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    claimed_unix_s: Mapped[int] = mapped_column(index=True)
+    status: Mapped[int | None]
+    headers: Mapped[dict[str, Any]]
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
 PROJECTION_TABLES = (
     RewardRow,
     AttestationRow,

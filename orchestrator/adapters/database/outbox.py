@@ -3,7 +3,8 @@
 from itertools import groupby
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, delete, func, select, tuple_, update
+from sqlalchemy import CursorResult, String, delete, func, select, tuple_, update
+from sqlalchemy import cast as as_type
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -95,6 +96,17 @@ class SqlOutboxRepository:
         query = select(IntentRow).where(IntentRow.block_number >= block_number).order_by(IntentRow.id)
         return [_intent(row) for row in self._session.scalars(query)]
 
+    def newest_before(
+        self, intent_id: int, limit: int, *, status: IntentStatus | None, task: int | None
+    ) -> list[Intent]:
+        """The intents before a number, newest first, in a status or of a task where one is named."""
+        query = select(IntentRow).where(IntentRow.id < intent_id).order_by(IntentRow.id.desc()).limit(limit)
+        if status is not None:
+            query = query.where(IntentRow.status == status.value)
+        if task is not None:
+            query = query.where(IntentRow.task == task)
+        return [_intent(row) for row in self._session.scalars(query)]
+
     def to_finalise(self, block_number: int, limit: int) -> list[Intent]:
         """Intents mined at that block or before whose end is not final yet, by block and number."""
         query = (
@@ -129,6 +141,13 @@ class SqlOutboxRepository:
         )
         # Sorted here: databases order text by different rules.
         return dict(sorted((kind, int(gas)) for kind, gas in self._session.execute(query)))
+
+    def names_digest(self, digest: str) -> bool:
+        """Whether the call of any intent, whatever became of it, names the digest."""
+        query = select(IntentRow.id).where(
+            as_type(IntentRow.payload, String).contains(digest, autoescape=True)
+        )
+        return self._session.scalar(query.limit(1)) is not None
 
     def gas_by_kind(self) -> dict[str, int]:
         """Gas used per kind of call, ever."""

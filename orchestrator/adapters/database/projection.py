@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, delete, func, or_, select
+from sqlalchemy import Select, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from contracts.events import EVENTS, Approved, Event
@@ -32,6 +32,7 @@ from orchestrator.adapters.database.models import (
     VoteRow,
 )
 from orchestrator.domain.chain import Block, IndexedEvent, StakeTerms
+from orchestrator.domain.ports import RewardLine
 from orchestrator.domain.projection import Ledger
 from orchestrator.domain.state import (
     AttestationState,
@@ -56,6 +57,14 @@ _KEPT_BLOCKS = 256
 """Hashes of blocks that are kept; a reorganisation that goes deeper has the chain read from the start."""
 _EVENTS: dict[str, type[Event]] = {kind.__name__: kind for kinds in EVENTS.values() for kind in kinds}
 _EVENT_ADAPTERS: dict[type[Event], TypeAdapter[Any]] = {}
+
+_NAMING: tuple[tuple[type[TaskRow | RoundRow | ProposalRow | AttestationRow], tuple[Any, ...]], ...] = (
+    (TaskRow, (TaskRow.spec_digest, TaskRow.genesis_digest, TaskRow.parent_digest)),
+    (RoundRow, (RoundRow.parent_digest, RoundRow.aggregate_digest)),
+    (ProposalRow, (ProposalRow.adapter_digest, ProposalRow.report_digest)),
+    (AttestationRow, (AttestationRow.aggregate_digest,)),
+)
+"""Every column that holds the digest of an artifact."""
 
 Key = TypeVar("Key")
 State = TypeVar("State", NodeState, SlashState, TaskState, RoundState)
@@ -196,6 +205,15 @@ class SqlProjectionRepository:
         rows = self._session.scalars(select(NodeRow))
         return sorted((self._node_state(row) for row in rows), key=lambda state: int(state.node, 16))
 
+    def nodes_after(self, node: str | None, limit: int) -> list[NodeState]:
+        """The nodes after an address, or the first ones, by address."""
+        # Checksummed text does not sort by number; in lower case it does.
+        address = func.lower(NodeRow.node)
+        query = select(NodeRow).order_by(address).limit(limit)
+        if node is not None:
+            query = query.where(address > node.lower())
+        return [self._node_state(row) for row in self._session.scalars(query)]
+
     def save_node(self, state: NodeState) -> None:
         """Insert or replace a node."""
         self._session.merge(
@@ -234,6 +252,17 @@ class SqlProjectionRepository:
         """All slashes, by number."""
         return [_slash_state(row) for row in self._session.scalars(select(SlashRow).order_by(SlashRow.slash))]
 
+    def slashes_after(
+        self, slash: int, limit: int, *, task: int | None, node: str | None
+    ) -> list[SlashState]:
+        """The slashes after a number, by number, of a task or a node where one is named."""
+        query = select(SlashRow).where(SlashRow.slash > slash).order_by(SlashRow.slash).limit(limit)
+        if task is not None:
+            query = query.where(SlashRow.task == task)
+        if node is not None:
+            query = query.where(SlashRow.node == node)
+        return [_slash_state(row) for row in self._session.scalars(query)]
+
     def slashes_of_task(self, task: int) -> list[SlashState]:
         """The slashes for faults in a task's rounds, by number."""
         query = select(SlashRow).where(SlashRow.task == task).order_by(SlashRow.slash)
@@ -264,6 +293,11 @@ class SqlProjectionRepository:
         """All tasks, by number."""
         rows = self._session.scalars(select(TaskRow).order_by(TaskRow.task))
         return [self._task_state(row) for row in rows]
+
+    def tasks_after(self, task: int, limit: int) -> list[TaskState]:
+        """The tasks after a number, by number."""
+        query = select(TaskRow).where(TaskRow.task > task).order_by(TaskRow.task).limit(limit)
+        return [self._task_state(row) for row in self._session.scalars(query)]
 
     def tasks_of_spec(self, spec_digest: str) -> list[TaskState]:
         """The tasks on chain with that spec, by number."""
@@ -308,6 +342,51 @@ class SqlProjectionRepository:
         rows = self._session.scalars(select(RoundRow).where(RoundRow.task == task).order_by(RoundRow.round))
         return [self._round_state(row) for row in rows]
 
+    def rounds_after(self, task: int, round_number: int, limit: int) -> list[RoundState]:
+        """A task's rounds after a number, by number."""
+        query = select(RoundRow).where(RoundRow.task == task, RoundRow.round > round_number)
+        rows = self._session.scalars(query.order_by(RoundRow.round).limit(limit))
+        return [self._round_state(row) for row in rows]
+
+    def final_rounds_after(self, task: int, round_number: int, limit: int) -> list[RoundState]:
+        """The final rounds of all tasks after (task, round), by task and round."""
+        query = (
+            select(RoundRow)
+            .where(RoundRow.phase == int(Phase.FINAL), RoundRow.aggregate_digest.is_not(None))
+            .where(tuple_(RoundRow.task, RoundRow.round) > (task, round_number))
+            .order_by(RoundRow.task, RoundRow.round)
+            .limit(limit)
+        )
+        return [self._round_state(row) for row in self._session.scalars(query)]
+
+    def final_round_of(self, aggregate_digest: str) -> RoundState | None:
+        """The first final round, by task and number, that ended with an aggregate."""
+        query = (
+            select(RoundRow)
+            .where(RoundRow.aggregate_digest == aggregate_digest, RoundRow.phase == int(Phase.FINAL))
+            .order_by(RoundRow.task, RoundRow.round)
+            .limit(1)
+        )
+        row = self._session.scalar(query)
+        return None if row is None else self._round_state(row)
+
+    def rewards_after(
+        self, key: tuple[int, int, str], limit: int, *, task: int | None, node: str | None
+    ) -> list[RewardLine]:
+        """The rewards after (task, round, node in lower case), of a task or a node where one is named."""
+        address = func.lower(RewardRow.node)
+        query = (
+            select(RewardRow)
+            .where(tuple_(RewardRow.task, RewardRow.round, address) > key)
+            .order_by(RewardRow.task, RewardRow.round, address)
+            .limit(limit)
+        )
+        if task is not None:
+            query = query.where(RewardRow.task == task)
+        if node is not None:
+            query = query.where(RewardRow.node == node)
+        return [RewardLine(row.task, row.round, row.node, row.amount) for row in self._session.scalars(query)]
+
     def count_rounds(self) -> dict[str, int]:
         """How many rounds are in which phase, by the phase's label."""
         query = select(RoundRow.phase, func.count()).group_by(RoundRow.phase)
@@ -343,6 +422,13 @@ class SqlProjectionRepository:
         self._session.flush()
         for row in _parts(state):
             self._session.merge(row)
+
+    def digest_is_named(self, digest: str) -> bool:
+        """Whether the chain names the digest in any way."""
+        return any(
+            self._finds(select(table.task).where(or_(*(column == digest for column in columns))))
+            for table, columns in _NAMING
+        )
 
     def digest_is_public(self, digest: str) -> bool:
         """Whether the chain names the digest in a way that makes its artifact readable by all."""

@@ -25,8 +25,9 @@ from orchestrator.adapters.database.hub_records import (
     SqlStreamRepository,
     SqlTaskOrderRepository,
 )
+from orchestrator.adapters.database.idempotency import SqlIdempotencyRepository
 from orchestrator.adapters.database.lease import SqlLeaseRepository
-from orchestrator.adapters.database.models import StreamRow
+from orchestrator.adapters.database.models import IdempotencyRow, StreamRow
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
 from orchestrator.adapters.database.webhooks import SqlWebhookRepository
@@ -37,7 +38,7 @@ from orchestrator.domain.ports import RecordsUnavailable
 _NOT_MIGRATED = ("42P01", "42703")
 """PostgreSQL's codes for a missing table and a missing column; for SQLite both are operational errors."""
 _CHANGED = "collegium_changed"
-_NO_STATE = (StreamRow,)
+_NO_STATE = (StreamRow, IdempotencyRow)
 """What is written of a change, and is none itself."""
 
 
@@ -61,6 +62,7 @@ class SqlUnit:
         self.users = SqlUserRepository(session)
         self.evaluations = SqlEvaluationRepository(session)
         self.flower_runs = SqlFlowerRunRepository(session)
+        self.idempotency = SqlIdempotencyRepository(session)
         self.webhooks = SqlWebhookRepository(session)
 
     def has_changes(self) -> bool:

@@ -15,10 +15,11 @@ MOST_ROWS = 1000
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=TokenFirst)
 
 After = Annotated[int, Query(ge=0, lt=1 << 53, description="begin after this row")]
-Limit = Annotated[int, Query(ge=1, le=MOST_ROWS)]
-Text = Annotated[str | None, Query(min_length=1, max_length=200)]
-Task = Annotated[int | None, Query(ge=1, lt=1 << 53)]
-Node = Annotated[Address | None, Query()]
+Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="how many rows at most")]
+Text = Annotated[str | None, Query(min_length=1, max_length=200, description="only rows with this")]
+Task = Annotated[int | None, Query(ge=1, lt=1 << 53, description="only rows about this task")]
+Node = Annotated[Address | None, Query(description="only rows about this node")]
+Outcome = Annotated[AuditOutcome | None, Query(description="only rows that ended so")]
 
 
 @router.get("", operation_id="list_audit_rows")
@@ -29,7 +30,7 @@ def list_audit_rows(
     limit: Limit = 100,
     principal: Text = None,
     operation: Text = None,
-    outcome: AuditOutcome | None = None,
+    outcome: Outcome = None,
     task: Task = None,
     node: Node = None,
 ) -> AuditPage:

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Depends, Path
 
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.enrolment_schemas import (
@@ -15,6 +15,7 @@ from orchestrator.api.enrolment_schemas import (
     InviteRequest,
     RefusalRequest,
 )
+from orchestrator.api.idempotency import holds_a_secret
 from orchestrator.api.schemas import IntentAnswer
 from orchestrator.services.queries import intent_view
 
@@ -32,7 +33,12 @@ def enrol(request: EnrolmentRequest, services: ServicesOfApp) -> EnrolmentAnswer
     return EnrolmentAnswer.model_validate(record)
 
 
-@router.post("/invites", operation_id="invite_network", status_code=HTTPStatus.CREATED)
+@router.post(
+    "/invites",
+    operation_id="invite_network",
+    status_code=HTTPStatus.CREATED,
+    dependencies=[Depends(holds_a_secret)],
+)
 def invite_network(request: InviteRequest, services: ServicesOfApp, _: Caller) -> InviteAnswer:
     """Make an invite that lets one statement of one network in."""
     record, secret = services.enrolment.invite(request.network, request.group, request.lasts_s)

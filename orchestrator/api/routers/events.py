@@ -13,7 +13,9 @@ from orchestrator.domain.ports import StreamEvent
 router = APIRouter(prefix="/v1/events", tags=["events"], route_class=TokenFirst)
 
 EventNumber = Annotated[int | None, Query(ge=0, lt=1 << 63, description="begin after this event")]
-LastEventId = Annotated[int | None, Header(ge=0, lt=1 << 63, alias="Last-Event-ID")]
+LastEventId = Annotated[
+    int | None, Header(ge=0, lt=1 << 63, alias="Last-Event-ID", description="resume after this event")
+]
 
 
 @router.get("", operation_id="follow_events", response_class=StreamingResponse)

@@ -1,6 +1,7 @@
 """Whether the process is alive, and whether it can work."""
 
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import APIRouter, Response
 
@@ -16,7 +17,12 @@ def health() -> HealthAnswer:
     return HealthAnswer(status="ok")
 
 
-@router.get("/readyz", operation_id="readiness")
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"model": ReadyAnswer, "description": "What is not ready."}
+}
+
+
+@router.get("/readyz", operation_id="readiness", responses=_NOT_READY)
 def readiness(services: ServicesOfApp, response: Response) -> ReadyAnswer:
     """200 when requests can be served; 503 names what is not ready."""
     not_ready = services.queries.not_ready()

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from fastapi import APIRouter
 
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
+from orchestrator.api.paging import Listing, PagingOfRequest
 from orchestrator.api.routers.paths import NodeInPath
 from orchestrator.api.schemas import (
     ExitRequest,
@@ -29,11 +30,14 @@ from orchestrator.services.queries import intent_view
 
 router = APIRouter(prefix="/v1/nodes", tags=["nodes"], route_class=TokenFirst)
 
+_NODES = Listing("nodes", (str,))
+
 
 @router.get("", operation_id="list_nodes")
-def list_nodes(services: ServicesOfApp, _: Caller) -> NodeList:
+def list_nodes(services: ServicesOfApp, _: Caller, paging: PagingOfRequest) -> NodeList:
     """All nodes ever admitted, by address."""
-    return NodeList(items=tuple(NodeAnswer.model_validate(node) for node in services.queries.nodes()))
+    page = services.listings.nodes(paging.after(_NODES), paging.limit).shown_as(NodeAnswer.model_validate)
+    return NodeList(items=page.items, next_cursor=_NODES.cursor(page.next_key))
 
 
 @router.post("", operation_id="admit_node", status_code=HTTPStatus.ACCEPTED)

@@ -5,6 +5,7 @@ from http import HTTPStatus
 from fastapi import APIRouter
 
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
+from orchestrator.api.paging import Listing, PagingOfRequest
 from orchestrator.api.routers.paths import RoundInPath, RoundOrBaseInPath, TaskInPath
 from orchestrator.api.schemas import (
     AttestationRequest,
@@ -13,10 +14,16 @@ from orchestrator.api.schemas import (
     EvaluationList,
     EvaluationRequest,
     IntentAnswer,
+    ProposalAnswer,
+    ProposalList,
     ProposalRequest,
+    ReportAnswer,
+    ReportList,
     RevealRequest,
     RoundAnswer,
     RoundList,
+    VoteAnswer,
+    VoteList,
 )
 from orchestrator.domain.chain import (
     RelayAttestation,
@@ -32,15 +39,43 @@ router = APIRouter(prefix="/v1/tasks/{task}/rounds", tags=["rounds"], route_clas
 
 
 @router.get("", operation_id="list_rounds")
-def list_rounds(task: TaskInPath, services: ServicesOfApp, _: Caller) -> RoundList:
+def list_rounds(task: TaskInPath, services: ServicesOfApp, _: Caller, paging: PagingOfRequest) -> RoundList:
     """A task's rounds, by number."""
-    return RoundList(items=tuple(RoundAnswer.model_validate(each) for each in services.queries.rounds(task)))
+    listing = Listing(f"rounds of {task}", (int,))
+    page = services.listings.rounds(task, paging.after(listing), paging.limit)
+    items = page.shown_as(RoundAnswer.model_validate).items
+    return RoundList(items=items, next_cursor=listing.cursor(page.next_key))
 
 
 @router.get("/{round_number}", operation_id="get_round")
 def get_round(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller) -> RoundAnswer:
     """One round."""
     return RoundAnswer.model_validate(services.queries.round(task, round_number))
+
+
+@router.get("/{round_number}/proposals", operation_id="list_proposals")
+def list_proposals(
+    task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller
+) -> ProposalList:
+    """A round's proposals, by node: no more than the draw allows, so all on one page."""
+    found = services.queries.round(task, round_number).proposals
+    return ProposalList(items=tuple(map(ProposalAnswer.model_validate, found)), next_cursor=None)
+
+
+@router.get("/{round_number}/votes", operation_id="list_votes")
+def list_votes(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller) -> VoteList:
+    """The drawn voters' votes, in the order of the draw: no more than it allows, so all on one page."""
+    found = services.queries.round(task, round_number).votes
+    return VoteList(items=tuple(map(VoteAnswer.model_validate, found)), next_cursor=None)
+
+
+@router.get("/{round_number}/reports", operation_id="list_reports")
+def list_reports(
+    task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller
+) -> ReportList:
+    """What the networks say of their proposals, by node; nothing before the proposal phase is over."""
+    found = services.reports.of_round(task, round_number)
+    return ReportList(items=tuple(map(ReportAnswer.model_validate, found)), next_cursor=None)
 
 
 @router.post("/{round_number}/proposals", operation_id="propose", status_code=HTTPStatus.ACCEPTED)
@@ -93,11 +128,17 @@ def attest(
 
 @router.get("/{round_number}/evaluations", operation_id="list_evaluations")
 def list_evaluations(
-    task: TaskInPath, round_number: RoundOrBaseInPath, services: ServicesOfApp, _: Caller
+    task: TaskInPath,
+    round_number: RoundOrBaseInPath,
+    services: ServicesOfApp,
+    _: Caller,
+    paging: PagingOfRequest,
 ) -> EvaluationList:
     """The evaluations of a round's aggregate; round 0 is the base model."""
-    records = services.queries.evaluations_of_round(task, round_number)
-    return EvaluationList(items=tuple(EvaluationAnswer.model_validate(record) for record in records))
+    listing = Listing(f"evaluations of {task}/{round_number}", (str,))
+    page = services.listings.evaluations_of_round(task, round_number, paging.after(listing), paging.limit)
+    items = page.shown_as(EvaluationAnswer.model_validate).items
+    return EvaluationList(items=items, next_cursor=listing.cursor(page.next_key))
 
 
 @router.post("/{round_number}/evaluations", operation_id="record_evaluation", status_code=HTTPStatus.CREATED)

@@ -3,12 +3,15 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Depends, Path
 
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
+from orchestrator.api.idempotency import holds_a_secret
 from orchestrator.api.token_schemas import TokenAnswer, TokenList, TokenOrder, TokenSecretAnswer
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"], route_class=TokenFirst)
+
+_SECRET = [Depends(holds_a_secret)]
 
 TokenInPath = Annotated[int, Path(ge=1, lt=1 << 63, description="the token's number, as listed")]
 
@@ -19,7 +22,7 @@ def list_tokens(services: ServicesOfApp, caller: Caller) -> TokenList:
     return TokenList(items=tuple(TokenAnswer.of(record) for record in services.tokens.list(caller)))
 
 
-@router.post("", operation_id="create_token", status_code=HTTPStatus.CREATED)
+@router.post("", operation_id="create_token", status_code=HTTPStatus.CREATED, dependencies=_SECRET)
 def create_token(order: TokenOrder, services: ServicesOfApp, caller: Caller) -> TokenSecretAnswer:
     """Make a token. It cannot have more rights than the one that asks for it."""
     return TokenSecretAnswer.of_issued(services.tokens.create(caller, order.to_request()))
@@ -31,7 +34,12 @@ def get_current_token(services: ServicesOfApp, caller: Caller) -> TokenAnswer:
     return TokenAnswer.of(services.tokens.current(caller))
 
 
-@router.post("/{token}/rotation", operation_id="rotate_token", status_code=HTTPStatus.CREATED)
+@router.post(
+    "/{token}/rotation",
+    operation_id="rotate_token",
+    status_code=HTTPStatus.CREATED,
+    dependencies=_SECRET,
+)
 def rotate_token(token: TokenInPath, services: ServicesOfApp, caller: Caller) -> TokenSecretAnswer:
     """Give a token a new secret, for as long again; the old secret is worthless at once."""
     return TokenSecretAnswer.of_issued(services.tokens.rotate(caller, token))

@@ -3,9 +3,10 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
+from orchestrator.api.idempotency import holds_a_secret
 from orchestrator.api.schemas import (
     DeliveryAnswer,
     DeliveryList,
@@ -23,7 +24,12 @@ Before = Annotated[int | None, Query(ge=1, lt=1 << 63, description="only deliver
 Limit = Annotated[int, Query(ge=1, le=200, description="at most so many")]
 
 
-@router.post("", operation_id="create_webhook", status_code=HTTPStatus.CREATED)
+@router.post(
+    "",
+    operation_id="create_webhook",
+    status_code=HTTPStatus.CREATED,
+    dependencies=[Depends(holds_a_secret)],
+)
 def create_webhook(request: WebhookRequest, services: ServicesOfApp, _: Caller) -> WebhookMade:
     """Tell a receiver of what happens from now on; the answer is the only one that has the secret."""
     made, secret = services.webhooks.subscribe(request.url, request.kinds)

@@ -1,0 +1,145 @@
+"""The API's description (OpenAPI 3.1): what FastAPI finds, and what holds for all operations alike.
+
+Each operation gets a summary, the errors that its shape can bring, the headers that ``TokenFirst`` handles,
+and complete examples, put together from the schemas by the names of the fields.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from orchestrator.api.idempotency import KEY_HEADER, KEY_PATTERN
+from orchestrator.api.problems import PROBLEM_MEDIA_TYPE, Problem
+from orchestrator.api.schema_examples import Examples
+
+Json = dict[str, Any]
+
+_ABOUT = (
+    "The orchestrator of Collegium: federated fine-tuning among hospital networks that do not trust one "
+    "central party. Errors are problem documents (RFC 9457) with a stable `code` and a correlation id. "
+    "Lists are read page by page: `next_cursor` of one page is `cursor` of the next. Digests are `0x` and 64 "
+    "lower-case hex digits, amounts of token decimal strings in base units, times unix seconds."
+)
+_PROBLEMS = {
+    400: "The body cannot be read.",
+    401: "No valid token.",
+    403: "The token's role, or the node's role in the round, does not allow it.",
+    404: "It does not exist, or not yet.",
+    408: "The body did not come in time.",
+    409: "It contradicts what is recorded.",
+    412: "It was changed since the caller read it.",
+    413: "The body is larger than the limit.",
+    416: "The range holds none of the bytes.",
+    422: "What the request says is malformed or wrong.",
+    429: "Too many requests; `Retry-After` says when to ask again.",
+    500: "The hub met an unexpected error; its log has the details under the correlation id.",
+    503: "Something that the hub depends on does not answer.",
+    507: "The store's quota is used up, or its disk is full; nothing was stored.",
+}
+_FOR_THE_KNOWN = ("/v1/", "/dashboard/")
+"""Where nobody is served who shows nothing: no token, no invite."""
+_METHODS = ("get", "head", "put", "post", "patch", "delete")
+_KEY_PARAMETER = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "The same request with the same key is done once, and answered again for a day.",
+    "schema": {"type": "string", "pattern": f"^{KEY_PATTERN}$"},
+    "example": "0f6e2c1e-8f9a-4f5d-9c55-2f4f2a0c7d11",
+}
+_KNOWN_PARAMETER = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "`ETag` of what the caller has; 304 when it is still the same.",
+    "schema": {"type": "string", "pattern": r'^"[!#-~]{1,100}"$'},
+    "example": '"5f0c1d"',
+}
+
+
+def install(app: FastAPI) -> None:
+    """Have the app describe itself in this way."""
+
+    def openapi() -> Json:
+        if app.openapi_schema is None:
+            app.openapi_schema = describe(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def describe(app: FastAPI) -> Json:
+    """The description of an app's operations."""
+    description = get_openapi(title=app.title, version=app.version, description=_ABOUT, routes=app.routes)
+    schemas = description["components"]["schemas"]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Problem"] = Problem.model_json_schema()
+    examples = Examples(schemas)
+    for method, path, operation in _operations(description):
+        _describe(operation, method, path, examples)
+    return description
+
+
+def _operations(description: Json) -> Iterator[tuple[str, str, Json]]:
+    for path, item in description["paths"].items():
+        for method in _METHODS:
+            if method in item:
+                yield method, path, item[method]
+
+
+def _describe(operation: Json, method: str, path: str, examples: Examples) -> None:
+    text = operation.get("description", "").partition("\n\n")[0].replace("\n", " ")
+    operation["summary"] = text.partition(". ")[0].rstrip(".")
+    parameters = operation.setdefault("parameters", [])
+    is_secured = bool(operation.get("security"))
+    if is_secured and method == "post":
+        parameters.append(_KEY_PARAMETER)
+    if is_secured and method == "get" and "application/json" in _content(operation, "200"):
+        parameters.append(_KNOWN_PARAMETER)
+        operation["responses"]["304"] = {"description": "The caller has it already."}
+    for parameter in parameters:
+        parameter.setdefault("example", examples.of(parameter["schema"], parameter["name"]))
+    _declare_problems(operation, method, path, is_secured)
+    for body in (operation.get("requestBody", {}), *operation["responses"].values()):
+        for media_type, content in body.get("content", {}).items():
+            if media_type == "application/json" and "example" not in content:
+                content["example"] = examples.of(content.get("schema", {}), "")
+    if not operation["parameters"]:
+        del operation["parameters"]
+
+
+def _declare_problems(operation: Json, method: str, path: str, is_secured: bool) -> None:
+    parameters = {parameter["name"] for parameter in operation["parameters"]}
+    statuses = {500}
+    is_for_the_known = is_secured or path.startswith(_FOR_THE_KNOWN)
+    if is_for_the_known:
+        statuses |= {401, 403, 429, 503}
+    if parameters or "requestBody" in operation:
+        statuses.add(422)
+    if "{" in path:
+        statuses.add(404)
+    if method in ("put", "post", "patch", "delete"):
+        statuses.add(409)
+    if "requestBody" in operation:
+        statuses |= {400, 413}
+    if "If-Match" in parameters:
+        statuses.add(412)
+    # What an operation has declared beyond that, it has declared by number alone.
+    statuses |= {int(status) for status in operation["responses"] if int(status) in _PROBLEMS}
+    responses = operation["responses"]
+    for status in sorted(statuses):
+        if responses.get(str(status), {}).get("content", {}).keys() - {"application/json"}:
+            continue
+        if status == 503 and not is_for_the_known:
+            continue
+        content = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        responses[str(status)] = {"description": _PROBLEMS[status], "content": content}
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _content(operation: Json, status: str) -> Json:
+    content: Json = operation["responses"].get(status, {}).get("content", {})
+    return content
