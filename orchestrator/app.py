@@ -21,6 +21,7 @@ from orchestrator.api.observation import ObservationMiddleware
 from orchestrator.api.routers import artifacts as artifact_router
 from orchestrator.api.routers import (
     audit,
+    declarations,
     enrolment,
     events,
     health,
@@ -73,6 +74,7 @@ _ROUTERS = (
     audit.router,
     enrolment.open_router,
     enrolment.router,
+    declarations.router,
     events.router,
     metrics.router,
     webhooks.router,

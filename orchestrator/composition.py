@@ -13,6 +13,7 @@ from orchestrator.services.artifacts import ArtifactService
 from orchestrator.services.audit import AuditService
 from orchestrator.services.bundle import Services
 from orchestrator.services.council import CouncilService
+from orchestrator.services.declarations import DeclarationService
 from orchestrator.services.enrolment import EnrolmentService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
@@ -76,6 +77,7 @@ def build_services(
         tasks=TaskService(records, artifacts, clock),
         messages=MessageService(records, artifacts, deployment, clock),
         audit=audit,
+        declarations=DeclarationService(records, clock),
         enrolment=EnrolmentService(records, deployment, clock),
         evaluations=EvaluationService(records, clock),
         idempotency=IdempotencyService(records, clock),

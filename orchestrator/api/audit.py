@@ -25,7 +25,7 @@ SECRET_BODIES: frozenset[str] = frozenset()
 """Operations whose bodies may hold a secret that is short enough to be guessed from its digest."""
 
 _READING = ("GET", "HEAD", "OPTIONS")
-_SIGN_IN_PATHS = ("/login", "/login/password", "/login/sso", "/login/sso/done")
+_SIGN_IN_PREFIX = "/login"
 _LIMITS = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 _API_PREFIX = "/v1/"
 _PATH_DIGEST = "digest"
@@ -91,7 +91,7 @@ class _Request:
             return False
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             return False  # no operation of ours, although the router names the path's
-        if status == HTTPStatus.TOO_MANY_REQUESTS or self._scope["path"] in _SIGN_IN_PATHS:
+        if status == HTTPStatus.TOO_MANY_REQUESTS or self._scope["path"].startswith(_SIGN_IN_PREFIX):
             return True
         if status == HTTPStatus.UNAUTHORIZED and "authorization" in Headers(scope=self._scope):
             return True

@@ -75,7 +75,7 @@ class EnrolmentList(BaseModel):
     items: tuple[EnrolmentAnswer, ...]
 
 
-class ApprovalAnswer(BaseModel):
+class EnrolmentApproval(BaseModel):
     """The approved enrolment, and the admission on its way to the chain."""
 
     model_config = ConfigDict(frozen=True)

@@ -602,6 +602,24 @@ class EventAnswer(_Answer):
         )
 
 
+class ApprovalAnswer(_Answer):
+    """A node's approval of a task, as it is on chain."""
+
+    node: str
+    name: str | None
+    task: int
+    spec_digest: str
+    policy_digest: str
+    block_number: int
+    transaction_hash: str
+
+
+class ApprovalList(_Answer):
+    """Approvals."""
+
+    items: tuple[ApprovalAnswer, ...]
+
+
 class WebhookRequest(_Request):
     """A receiver, and of what it is to be told: kinds of events, ``round.*`` for a family, none for all."""
 

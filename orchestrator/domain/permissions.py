@@ -30,6 +30,7 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     "get_round": _ALL,
     "get_task": _ALL,
     "get_slash": _ALL,
+    "list_approvals": _ALL,
     "list_evaluations": _ALL,
     "list_intents": _ALL,
     "list_models": _ALL,
@@ -76,6 +77,12 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     "refuse_enrolment": _ADMIN,
     "get_enrolment": ("admin", "auditor"),
     "list_enrolments": ("admin", "auditor"),
+    # What networks declare. Only a node's operator declares for it, and sees nobody else's.
+    "declare_policy": ("admin", "operator"),
+    "declare_sites": ("admin", "operator"),
+    "get_policy": _PEOPLE,
+    "list_policies": _PEOPLE,
+    "list_sites": _PEOPLE,
     # The audit log.
     "list_audit_rows": ("admin", "auditor"),
     # People's sessions.

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from orchestrator.domain.audit import AuditRepository
 from orchestrator.domain.chain import Block, Call, IndexedEvent, SignedTransaction, TransactionLane
 from orchestrator.domain.credentials import SessionRepository, TokenRepository, UserRepository
+from orchestrator.domain.declarations import DeclarationRepository
 from orchestrator.domain.enrolment import EnrolmentRepository
 from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.figures import Backlog
@@ -259,6 +260,9 @@ class ProjectionRepository(Protocol):
 
     def save_round(self, state: RoundState) -> None:
         """Insert or replace a round."""
+
+    def approved_events(self, task: int) -> list[IndexedEvent]:
+        """Every approval of a task that is on chain, taken back since or not, oldest first."""
 
     def digest_is_named(self, digest: str) -> bool:
         """Whether the chain names the digest in any way."""
@@ -544,6 +548,8 @@ class Unit(Protocol):
     def audit(self) -> AuditRepository: ...
     @property
     def enrolments(self) -> EnrolmentRepository: ...
+    @property
+    def declarations(self) -> DeclarationRepository: ...
 
     def has_changes(self) -> bool:
         """Whether the unit has changed anything that is state."""

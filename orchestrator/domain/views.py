@@ -88,6 +88,19 @@ class TaskView:
 
 
 @dataclass(frozen=True)
+class ApprovalView:
+    """A node's approval of a task: which spec, under which policy of its own, and where on chain."""
+
+    node: str
+    name: str | None
+    task: int
+    spec_digest: str
+    policy_digest: str
+    block_number: int
+    transaction_hash: str
+
+
+@dataclass(frozen=True)
 class StakeView:
     """A node's stake as the round froze it."""
 

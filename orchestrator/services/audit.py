@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from contracts.audit import AuditEntry, AuditOutcome, AuditRow
 from orchestrator.domain.audit import ANY_ROW, AuditFilter
-from orchestrator.domain.ports import Clock, Records, RecordsUnavailable, Unit
+from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.ports import Clock, Records, Unit
 from orchestrator.services.correlation import new_correlation_id
 
 logger = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ class AuditService:
             with self.records.write() as unit:
                 for entry in entries:
                     unit.audit.append(entry)
-        except RecordsUnavailable as error:
+        except OrchestratorError as error:
             logger.error("a refusal of %s is not in the audit log: %s", entries[-1].operation, error)
 
     def page(self, after: int, limit: int, wanted: AuditFilter = ANY_ROW) -> tuple[AuditRow, ...]:

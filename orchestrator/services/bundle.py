@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from orchestrator.services.artifacts import ArtifactService
 from orchestrator.services.audit import AuditService
 from orchestrator.services.council import CouncilService
+from orchestrator.services.declarations import DeclarationService
 from orchestrator.services.enrolment import EnrolmentService
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.feed import EventFeed
@@ -46,3 +47,4 @@ class Services:
     webhooks: WebhookService
     audit: AuditService
     enrolment: EnrolmentService
+    declarations: DeclarationService

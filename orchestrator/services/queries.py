@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from contracts.events import Approved
 from contracts.settlement import Fault, Standing
 from orchestrator.domain.chain import CreateTask
 from orchestrator.domain.errors import NotFound, UnknownNode
@@ -16,6 +17,7 @@ from orchestrator.domain.ports import (
 )
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState, VoteState
 from orchestrator.domain.views import (
+    ApprovalView,
     AttestationView,
     FaultName,
     HubView,
@@ -88,6 +90,26 @@ class QueryService:
         """One task. Raises NotFound."""
         with self.records.read() as unit:
             return task_view(unit, task_of_unit(unit, task))
+
+    def approvals(self, task: int) -> tuple[ApprovalView, ...]:
+        """The approvals of a task that stand, by node. Raises NotFound."""
+        with self.records.read() as unit:
+            state, names = task_of_unit(unit, task), unit.names.names()
+            indexed = unit.projection.approved_events(task)
+        newest = {each.event.node: (each.event, each) for each in indexed if isinstance(each.event, Approved)}
+        found = [newest[node] for node in sorted(state.approved)]
+        return tuple(
+            ApprovalView(
+                node=approved.node,
+                name=names.get(approved.node),
+                task=task,
+                spec_digest=state.config.spec_digest,
+                policy_digest=approved.policy_digest,
+                block_number=at.block_number,
+                transaction_hash=at.transaction_hash,
+            )
+            for approved, at in found
+        )
 
     def round(self, task: int, round_number: int) -> RoundView:
         """One round. Raises NotFound."""

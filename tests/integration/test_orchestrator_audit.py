@@ -4,7 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from orchestrator.adapters.database import open_records
 from orchestrator.adapters.database.audit import SqlAuditRepository
 from orchestrator.adapters.database.audit_models import AuditRowRow
 from orchestrator.domain.audit import AuditRepository
-from orchestrator.domain.ports import RecordsUnavailable
+from orchestrator.domain.credentials import SessionRecord
+from orchestrator.domain.ports import RecordsUnavailable, Unit
+from orchestrator.domain.projection import Announcement
 from orchestrator.services.audit import MOST_STRANGERS_ROWS, Attempt, AuditService, Deed
 from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import DOMAIN, Rig
@@ -255,6 +257,35 @@ def test_the_log_can_only_grow(rig: Rig) -> None:
     # The schema itself lets nothing else follow the same row.
     with pytest.raises(IntegrityError), rig.records._writing.begin() as connection:
         connection.execute(AuditRowRow.__table__.insert().values(**{**first.model_dump(), "number": 2}))
+
+
+def test_a_unit_knows_whether_it_changed_anything(rig: Rig) -> None:
+    def changes(work: Callable[[Unit], object]) -> bool:
+        with rig.records.write() as unit:
+            work(unit)
+            return unit.has_changes()
+
+    anybody = SessionRecord(
+        kind="session",
+        name="a",
+        role="auditor",
+        node=None,
+        operations=None,
+        token=None,
+        expires_unix_s=1 << 40,
+    )
+    assert not changes(lambda unit: unit.stream.append(Announcement("n"), 0))
+    assert not changes(lambda unit: unit.outbox.by_key("none"))
+    assert not changes(lambda unit: unit.tokens.remove_named("nobody"))
+    assert not changes(lambda unit: unit.sessions.take("session", "none"))
+    assert not changes(lambda unit: unit.users.remove("nobody"))
+    assert changes(lambda unit: unit.note_change())
+    assert changes(lambda unit: unit.sessions.add(anybody, "hash"))
+    assert changes(lambda unit: unit.sessions.take("session", "hash"))
+    assert changes(lambda unit: unit.names.set_name(NETWORKS[0].address, "aurora"))
+    assert not changes(lambda unit: unit.names.set_name(NETWORKS[0].address, "aurora"))
+    assert changes(lambda unit: unit.names.set_name(NETWORKS[0].address, "borealis"))
+    assert changes(lambda unit: unit.tokens.remove_named("auditor"))
 
 
 WRITER = """

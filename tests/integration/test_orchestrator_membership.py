@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from contracts.deployment import Deployment
+from contracts.digests import sha256_digest
 from contracts.messages import (
     INVALID_SCORE,
     UNAVAILABLE_SCORE,
@@ -409,3 +410,18 @@ def test_slashes_at_the_command_line(rig: Rig, collegium: Callable[..., tuple[in
     assert collegium("slash", "waive", "--slash", "0") == (ExitCode.REFUSED, "slash_settled")
     code, data = collegium("node", "list")
     assert {item["stake"] for item in data["items"]} == {str(STAKE)}
+
+
+def test_the_approvals_that_stand_say_what_was_approved_and_where(rig: Rig) -> None:
+    rig.start_task()
+    assert rig.get("/v1/tasks/1/approvals")["items"] == []
+    rig.turn_until(lambda: len(rig.get("/v1/tasks/1")["approved"]) == 4)
+    items = rig.get("/v1/tasks/1/approvals")["items"]
+    assert [item["node"] for item in items] == sorted(rig.get("/v1/tasks/1")["approved"])
+    (found,) = (item for item in items if item["node"] == NODE.address)
+    assert (found["name"], found["task"], found["spec_digest"]) == (NODE.name, 1, task_spec().digest)
+    assert found["policy_digest"] == sha256_digest(b"policy")
+    assert found["block_number"] > 0
+    rig.post("/v1/tasks/1/revocations", signed(Revocation(**header(nonce=1), task=1)))
+    rig.turn_until(lambda: len(rig.get("/v1/tasks/1/approvals")["items"]) == 3)
+    assert rig.auditor.get("/v1/tasks/2/approvals").status_code == 404

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Select, delete, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from contracts.events import EVENTS, Event
+from contracts.events import EVENTS, Approved, Event
 from contracts.phase import Phase
 from contracts.settlement import Fault, Standing
 from contracts.task_config import TaskConfig
@@ -133,6 +133,16 @@ class SqlProjectionRepository:
             )
             for indexed in events
         )
+
+    def approved_events(self, task: int) -> list[IndexedEvent]:
+        """Every approval of a task that is on chain, taken back since or not, oldest first."""
+        query = (
+            select(ChainEventRow)
+            .where(ChainEventRow.kind == Approved.__name__)
+            .where(ChainEventRow.payload["task"].as_integer() == task)
+            .order_by(ChainEventRow.block_number, ChainEventRow.log_index)
+        )
+        return [_indexed(row) for row in self._session.scalars(query)]
 
     def events(self) -> list[tuple[IndexedEvent, int]]:
         """All kept events in their order, each with its block's time."""

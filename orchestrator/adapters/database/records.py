@@ -15,6 +15,7 @@ from orchestrator.adapters.database.credentials import (
     SqlTokenRepository,
     SqlUserRepository,
 )
+from orchestrator.adapters.database.declarations import SqlDeclarationRepository
 from orchestrator.adapters.database.engine import open_engine, writing
 from orchestrator.adapters.database.enrolment import SqlEnrolmentRepository
 from orchestrator.adapters.database.hub_records import (
@@ -46,6 +47,7 @@ class SqlUnit:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self.declarations = SqlDeclarationRepository(session)
         self.enrolments = SqlEnrolmentRepository(session)
         self.audit = SqlAuditRepository(session)
         self.projection = SqlProjectionRepository(session)
@@ -92,7 +94,13 @@ def _note_statement(state: ORMExecuteState) -> Any:
         return None
     result = state.invoke_statement()
     # Deleting what is not there changes nothing.
-    if isinstance(result, CursorResult) and result.rowcount != 0:
+    if isinstance(result, CursorResult) and not result.returns_rows:
+        has_changed = result.rowcount != 0
+    else:
+        # With RETURNING, the rows themselves tell; they are read here and handed on.
+        returned = result.freeze()
+        has_changed, result = bool(returned.data), returned()
+    if has_changed:
         state.session.info[_CHANGED] = True
     return result
 

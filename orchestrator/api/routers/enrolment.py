@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Path
 
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.enrolment_schemas import (
-    ApprovalAnswer,
     EnrolmentAnswer,
+    EnrolmentApproval,
     EnrolmentList,
     EnrolmentRequest,
     InviteAnswer,
@@ -65,10 +65,10 @@ def get_enrolment(enrolment: EnrolmentInPath, services: ServicesOfApp, _: Caller
 
 
 @router.post("/{enrolment}/approval", operation_id="approve_enrolment", status_code=HTTPStatus.ACCEPTED)
-def approve_enrolment(enrolment: EnrolmentInPath, services: ServicesOfApp, _: Caller) -> ApprovalAnswer:
+def approve_enrolment(enrolment: EnrolmentInPath, services: ServicesOfApp, _: Caller) -> EnrolmentApproval:
     """Have the node admitted on chain; the worker sends the call."""
     record, intent = services.enrolment.approve(enrolment)
-    return ApprovalAnswer(
+    return EnrolmentApproval(
         enrolment=EnrolmentAnswer.model_validate(record),
         intent=IntentAnswer.model_validate(intent_view(intent)),
     )

@@ -9,6 +9,8 @@ from orchestrator.api.paging import Listing, PagingOfRequest
 from orchestrator.api.preconditions import ExpectedVersions, entity_tag
 from orchestrator.api.routers.paths import TaskInPath
 from orchestrator.api.schemas import (
+    ApprovalAnswer,
+    ApprovalList,
     ApprovalRequest,
     EvaluationAnswer,
     EvaluationList,
@@ -61,6 +63,13 @@ def list_task_evaluations(
     page = services.listings.evaluations(task, paging.after(listing), paging.limit)
     items = page.shown_as(EvaluationAnswer.model_validate).items
     return EvaluationList(items=items, next_cursor=listing.cursor(page.next_key))
+
+
+@router.get("/{task}/approvals", operation_id="list_approvals")
+def list_approvals(task: TaskInPath, services: ServicesOfApp, _: Caller) -> ApprovalList:
+    """The approvals of a task that stand on chain, by node."""
+    views = services.queries.approvals(task)
+    return ApprovalList(items=tuple(ApprovalAnswer.model_validate(view) for view in views))
 
 
 @router.post("/{task}/approvals", operation_id="approve_task", status_code=HTTPStatus.ACCEPTED)
