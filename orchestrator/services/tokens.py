@@ -69,9 +69,7 @@ class TokenService:
         """
         _require_sense(request)
         _require_within(caller, request.role, request.node, request.operations)
-        ends_unix_s = self.clock.now_unix_s() + request.lasts_s
-        if caller.role != "admin" and ends_unix_s > caller.expires_unix_s:
-            raise NotAllowed("a token that you make ends with your own at the latest")
+        _require_no_longer(caller, self.clock.now_unix_s() + request.lasts_s)
         return self._add(request, issued_by=caller.name, signer=self._signer_of(caller))
 
     def list(self, caller: Principal) -> tuple[TokenRecord, ...]:
@@ -92,16 +90,18 @@ class TokenService:
 
         Raises:
             NotFound: there is no such token, or none that the caller may touch.
-            NotAllowed: it has more rights than the caller, or came from signing in.
+            NotAllowed: it has more rights than the caller or outlives an operator's own, or came from
+                signing in.
         """
         secret, now_unix_s = _new_secret(), self.clock.now_unix_s()
         with self.records.write() as unit:
             record = _owned(unit, caller, token)
             if record.signer is not None:
                 raise NotAllowed("this token came from signing in with a key: sign in again")
+            lifetime_s = record.expires_unix_s - record.created_unix_s
             if record.id != caller.token:
                 _require_within(caller, record.role, record.node, record.operations)
-            lifetime_s = record.expires_unix_s - record.created_unix_s
+                _require_no_longer(caller, now_unix_s + lifetime_s)
             replaced = replace(record, created_unix_s=now_unix_s, expires_unix_s=now_unix_s + lifetime_s)
             unit.tokens.replace(replaced, _hash(secret))
         return IssuedToken(replaced, secret)
@@ -204,6 +204,12 @@ def _require_within(
     owned = permissions.operations_of(caller.role) if caller.operations is None else caller.operations
     if more := wanted - owned:
         raise NotAllowed(f"the token would have rights that yours has not: {', '.join(sorted(more))}")
+
+
+def _require_no_longer(caller: Principal, ends_unix_s: int) -> None:
+    """Raises NotAllowed when somebody who is no admin would get a token that outlives their own."""
+    if caller.role != "admin" and ends_unix_s > caller.expires_unix_s:
+        raise NotAllowed("a token that you make or replace ends with your own at the latest")
 
 
 def _require_sense(request: TokenRequest) -> None:

@@ -122,6 +122,18 @@ def test_an_operator_sees_and_touches_its_own_nodes_tokens_only(rig: Rig) -> Non
     assert status_with(rig, colleague["secret"]) == 401
 
 
+def test_a_short_token_is_not_turned_into_a_long_one(rig: Rig) -> None:
+    """Whoever steals an hour must not get the 90 days of a colleague's token."""
+    short = client_with(rig, made(rig.admin, role="operator", node=NODE, lasts_s=3600)["secret"])
+    colleague = made(rig.admin, role="operator", node=NODE)
+    answer = short.post(f"/v1/tokens/{colleague['token']}/rotation")
+    assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
+    assert status_with(rig, colleague["secret"]) == 200, "nothing has changed"
+    shorter = made(rig.admin, role="operator", node=NODE, lasts_s=600)
+    assert short.post(f"/v1/tokens/{shorter['token']}/rotation").status_code == 201
+    assert status_with(rig, shorter["secret"]) == 401
+
+
 @pytest.mark.parametrize("role", ["auditor", "conductor"])
 def test_whoever_holds_a_token_may_replace_and_revoke_it_and_no_other(rig: Rig, role: str) -> None:
     client, admins = rig.clients[role], rig.get("/v1/tokens/current")["token"]

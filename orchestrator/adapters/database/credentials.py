@@ -87,12 +87,10 @@ class SqlSessionRepository:
 
     def take(self, kind: SessionKind, secret_hash: str) -> SessionRecord | None:
         """The one with that hash, which is forgotten: of two who ask, one gets it."""
-        row = self._session.scalar(
-            delete(SessionRow)
-            .where(SessionRow.kind == kind, SessionRow.secret_hash == secret_hash)
-            .returning(SessionRow)
-        )
-        return None if row is None else _record(row)
+        record = self.by_hash(kind, secret_hash)
+        if record is not None:
+            self.remove(secret_hash)
+        return record
 
     def count(self, kind: SessionKind) -> int:
         """How many there are."""
@@ -154,8 +152,10 @@ class SqlUserRepository:
 
     def remove(self, name: str) -> bool:
         """Forget a person; False when there was none."""
-        query = delete(UserRow).where(UserRow.name == name).returning(UserRow.name)
-        return self._session.scalar(query) is not None
+        if self._session.get(UserRow, name) is None:
+            return False
+        self._session.execute(delete(UserRow).where(UserRow.name == name))
+        return True
 
 
 def _record(row: SessionRow) -> SessionRecord:
