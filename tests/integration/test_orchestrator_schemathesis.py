@@ -22,7 +22,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from orchestrator.adapters.notifications import HttpReceivers
 from orchestrator.app import describe_app
+from orchestrator.composition import WebhookOutlet
+from orchestrator.services.webhooks import WebhookKey
 from tests.integration.orchestrator_double_rig import Rig
 
 CHECKS = [
@@ -48,7 +51,8 @@ TOGETHER = settings(ALONE, max_examples=12, stateful_step_count=8)
 @cache
 def rig() -> Rig:
     """One for all: its folder goes with the process."""
-    made = Rig(Path(tempfile.mkdtemp(prefix="collegium-")))
+    outlet = WebhookOutlet(HttpReceivers(development=True), WebhookKey(b"k" * 32))
+    made = Rig(Path(tempfile.mkdtemp(prefix="collegium-")), outlet=outlet)
     made.start_task()
     made.play_round(1)
     return made

@@ -44,7 +44,12 @@ class SignInRequest(BaseModel):
     signature: Signature
 
 
-@router.post("/challenges", operation_id="create_challenge", status_code=HTTPStatus.CREATED)
+@router.post(
+    "/challenges",
+    operation_id="create_challenge",
+    status_code=HTTPStatus.CREATED,
+    responses={404: {}},
+)
 def create_challenge(order: ChallengeRequest, request: Request, services: ServicesOfApp) -> ChallengeAnswer:
     """Ask for a text that the node's signing key has to sign within five minutes."""
     services.throttle.attempt(address_of(request))
