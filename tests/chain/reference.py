@@ -650,7 +650,7 @@ class Reference:
         self, nonces: dict[str, int], sender: str, node: str, speaker: str, nonce: int, expiry: int
     ) -> None:
         require(self.now <= expiry, "Expired")
-        require(nonce == nonces.get(node, 0), "InvalidAccountNonce")
+        require(sender == speaker or nonce == nonces.get(node, 0), "InvalidAccountNonce")
         self._require_signed(sender, speaker)
 
     def _use_nonce(self, nonces: dict[str, int], node: str) -> None:

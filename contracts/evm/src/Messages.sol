@@ -3,7 +3,8 @@ pragma solidity ^0.8.30;
 
 /// The signed messages of the protocol (EIP-712). Field order and types are the wire format, shared with
 /// `contracts/messages.py`. Messages without a round carry the node's next nonce at the contract that takes them, and an
-/// expiry (unix seconds).
+/// expiry (unix seconds). The nonce is not looked at when the speaker sends the message itself; it is used up all the
+/// same.
 
 // Of the registry. Signed by the node's own account, Return by its signing key.
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
+import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
+
 import {NoOpenRound, WrongCommitment, WrongContext, WrongPhase, WrongSignature} from "../src/Errors.sol";
 import {SettlementMath} from "../src/libraries/SettlementMath.sol";
-import {Attestation, Commit, Proposal, Reveal} from "../src/Messages.sol";
+import {Attestation, Commit, Exit, Proposal, Reveal, Rotation} from "../src/Messages.sol";
 import {INVALID_SCORE, Phase, RoundView, Standing, TaskConfig} from "../src/Types.sol";
 import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {bound, vm} from "./helpers/Vm.sol";
@@ -217,6 +219,39 @@ contract AttacksTest is ConsortiumTest {
         bytes16 context = viewOf(task).context;
         vm.expectRevert(abi.encodeWithSelector(WrongContext.selector, context));
         rounds.attest(message, signature);
+    }
+
+    // ---------------------------------------------------------------------------------- a thief of a signing key
+
+    /// The stolen key can use the node's nonces up, so that nothing relayed for the owner arrives; what the owner sends
+    /// itself does.
+    function test_AStolenSigningKeyCannotKeepTheOwnerOut() public {
+        address node = admitted[0];
+        Rotation memory rotation = rotationOf(node, vm.addr(99));
+        Exit memory leaving = exitOf(node, stakeOf(node));
+        bytes memory signature = signAsOwner(node, hashOf(rotation));
+        comeBack(returnOf(node));
+        vm.expectRevert(abi.encodeWithSelector(Nonces.InvalidAccountNonce.selector, node, 1));
+        registry.rotate(rotation, signature);
+
+        vm.startPrank(node);
+        registry.rotate(rotation, "");
+        registry.exit(leaving, "");
+        vm.stopPrank();
+        vm.assertEq(registry.signerOf(node), vm.addr(99));
+        vm.assertEq(stakeOf(node), 0);
+        vm.assertEq(nonceAt(address(registry), node), 3);
+    }
+
+    /// A message that was sent itself is as used up as a relayed one.
+    function test_WhatWasSentItselfCannotBeRelayedAgain() public {
+        address node = admitted[0];
+        Exit memory leaving = exitOf(node, 1);
+        bytes memory signature = signAsOwner(node, hashOf(leaving));
+        vm.prank(node);
+        registry.exit(leaving, "");
+        vm.expectRevert(abi.encodeWithSelector(Nonces.InvalidAccountNonce.selector, node, 1));
+        registry.exit(leaving, signature);
     }
 
     // ------------------------------------------------------------------------------------------------ an outsider
