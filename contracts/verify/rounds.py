@@ -225,13 +225,16 @@ class RoundChecks:
         voters = self._expected.members(self._view.voters)
         tallies = settlement.tally(proposals, voters, scores, self._rules)
         self._same("the counted proposals", tuple(p.node for p in proposals), log.nodes)
-        logged = zip(log.standings, log.medians_micronats, log.proven_invalid, strict=False)
+        stated = (log.standings, log.medians_micronats, log.proven_invalid)
+        counts = tuple(len(each) for each in stated)
+        self._same("the number of standings, medians and proofs", (len(proposals),) * 3, counts)
+        logged = zip(*stated, strict=True)
         fact = "the tally (standing, median in micronats, proven invalid)"
-        for tally, view, stated in zip(tallies, self._view.proposals, logged, strict=True):
+        for tally, view, of_event in zip(tallies, self._view.proposals, logged, strict=True):
             expected = (tally.standing.name, tally.median_micronats, tally.proven_invalid)
             shown = (view.standing.name, view.median_micronats, view.proven_invalid)
             self._same(fact, expected, shown, tally.node)
-            self._same(f"{fact} in the event", expected, (stated[0].name, *stated[1:]), tally.node)
+            self._same(f"{fact} in the event", expected, (of_event[0].name, *of_event[1:]), tally.node)
         return tallies
 
     def _is_countable(self) -> bool:

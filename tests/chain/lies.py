@@ -30,17 +30,17 @@ def other(value: Any) -> Any:
     raise TypeError(f"no other value for a {type(value).__name__}")
 
 
-def changed_field(value: Any, field: str) -> Any:
+def changed_field(value: Any, field: str, change: Callable[[Any], Any] = other) -> Any:
     """A dataclass with another value in one field."""
-    return replace(value, **{field: other(getattr(value, field))})
+    return replace(value, **{field: change(getattr(value, field))})
 
 
-def in_event(index: int, field: str) -> Lie:
+def in_event(index: int, field: str, change: Callable[[Any], Any] = other) -> Lie:
     """Another value in one field of one event."""
 
     def lie(facts: TaskFacts) -> TaskFacts:
         events = list(facts.events)
-        events[index] = replace(events[index], event=changed_field(events[index].event, field))
+        events[index] = replace(events[index], event=changed_field(events[index].event, field, change))
         return replace(facts, events=tuple(events))
 
     return lie

@@ -248,6 +248,38 @@ def test_every_lie_is_noticed_and_named(story: Story, honest: TaskFacts) -> None
     assert other == {}
 
 
+def test_every_list_with_more_or_less_in_it_is_named(story: Story, honest: TaskFacts) -> None:
+    """A list that is too long for its neighbours must neither pass nor end the verifier."""
+    resized = lies_about_lengths(story, honest)
+    assert len(resized) > 40
+    passed = [
+        label
+        for label, lie in resized.items()
+        if verify_facts(lie(honest), FolderSource(story.stage.artifacts)).wrong is None
+    ]
+    assert passed == []
+
+
+def lies_about_lengths(story: Story, honest: TaskFacts) -> dict[str, Lie]:
+    """One entry more, and one less, in every list that was read."""
+    result: dict[str, Lie] = {}
+    for label, change in (("more", lambda items: (*items, items[-1])), ("less", lambda items: items[:-1])):
+        seen: set[str] = set()
+        for index, logged in enumerate(honest.events):
+            for field in fields(logged.event):
+                name = f"{type(logged.event).__name__}.{field.name}"
+                value = getattr(logged.event, field.name)
+                is_of_task = getattr(logged.event, "task", story.task) == story.task
+                if not isinstance(value, tuple) or not value or name in seen or not is_of_task:
+                    continue
+                seen.add(name)
+                result[f"{name} {label}"] = lies.in_event(index, field.name, change)
+        for field in fields(RoundView):
+            if isinstance(getattr(honest.rounds[story.final - 1].view, field.name), tuple):
+                result[f"round.{field.name} {label}"] = lies.in_round(story.final, field.name, change)
+    return result
+
+
 def all_lies(story: Story, honest: TaskFacts) -> dict[str, Lie]:
     """Another value in every field of everything that was read, by its name."""
     result: dict[str, Lie] = {}
