@@ -251,7 +251,7 @@ def test_every_lie_is_noticed_and_named(story: Story, honest: TaskFacts) -> None
 def test_every_list_with_more_or_less_in_it_is_named(story: Story, honest: TaskFacts) -> None:
     """A list that is too long for its neighbours must neither pass nor end the verifier."""
     resized = lies_about_lengths(story, honest)
-    assert len(resized) > 40
+    assert len(resized) >= 40
     passed = [
         label
         for label, lie in resized.items()
