@@ -221,7 +221,7 @@ class Hub:
 
     def worker_died(self) -> bool:
         """Whether the worker was killed; any other end is an error."""
-        if self.worker.exitcode is None:
+        if self.worker.exitcode in (None, 0):
             return False
         assert self.worker.exitcode == -signal.SIGKILL, (self.folder / "worker.log").read_text()
         return True
@@ -232,9 +232,12 @@ class Hub:
         self.worker.join()
 
     def stop_worker(self) -> None:
-        """Stop the worker in order."""
+        """Stop the worker in order; one that was to die may do so at its last commit."""
         self.worker.terminate()
         self.worker.join(CASE_DEADLINE_S)
+        if self.worker_died():
+            self.deaths += 1
+            return
         assert self.worker.exitcode == 0, (self.folder / "worker.log").read_text()
 
     def commits(self) -> int:

@@ -45,5 +45,6 @@ def test_a_worker_killed_at_any_commit(scene: Scene, side: Literal["before", "af
         with scene.case(f"kill -9 {side} a commit, {scene.phase}") as hub:
             hub.start_worker(Death(number, side))
             hub.play_to_the_end()
-            assert hub.deaths == 1
+            # Another run may take a commit less, and then nobody dies at the last one.
+            assert hub.deaths == 1 or number == commits
             scene.require_whole(hub)
