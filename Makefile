@@ -58,6 +58,11 @@ test-that-computes: setup ## unit, property, chain and browser tests
 .PHONY: test-that-waits
 test-that-waits: setup ## integration and end-to-end tests: real NVFlare, Flower and servers
 	$(BIN)/pytest tests/integration tests/e2e $(PYTEST_ARGS)
+	$(BIN)/pytest tests/faults -m quick $(PYTEST_ARGS)
+
+.PHONY: test-faults
+test-faults: setup ## the hub under faults: killed at every commit, reorganisations, disk, clock, database; an hour
+	$(BIN)/pytest tests/faults $(PYTEST_ARGS)
 
 .PHONY: test-fast
 test-fast: setup ## unit and property tests only

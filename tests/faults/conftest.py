@@ -1,0 +1,33 @@
+"""One chain for each kind of database, and scenes of it at each phase of a round."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults import hub
+from tests.faults.hub import PHASES, Scene, opened_scene
+
+ON_SQLITE = pytest.mark.parametrize("opened", ["sqlite"], indirect=True)
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """Nodes and task are ready; nobody approved the task yet."""
+    server = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
+    with opened_scene(tmp_path_factory.mktemp(f"faults-{request.param}"), server) as scene:
+        yield scene
+
+
+@pytest.fixture(scope="session", params=PHASES)
+def scene(request: pytest.FixtureRequest, opened: Scene) -> Iterator[Scene]:
+    """The round is in a phase, and nobody has sent anything in it yet."""
+    with opened.at(request.param) as scene:
+        yield scene
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many cases were tried; a test tries as many as a round has steps."""
+    terminalreporter.section("faults")
+    for name, count in sorted(hub.cases.items()):
+        terminalreporter.write_line(f"{count:5} {name}")
+    terminalreporter.write_line(f"{hub.cases.total():5} cases")

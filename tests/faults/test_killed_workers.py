@@ -1,0 +1,50 @@
+"""kill -9 of the worker at every transaction that it commits in a round, on either side of the commit."""
+
+from typing import Literal
+
+import pytest
+
+from tests.faults.hub import CLOSED, Scene
+from tests.faults.mortal import Death
+
+LIVES_DEADLINE_S = 400.0
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "opened", [pytest.param("sqlite", marks=pytest.mark.quick), "postgresql"], indirect=True
+)
+def test_a_worker_whose_every_life_ends_at_its_first_commit(opened: Scene) -> None:
+    with opened.case("kill -9 in each life, after its first commit") as hub:
+        hub.next_death = Death(1, "after")
+        hub.start_worker(hub.next_death)
+        hub.play(lambda: hub.phase() in CLOSED, LIVES_DEADLINE_S)
+        assert hub.deaths >= 50
+        hub.next_death = None
+        hub.play_to_the_end()
+        opened.require_whole(hub)
+
+
+def commits_of_the_phase(scene: Scene) -> int:
+    """How many commits a worker makes from here to the next phase when nobody disturbs it."""
+    with scene.case("undisturbed") as hub:
+        hub.start_worker()
+        hub.play(lambda: hub.phase() not in ("", scene.phase))
+        found = hub.commits()
+        hub.play_to_the_end()
+        scene.require_whole(hub)
+    return found
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_worker_killed_at_any_commit(scene: Scene, side: Literal["before", "after"]) -> None:
+    commits = commits_of_the_phase(scene)
+    assert commits >= 4
+    for number in range(1, commits + 1):
+        with scene.case(f"kill -9 {side} a commit, {scene.phase}") as hub:
+            hub.start_worker(Death(number, side))
+            hub.play_to_the_end()
+            # Another run may take a commit less, and then nobody dies at the last one.
+            assert hub.deaths == 1 or number == commits
+            scene.require_whole(hub)
