@@ -122,7 +122,7 @@ def test_an_error_of_ours_carries_them_too(rig: Rig, monkeypatch: pytest.MonkeyP
     def fail(*_: object) -> None:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(type(rig.app.state.services.queries), "tasks", fail)
+    monkeypatch.setattr(type(rig.app.state.services.listings), "tasks", fail)
     answer = rig.admin.get("/v1/tasks")
     assert answer.status_code == 500
     assert answer.headers["x-content-type-options"] == "nosniff"

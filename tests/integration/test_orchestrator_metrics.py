@@ -143,7 +143,7 @@ def test_an_unexpected_error_is_counted(rig: Rig, monkeypatch: pytest.MonkeyPatc
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(type(rig.app.state.services.queries), "slashes", broken)
+    monkeypatch.setattr(type(rig.app.state.services.listings), "slashes", broken)
     assert rig.auditor.get("/v1/slashes").status_code == 500
     assert value(scrape(rig), "collegium_http_requests_total", operation="list_slashes", status="5xx") == 1
 

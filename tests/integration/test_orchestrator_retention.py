@@ -161,7 +161,8 @@ def test_the_sweep_at_the_command_line(tmp_path: Path, monkeypatch: pytest.Monke
     assert sweep() == (ExitCode.REFUSED, "chain_not_current")
     records = open_records(database_url)
     with records.write() as unit:
-        unit.projection.set_last_block(Block(5, sha256_digest(b"5"), sha256_digest(b"4"), int(time.time())))
+        last = Block(5, sha256_digest(b"5"), sha256_digest(b"4"), int(time.time()))
+        unit.projection.set_last_block(last, last.number)
     records.close()
     removed = {"removed": [sha256_digest(b"x")], "freed_bytes": 1}
     assert sweep("--dry-run") == (ExitCode.DONE, removed | {"only_looked": True})
