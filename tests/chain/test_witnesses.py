@@ -57,6 +57,12 @@ def records(tmp_path: Path) -> Iterator[DatabaseRecords]:
     records.close()
 
 
+@pytest.fixture(autouse=True)
+def _all_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The world is shared: other tests may have made many empty blocks after its events."""
+    monkeypatch.setattr("orchestrator.services.witnesses._MOST_BLOCKS", 100_000)
+
+
 def watch_over(records: DatabaseRecords, world: World, *urls: str) -> Watch:
     clock, avoided = Clock(), list[str]()
 
