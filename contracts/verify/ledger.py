@@ -314,7 +314,8 @@ class _Player:
             return
         task.pool += event.amount
         if isinstance(event, TaskFunded):
-            self.claims.add("whether a task that is funded is over", False, task.is_over)
+            can_open = not task.is_cancelled and task.requested < task.config.rounds
+            self.claims.add("whether a task that is funded may still open a round", True, can_open)
             task.contributed += event.amount
             task.contributions.setdefault(event.funder, Contribution()).amount += event.amount
         elif event.giver == self._facts.deployment.registry:

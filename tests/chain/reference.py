@@ -295,6 +295,8 @@ class Reference:
     def fund(self, sender: str, task: int, amount: int) -> None:
         require(amount > 0, "ZeroAmount")
         state = self._running(task)
+        require(not state.cancelled, "TaskOver")
+        require(len(state.rounds) < state.config.rules.rounds, "NoRoundsLeft")
         state.contributed += amount
         state.contributions[sender] = state.contributions.get(sender, 0) + amount
         state.pool += amount

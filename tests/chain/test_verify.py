@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contracts.digests import sha256_digest
-from contracts.events import Event
+from contracts.events import Event, TaskCancelled, TaskFunded
 from contracts.phase import Phase
 from contracts.verify import Verdict, WrongFact, verify_task
 from contracts.verify.artifact_source import FolderSource
@@ -96,6 +96,16 @@ def test_a_story_with_everything_in_it_is_ok(story: Story) -> None:
     assert by_round[story.faulty].faults == 3
     assert by_round[story.refused].parent_digest == by_round[story.faulty].aggregate_digest
     assert verify(story.stage, story.other_task).ok
+
+
+def test_money_for_a_task_that_opens_no_round_any_more_is_named(story: Story, honest: TaskFacts) -> None:
+    index = lies.first_index(
+        honest, lambda logged: isinstance(logged.event, TaskCancelled) and logged.event.task == story.task
+    )
+    cancelled, late = honest.events[index], TaskFunded(story.task, "0x" + "11" * 20, 1, 1)
+    events = (*honest.events[: index + 1], replace(cancelled, event=late), *honest.events[index + 1 :])
+    wrong = wrong_in(story, replace(honest, events=events))
+    assert wrong.fact == "whether a task that is funded may still open a round"
 
 
 def test_an_open_round_is_checked_as_far_as_it_goes(make_stage: Callable[[], Stage]) -> None:

@@ -41,7 +41,8 @@ interface ITasks {
     /// Takes the node off the task's eligible nodes, from the next request on.
     function revoke(Revocation calldata revocation, bytes calldata signature) external;
 
-    /// Adds to a task's pool; anyone (ERC-20 allowance needed). Refuses a token that keeps a part.
+    /// Adds to a task's pool; anyone (ERC-20 allowance needed). Refused once no round is left to pay it: after the request
+    /// of the last round, and of a cancelled task. Refuses a token that keeps a part.
     function fund(uint64 task, uint256 amount) external;
     /// Adds to a task's pool without a claim to get it back; slashes come this way. Anyone, and after the end too.
     function topUp(uint64 task, uint256 amount) external;
