@@ -211,7 +211,8 @@ class _Player:
             self.claims.add("the amount of a slash", slash.amount, event.amount, node=slash.node)
             self.claims.add("the task of a slash", slash.task, event.task, node=slash.node)
             slash.status = SlashStatus.EXECUTED
-            self._books.due_top_ups.append((slash.task, slash.amount))
+            if slash.amount > 0:
+                self._books.due_top_ups.append((slash.task, slash.amount))
         else:
             slash.status = SlashStatus.WAIVED
             node = self._node(slash.node)

@@ -29,7 +29,7 @@ from contracts.verify.facts import (
 from tests.chain import lies
 from tests.chain.lies import Lie, changed_field
 from tests.chain.noticed_lies import HARMLESS, NOTICED
-from tests.chain.stage import Acts, Stage
+from tests.chain.stage import APPEAL_S, Acts, Stage
 from tests.chain.story import Story
 
 
@@ -96,6 +96,18 @@ def test_a_story_with_everything_in_it_is_ok(story: Story) -> None:
     assert by_round[story.faulty].faults == 3
     assert by_round[story.refused].parent_digest == by_round[story.faulty].aggregate_digest
     assert verify(story.stage, story.other_task).ok
+
+
+def test_a_slash_of_nothing_reaches_no_pool(make_stage: Callable[[], Stage]) -> None:
+    stage = make_stage()
+    task = stage.create_task(rounds=1, absent_bps=0)
+    number = stage.open_round(task)
+    stage.play(task, number, Acts(silent_proposers=frozenset(stage.nodes)))
+    stage.anvil.pass_time(APPEAL_S)
+    stage.registry("execute", 0)
+    verdict = verify(stage, task)
+    assert verdict.ok, verdict.wrong
+    assert verdict.rounds[0].faults == 4
 
 
 def test_money_for_a_task_that_opens_no_round_any_more_is_named(story: Story, honest: TaskFacts) -> None:
