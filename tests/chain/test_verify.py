@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contracts.digests import sha256_digest
-from contracts.events import Event, TaskCancelled, TaskFunded
+from contracts.events import Drawn, Event, TaskCancelled, TaskFunded
 from contracts.phase import Phase
 from contracts.verify import Verdict, WrongFact, verify_task
 from contracts.verify.artifact_source import FolderSource
@@ -29,7 +29,7 @@ from contracts.verify.facts import (
 from tests.chain import lies
 from tests.chain.lies import Lie, changed_field
 from tests.chain.noticed_lies import HARMLESS, NOTICED
-from tests.chain.stage import APPEAL_S, Acts, Stage
+from tests.chain.stage import APPEAL_S, PHASE_S, Acts, Stage
 from tests.chain.story import Story
 
 
@@ -118,6 +118,18 @@ def test_money_for_a_task_that_opens_no_round_any_more_is_named(story: Story, ho
     events = (*honest.events[: index + 1], replace(cancelled, event=late), *honest.events[index + 1 :])
     wrong = wrong_in(story, replace(honest, events=events))
     assert wrong.fact == "whether a task that is funded may still open a round"
+
+
+def test_a_round_that_is_drawn_too_late_is_named(story: Story, honest: TaskFacts) -> None:
+    index = lies.first_index(
+        honest, lambda logged: isinstance(logged.event, Drawn) and logged.event.task == story.task
+    )
+    events = list(honest.events)
+    time_unix_s = events[index].time_unix_s
+    assert time_unix_s is not None
+    events[index] = replace(events[index], time_unix_s=time_unix_s + PHASE_S + 1)
+    wrong = wrong_in(story, replace(honest, events=tuple(events)))
+    assert wrong.fact == "whether a round was drawn too late"
 
 
 def test_an_open_round_is_checked_as_far_as_it_goes(make_stage: Callable[[], Stage]) -> None:

@@ -396,11 +396,12 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
         _requireSlashable(config);
     }
 
-    /// A stake that leaves when a round begins must still be there when the round's slashes are due.
+    /// A stake that leaves when a round is requested must still be there when the round's slashes are due. A request
+    /// waits for its draw as long as Training lasts.
     function _requireSlashable(TaskConfig calldata config) private view {
         IRegistry registry = _registry();
-        uint256 durationSeconds = uint256(config.trainingSeconds) + config.committingSeconds + config.revealingSeconds
-            + config.attestingSeconds;
+        uint256 durationSeconds = 2 * uint256(config.trainingSeconds) + config.committingSeconds
+            + config.revealingSeconds + config.attestingSeconds;
         _require(durationSeconds + registry.appealSeconds() <= registry.unbondingSeconds(), "durations");
     }
 

@@ -25,8 +25,8 @@ interface ITasks {
     event Claimed(address indexed node, uint256 amount);
     event Refunded(uint64 indexed task, address indexed funder, uint256 amount);
 
-    /// Creates a task, numbered from 1; council only. The durations of its phases plus the appeal window are at most the
-    /// unbonding time.
+    /// Creates a task, numbered from 1; council only. The durations of its phases, Training's twice because a draw may take
+    /// as long, plus the appeal window are at most the unbonding time.
     function createTask(TaskConfig calldata config) external returns (uint64 task);
     /// Aborts the open round, without faults, and opens no other until `unpause`; council only.
     function pause(uint64 task) external;
