@@ -37,5 +37,8 @@ class TaskConfig:
 
     @property
     def longest_round_s(self) -> int:
-        """How long its phases last together when every one runs to its deadline."""
-        return self.training_s + self.committing_s + self.revealing_s + self.attesting_s
+        """How long its phases last together when every one runs to its deadline.
+
+        A request waits for its draw as long as Training lasts at most.
+        """
+        return 2 * self.training_s + self.committing_s + self.revealing_s + self.attesting_s

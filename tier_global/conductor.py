@@ -44,7 +44,7 @@ TICK_S = 0.25
 HUB_PATIENCE_S = 120.0
 """How long the orchestrator may be away before the conductor gives up; the worker starts another one."""
 REQUESTED_PATIENCE_S = 300.0
-"""How long a round may wait for its draw, a phase without a deadline."""
+"""How long a round may wait for its draw where the hub names no deadline."""
 OVERDUE_S = 60.0
 """How long a phase may stay past its deadline until somebody moves the round on."""
 ASK_PAUSE_S = 2.0

@@ -16,6 +16,7 @@ from contracts.abi import ContractName
 from contracts.deployment import Deployment
 from contracts.digests import is_digest
 from contracts.events import (
+    Drawn,
     EventDecoder,
     ExitRequested,
     FaultRecorded,
@@ -42,7 +43,10 @@ _MOST_BLOCKS = 200_000_000
 _MOST_TASKS = (1 << 64) - 1
 _MOST_LOG_DATA_BYTES = 64 << 10
 _MOST_TOPICS = 4
-_TIMED = (PhaseChanged, ExitRequested, Withdrawn, Migrated, FaultRecorded, SlashWaived, SlashExecuted)
+_TIMED = (
+    *(RoundRequested, Drawn, PhaseChanged, ExitRequested, Withdrawn, Migrated),
+    *(FaultRecorded, SlashWaived, SlashExecuted),
+)
 """The events whose time is compared with something."""
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _T = TypeVar("_T")

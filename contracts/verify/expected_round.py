@@ -17,6 +17,8 @@ class ExpectedRound:
     stakes: tuple[int, ...]
     reward: int
     groups: Mapping[str, int]
+    draw_deadline_unix_s: int | None
+    """Until when it may be drawn; None when the endpoint no longer serves the block of its request."""
     is_paused: bool
     """Whether it was closed because the task was paused."""
 

@@ -7,7 +7,7 @@ compare them. What other tasks' rounds paid is taken from their events; verifyin
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contracts import settlement
 from contracts.events import (
@@ -211,7 +211,8 @@ class _Player:
             self.claims.add("the amount of a slash", slash.amount, event.amount, node=slash.node)
             self.claims.add("the task of a slash", slash.task, event.task, node=slash.node)
             slash.status = SlashStatus.EXECUTED
-            self._books.due_top_ups.append((slash.task, slash.amount))
+            if slash.amount > 0:
+                self._books.due_top_ups.append((slash.task, slash.amount))
         else:
             slash.status = SlashStatus.WAIVED
             node = self._node(slash.node)
@@ -287,9 +288,9 @@ class _Player:
                 self.claims.add("the pool of a task that ends", task.pool, event.pool)
                 task.ends_due -= 1
             case RoundRequested():
-                self._play_request(task, event)
+                self._play_request(task, event, now)
             case Drawn():
-                self._play_draw(event)
+                self._play_draw(event, now)
             case PhaseChanged():
                 self._play_phase(task, event, now)
             case RoundClosed():
@@ -314,7 +315,8 @@ class _Player:
             return
         task.pool += event.amount
         if isinstance(event, TaskFunded):
-            self.claims.add("whether a task that is funded is over", False, task.is_over)
+            can_open = not task.is_cancelled and task.requested < task.config.rounds
+            self.claims.add("whether a task that is funded may still open a round", True, can_open)
             task.contributed += event.amount
             task.contributions.setdefault(event.funder, Contribution()).amount += event.amount
         elif event.giver == self._facts.deployment.registry:
@@ -322,7 +324,7 @@ class _Player:
             self.claims.add("the slash that tops a pool up", due, (event.task, event.amount))
         self.claims.add("the pool after a payment into it", task.pool, event.pool)
 
-    def _play_request(self, task: TaskAccount, event: RoundRequested) -> None:
+    def _play_request(self, task: TaskAccount, event: RoundRequested, now: int | None) -> None:
         where = (event.task, event.round)
         rules = task.config.rules
         if event.task == self._facts.task:
@@ -342,14 +344,15 @@ class _Player:
         self.claims.add("the eligible nodes of a request", eligible, event.eligible, where=where)
         self.claims.add("the frozen stakes of a request", stakes, event.stakes, where=where)
         self.claims.add("the reward of a request", reward, event.reward, where=where)
-        self._set_round(where, ExpectedRound(eligible, stakes, reward, {}, is_paused=False))
+        deadline = None if now is None else now + task.config.training_s
+        self._set_round(where, ExpectedRound(eligible, stakes, reward, {}, deadline, is_paused=False))
         task.requested += 1
         task.has_open_round = True
         task.phase = Phase.REQUESTED
         task.pool -= reward
         task.open_reward = reward
 
-    def _play_draw(self, event: Drawn) -> None:
+    def _play_draw(self, event: Drawn, now: int | None) -> None:
         where = (event.task, event.round)
         drawn = list(dict.fromkeys((*event.proposers, *event.voters)))
         for node in drawn:
@@ -357,10 +360,12 @@ class _Player:
         groups = {node: self._node(node).group for node in drawn}
         expected = self._all_rounds.get(where)
         if expected is not None:
-            self._set_round(
-                where,
-                ExpectedRound(expected.eligible, expected.stakes, expected.reward, groups, is_paused=False),
-            )
+            self._set_round(where, replace(expected, groups=groups))
+            deadline = expected.draw_deadline_unix_s
+            is_known = now is not None and deadline is not None
+            is_late = now is not None and deadline is not None and now > deadline
+            fact = "whether a round was drawn too late"
+            self.claims.add(fact, False, is_late, where=where, is_known=is_known)
         for nodes, logged, role in (
             (event.proposers, event.proposer_groups, "proposers"),
             (event.voters, event.voter_groups, "voters"),
@@ -400,9 +405,7 @@ class _Player:
         log = self._logs.get(where)
         if expected is not None and log is not None:
             if task.is_paused:
-                expected = ExpectedRound(
-                    expected.eligible, expected.stakes, expected.reward, expected.groups, is_paused=True
-                )
+                expected = replace(expected, is_paused=True)
                 self._set_round(where, expected)
             for conduct in conducts_of(log, expected, task.config.rules):
                 node = self._node(conduct.node)

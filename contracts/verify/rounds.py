@@ -270,7 +270,7 @@ class RoundChecks:
         known = dict(contexts)
         if self._reached(Phase.ATTESTING):
             known[Phase.ATTESTING] = settlement.attesting_context(known[Phase.REVEALING], tallies)
-        last, deadline_unix_s = Phase.REQUESTED, 0
+        last, deadline_unix_s = Phase.REQUESTED, self._expected.draw_deadline_unix_s
         for entered in self._log.phases:
             self._same(f"whether {entered.phase.name} follows {last.name}", True, entered.phase > last)
             known.setdefault(entered.phase, known[last])
@@ -278,7 +278,11 @@ class RoundChecks:
             last, deadline_unix_s = entered.phase, entered.deadline_unix_s
         self._same("the phase", last, self._view.phase)
         self._same("the context", known[last], self._view.context)
-        self._same("the deadline", deadline_unix_s, self._view.deadline_unix_s)
+        if deadline_unix_s is None:
+            where = f"round {self._round.number}: the deadline of REQUESTED"
+            self._compare.unchecked(f"{where}: the endpoint no longer serves its block")
+        else:
+            self._same("the deadline", deadline_unix_s, self._view.deadline_unix_s)
 
     # Adapters, aggregate, close
 

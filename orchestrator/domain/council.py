@@ -33,6 +33,17 @@ def check_cancel(task: TaskState) -> None:
         raise TaskOver(f"task {task.task} is cancelled already; it ends with its open round")
 
 
+def funding_refusal(task: TaskState) -> str | None:
+    """Why the chain takes no more money for the task's pool: no round could pay it. None while it does."""
+    if task.is_over:
+        return f"task {task.task} is over"
+    if task.is_cancelled:
+        return f"task {task.task} is cancelled, so no round would pay the money"
+    if task.rounds_requested == task.config.rounds:
+        return f"the last round of task {task.task} has been requested, so no round would pay the money"
+    return None
+
+
 def check_refund(task: TaskState) -> None:
     """Refuse a refund of nothing; each funder's own part, only the chain knows. Raises NothingToRefund."""
     if not task.is_over:

@@ -354,6 +354,8 @@ def _step_request(ledger: Ledger, event: events.RoundRequested, now_unix_s: int)
         reward=event.reward,
         eligible=tuple(StakedNode(*pair) for pair in zip(event.eligible, event.stakes, strict=True)),
         phases=(PhaseStart(Phase.REQUESTED, now_unix_s),),
+        # As the contract sets it: a round that is not drawn by then is aborted.
+        deadline_unix_s=now_unix_s + task.config.training_s,
     )
     # The contract takes the reward out of the pool here; ``Rewarded`` says what comes back.
     task = replace(

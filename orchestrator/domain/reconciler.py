@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from contracts.phase import Phase
 from orchestrator.domain.chain import Advance, Call, FundTask, RequestRound
+from orchestrator.domain.council import funding_refusal
 from orchestrator.domain.outbox import Intent
 from orchestrator.domain.state import RoundState, TaskState
 
@@ -66,7 +67,7 @@ def next_actions(situation: Situation, now_unix_s: int) -> tuple[Action, ...]:
     """What to do now; asking again before anything changed gives the same actions, and the same keys."""
     task, open_round = situation.task, situation.open_round
     actions: list[Action] = []
-    if situation.pool_ordered > 0 and not situation.is_funded and not task.is_over:
+    if situation.pool_ordered > 0 and not situation.is_funded and funding_refusal(task) is None:
         actions.append(Send(situation.fund_key, FundTask(task.task, situation.pool_ordered)))
     if open_round is None:
         if not actions and _can_request(situation):

@@ -65,6 +65,6 @@ def check_durations(config: TaskConfig, terms: StakeTerms) -> None:
     needed_s = config.longest_round_s + terms.appeal_s
     if needed_s > terms.unbonding_s:
         raise WrongTerms(
-            f"the phases and the appeal window last {needed_s} s together, "
+            f"the wait for the draw, the phases and the appeal window last {needed_s} s together, "
             f"and stakes leave within {terms.unbonding_s} s"
         )

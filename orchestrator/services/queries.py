@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from contracts.events import Approved
 from contracts.settlement import Fault, Standing
 from orchestrator.domain.chain import CreateTask
+from orchestrator.domain.council import funding_refusal
 from orchestrator.domain.errors import NotFound, UnknownNode
 from orchestrator.domain.outbox import Intent, IntentStatus, subject_of
 from orchestrator.domain.ports import (
@@ -281,8 +282,16 @@ def task_view(unit: Unit, task: TaskState) -> TaskView:
         rounds_closed=task.rounds_closed,
         open_round=task.rounds_requested if task.has_open_round else None,
         approved=task.approved,
-        error=None if funding is None or funding.error is None else f"funding: {funding.error}",
+        error=_funding_error(task, order, funding),
     )
+
+
+def _funding_error(task: TaskState, order: TaskOrder | None, funding: Intent | None) -> str | None:
+    """Why the pool that was ordered is not there; None while that can still change by itself."""
+    if order is None or order.pool == 0 or (funding is not None and funding.error is None):
+        return None
+    reason = funding_refusal(task) or (None if funding is None else funding.error)
+    return None if reason is None else f"funding: {reason}"
 
 
 def order_view(unit: Unit, order: TaskOrder) -> TaskView | None:

@@ -273,7 +273,8 @@ class Reference:
 
     def create_task(self, sender: str, config: Config) -> int:
         self._require_council(sender)
-        require(4 * config.phase_s + self.terms.appeal_s <= self.terms.unbonding_s, "InvalidConfig")
+        # A request waits for its draw as long as Training lasts at most.
+        require(5 * config.phase_s + self.terms.appeal_s <= self.terms.unbonding_s, "InvalidConfig")
         number = len(self.tasks) + 1
         self.tasks[number] = Task(config, config.genesis_digest)
         return number
@@ -295,6 +296,8 @@ class Reference:
     def fund(self, sender: str, task: int, amount: int) -> None:
         require(amount > 0, "ZeroAmount")
         state = self._running(task)
+        require(not state.cancelled, "TaskOver")
+        require(len(state.rounds) < state.config.rules.rounds, "NoRoundsLeft")
         state.contributed += amount
         state.contributions[sender] = state.contributions.get(sender, 0) + amount
         state.pool += amount
@@ -364,7 +367,9 @@ class Reference:
         state.pool -= reward
         state.open_reward = reward
         members = tuple((node, settlement.frozen_stake(stakes[node], rules)) for node in eligible)
-        state.rounds.append(Round(state.parent, self.clock.block, reward, members))
+        state.rounds.append(
+            Round(state.parent, self.clock.block, reward, members, deadline=self.now + state.config.phase_s)
+        )
         return len(state.rounds)
 
     def is_due(self, task: int) -> bool:
@@ -372,10 +377,10 @@ class Reference:
         round_ = state.open_round if state else None
         if round_ is None:
             return False
-        if round_.phase is Phase.REQUESTED:
-            return self.clock.block > round_.seed_block
         if self.now > round_.deadline:
             return True
+        if round_.phase is Phase.REQUESTED:
+            return self.clock.block > round_.seed_block
         counts = {
             Phase.TRAINING: ("adapter_digest", round_.proposers, len(round_.proposers)),
             Phase.COMMITTING: ("commitment", round_.voters, len(round_.voters)),
@@ -405,7 +410,8 @@ class Reference:
         return round_.phase
 
     def _end_requested(self, task: int, state: Task, round_: Round) -> None:
-        if self.clock.block - round_.seed_block > SEED_WINDOW_BLOCKS:
+        is_lost = self.clock.block - round_.seed_block > SEED_WINDOW_BLOCKS
+        if is_lost or self.now > round_.deadline:
             self._close(task, Outcome.ABORTED, Phase.REQUESTED)
             return
         rules = state.config.rules

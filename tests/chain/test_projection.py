@@ -41,6 +41,7 @@ def require_equal(world: World) -> Ledger:
         view = world.view(task, number)
         assert state.phase == view.phase
         assert (state.context, state.reward) == ("0x" + view.context.hex(), view.reward)
+        assert state.deadline_unix_s == view.deadline
         assert (state.proposers, state.voters) == (tuple(view.proposers), tuple(view.voters))
         assert [each.standing for each in state.proposals] == [each.standing for each in view.proposals]
         assert [each.proven_invalid for each in state.proposals] == [

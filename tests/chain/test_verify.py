@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contracts.digests import sha256_digest
-from contracts.events import Event
+from contracts.events import Drawn, Event, TaskCancelled, TaskFunded
 from contracts.phase import Phase
 from contracts.verify import Verdict, WrongFact, verify_task
 from contracts.verify.artifact_source import FolderSource
@@ -29,7 +29,7 @@ from contracts.verify.facts import (
 from tests.chain import lies
 from tests.chain.lies import Lie, changed_field
 from tests.chain.noticed_lies import HARMLESS, NOTICED
-from tests.chain.stage import Acts, Stage
+from tests.chain.stage import APPEAL_S, PHASE_S, Acts, Stage
 from tests.chain.story import Story
 
 
@@ -96,6 +96,40 @@ def test_a_story_with_everything_in_it_is_ok(story: Story) -> None:
     assert by_round[story.faulty].faults == 3
     assert by_round[story.refused].parent_digest == by_round[story.faulty].aggregate_digest
     assert verify(story.stage, story.other_task).ok
+
+
+def test_a_slash_of_nothing_reaches_no_pool(make_stage: Callable[[], Stage]) -> None:
+    stage = make_stage()
+    task = stage.create_task(rounds=1, absent_bps=0)
+    number = stage.open_round(task)
+    stage.play(task, number, Acts(silent_proposers=frozenset(stage.nodes)))
+    stage.anvil.pass_time(APPEAL_S)
+    stage.registry("execute", 0)
+    verdict = verify(stage, task)
+    assert verdict.ok, verdict.wrong
+    assert verdict.rounds[0].faults == 4
+
+
+def test_money_for_a_task_that_opens_no_round_any_more_is_named(story: Story, honest: TaskFacts) -> None:
+    index = lies.first_index(
+        honest, lambda logged: isinstance(logged.event, TaskCancelled) and logged.event.task == story.task
+    )
+    cancelled, late = honest.events[index], TaskFunded(story.task, "0x" + "11" * 20, 1, 1)
+    events = (*honest.events[: index + 1], replace(cancelled, event=late), *honest.events[index + 1 :])
+    wrong = wrong_in(story, replace(honest, events=events))
+    assert wrong.fact == "whether a task that is funded may still open a round"
+
+
+def test_a_round_that_is_drawn_too_late_is_named(story: Story, honest: TaskFacts) -> None:
+    index = lies.first_index(
+        honest, lambda logged: isinstance(logged.event, Drawn) and logged.event.task == story.task
+    )
+    events = list(honest.events)
+    time_unix_s = events[index].time_unix_s
+    assert time_unix_s is not None
+    events[index] = replace(events[index], time_unix_s=time_unix_s + PHASE_S + 1)
+    wrong = wrong_in(story, replace(honest, events=tuple(events)))
+    assert wrong.fact == "whether a round was drawn too late"
 
 
 def test_an_open_round_is_checked_as_far_as_it_goes(make_stage: Callable[[], Stage]) -> None:

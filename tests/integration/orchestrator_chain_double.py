@@ -488,6 +488,8 @@ class _Contracts:
                 return [events.TaskCreated(number, config.spec_digest, config)]
             case chain.FundTask(task, amount):
                 state = self._running(task)
+                _require(not state.is_cancelled, "TaskOver")
+                _require(len(state.rounds) < state.config.rounds, "NoRoundsLeft")
                 state.pool += amount
                 return [events.TaskFunded(task, FUNDER, amount, state.pool)]
             case chain.PauseTask() | chain.UnpauseTask() | chain.CancelTask() | chain.Refund():

@@ -108,6 +108,23 @@ def test_a_task_is_funded_whatever_an_outsider_did_before(rig: Rig, outsider: di
     assert rig.chain.state.tasks[1].pool == POOL
 
 
+def test_a_task_that_no_round_could_pay_from_is_not_funded(rig: Rig) -> None:
+    rig.order_task()
+    rig.worker.run_once()
+    rig.chain.mine()
+    rig.worker.indexer.run_once()
+    with rig.records.write() as unit:
+        (task,) = unit.projection.tasks()
+        every = task.config.rounds
+        unit.projection.save_task(replace(task, rounds_requested=every, rounds_closed=every))
+    for _ in range(3):
+        rig.worker.run_once()
+        rig.chain.mine()
+    assert rig.chain.state.tasks[1].pool == 0
+    expected = "funding: the last round of task 1 has been requested, so no round would pay the money"
+    assert rig.get("/v1/tasks/1")["error"] == expected
+
+
 def test_it_waits_for_a_database_that_is_locked(rig: Rig) -> None:
     rig.chain.mine()
     worker = rig.new_worker()

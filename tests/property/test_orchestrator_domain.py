@@ -490,7 +490,9 @@ def test_decisions(situation: Situation, now_unix_s: int) -> None:
         assert situation.eligible_nodes >= CONFIG.voters
         assert situation.task.may_open_rounds
         assert situation.pool_ordered == 0 or situation.is_funded
-    wants_money = situation.pool_ordered > 0 and not situation.is_funded and not situation.task.is_over
+    can_pay = situation.task.rounds_requested < CONFIG.rounds
+    takes_money = can_pay and not (situation.task.is_cancelled or situation.task.is_over)
+    wants_money = situation.pool_ordered > 0 and not situation.is_funded and takes_money
     assert (chain.FundTask in calls) == wants_money
     if starts:
         assert situation.open_round is not None

@@ -64,6 +64,7 @@ error NotApproved(address node);
 
 // Rounds
 error RoundOpen(uint32 round);
+/// The task's last round was requested before.
 error NoRoundsLeft();
 error NoOpenRound();
 error NotEnoughEligible(uint256 eligible, uint256 needed);

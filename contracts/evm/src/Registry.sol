@@ -265,6 +265,8 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
 
         emit SlashExecuted(slash, entry.node, entry.task, amount);
 
+        // A fault may cost nothing, and some tokens refuse to move nothing.
+        if (amount == 0) return;
         address tasks = IRounds(rounds).tasks();
         IERC20(token).forceApprove(tasks, amount);
         ITasks(tasks).topUp(entry.task, amount);

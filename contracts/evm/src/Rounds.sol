@@ -101,6 +101,8 @@ contract Rounds is IRounds, EIP712 {
         round.header.phase = Phase.Requested;
         round.header.requestBlock = uint64(block.number);
         round.header.seedBlock = uint64(block.number) + SEED_DELAY_BLOCKS;
+        // What a node takes out of its stake from now on must not have left when the draw finds it.
+        round.header.deadline = uint64(block.timestamp) + config.trainingSeconds;
         round.header.reward = SafeCast.toUint128(reward);
         round.header.parentDigest = parentDigest;
         for (uint256 i; i < nodes.length; ++i) {
@@ -275,7 +277,9 @@ contract Rounds is IRounds, EIP712 {
 
     function _endRequested(OpenRound memory open, Round storage round) private {
         (SeedStatus status, bytes32 seed) = _randomness.seedOf(round.header.seedBlock);
-        if (status == SeedStatus.Lost) return _close(open, round, Phase.Aborted, Phase.Requested);
+        if (status != SeedStatus.Ready || block.timestamp > round.header.deadline) {
+            return _close(open, round, Phase.Aborted, Phase.Requested);
+        }
 
         bytes16 context = round.drawRoles(open, seed, _registry);
         _enter(open, round, Phase.Training, context, open.config.trainingSeconds);
@@ -393,12 +397,12 @@ contract Rounds is IRounds, EIP712 {
     // --------------------------------------------------------------------------------------------------- checks
 
     function _isDue(Round storage round) private view returns (bool) {
+        if (block.timestamp > round.header.deadline) return true;
         Phase phase = round.header.phase;
         if (phase == Phase.Requested) {
             (SeedStatus status,) = _randomness.seedOf(round.header.seedBlock);
             return status != SeedStatus.Pending;
         }
-        if (block.timestamp > round.header.deadline) return true;
         if (phase == Phase.Revealing) return round.header.revealCount == round.header.commitCount;
         (uint8[] memory proposers, uint8[] memory voters) = round.roles();
         if (phase == Phase.Training) return round.header.proposalCount == proposers.length;

@@ -14,6 +14,7 @@ import {EnumerableSet} from "@openzeppelin/contracts/utils/structs/EnumerableSet
 
 import {
     InvalidConfig,
+    NoRoundsLeft,
     NodeUnknown,
     NotApproved,
     NothingToClaim,
@@ -54,6 +55,13 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
     using MessageHash for Revocation;
     using SafeERC20 for IERC20;
 
+    /// The last round of a task takes all that is left of its pool.
+    enum OpenRound {
+        None,
+        Earlier,
+        Last
+    }
+
     /// `contributed` is what funders put in; `refunded` what they got back after the task's end. What every round
     /// changes, `pool` to `isOver`, shares a slot.
     struct Task {
@@ -63,7 +71,7 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
         uint256 refunded;
         uint112 pool;
         uint112 openReward;
-        bool hasOpenRound;
+        OpenRound openRound;
         bool isPaused;
         bool isCancelled;
         bool isOver;
@@ -120,7 +128,7 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
 
         emit TaskPauseChanged(task, true);
 
-        if (state.hasOpenRound) IRounds(rounds).abort(task);
+        if (state.openRound != OpenRound.None) IRounds(rounds).abort(task);
     }
 
     /// @inheritdoc ITasks
@@ -142,7 +150,7 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
 
         emit TaskCancelled(task);
 
-        if (!state.hasOpenRound) _end(task, state);
+        if (state.openRound == OpenRound.None) _end(task, state);
     }
 
     // -------------------------------------------------------------------------------------------------- approvals
@@ -176,6 +184,9 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
     function fund(uint64 task, uint256 amount) external nonReentrant {
         if (amount == 0) revert ZeroAmount();
         Task storage state = _running(task);
+        // What no round can pay any more would only be shared with those who funded before.
+        if (state.isCancelled) revert TaskOver(task);
+        if (state.openRound == OpenRound.Last) revert NoRoundsLeft();
 
         state.contributed += amount;
         state.contributions[msg.sender].amount += amount;
@@ -240,7 +251,7 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
         uint112 part = uint112(reward);
         state.pool -= part;
         state.openReward = part;
-        state.hasOpenRound = true;
+        state.openRound = roundsLeft == 1 ? OpenRound.Last : OpenRound.Earlier;
     }
 
     /// @inheritdoc ITasks
@@ -260,7 +271,7 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
         state.openReward = 0;
         // forge-lint: disable-next-line(unsafe-typecast) at most the reward
         state.pool += uint112(reward - spent);
-        state.hasOpenRound = false;
+        state.openRound = OpenRound.None;
 
         emit Rewarded(task, round, nodes, amounts, reward - spent);
 
@@ -385,11 +396,12 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
         _requireSlashable(config);
     }
 
-    /// A stake that leaves when a round begins must still be there when the round's slashes are due.
+    /// A stake that leaves when a round is requested must still be there when the round's slashes are due. A request
+    /// waits for its draw as long as Training lasts.
     function _requireSlashable(TaskConfig calldata config) private view {
         IRegistry registry = _registry();
-        uint256 durationSeconds = uint256(config.trainingSeconds) + config.committingSeconds + config.revealingSeconds
-            + config.attestingSeconds;
+        uint256 durationSeconds = 2 * uint256(config.trainingSeconds) + config.committingSeconds
+            + config.revealingSeconds + config.attestingSeconds;
         _require(durationSeconds + registry.appealSeconds() <= registry.unbondingSeconds(), "durations");
     }
 

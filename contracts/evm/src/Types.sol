@@ -67,7 +67,8 @@ enum SlashStatus {
 /// What the council fixes for a task at its creation. Durations in seconds, shares in basis points. `proposers` and
 /// `voters` are drawn in each round; `min…` are quorums; the attesting stake must be MORE than `attestationQuorumBps` of
 /// the drawn voters' stake; `proposerShareBps` is the proposers' part of a round's reward; `absentBps`, `unrevealedBps`
-/// and `invalidBps` are what a fault costs of the stake that was frozen; `closenessRangeMicronats` is how far from the
+/// and `invalidBps` are what a fault costs of the stake that was frozen; `trainingSeconds` bounds
+/// the wait for the draw too; `closenessRangeMicronats` is how far from the
 /// median a score still earns; `stakeCap` bounds a node's weight.
 struct TaskConfig {
     bytes32 specDigest;

@@ -55,6 +55,31 @@ contract AdvanceTest is ConsortiumTest {
         _is(Phase.Aborted);
     }
 
+    /// With slow blocks, what is frozen for a request could else be withdrawn before its draw.
+    function testFuzz_ARequestThatIsNotDrawnInTimeAborts(uint256 later, bool isPending) public {
+        later = bound(later, 401, UNBONDING_SECONDS);
+        rounds.requestRound(task);
+        if (!isPending) {
+            vm.roll(viewOf(task).seedBlock + 1);
+            vm.setBlockhash(viewOf(task).seedBlock, keccak256("seed"));
+        }
+        vm.warp(block.timestamp + later);
+        vm.assertTrue(rounds.isDue(task));
+        rounds.advance(task);
+        _is(Phase.Aborted);
+        vm.assertEq(viewOf(task).voters.length, 0);
+        vm.assertEq(viewOf(task).deadline, 0);
+    }
+
+    function test_AtItsDeadlineARequestIsStillDrawn() public {
+        rounds.requestRound(task);
+        vm.warp(block.timestamp + 400);
+        _notDue();
+        vm.roll(viewOf(task).seedBlock + 1);
+        rounds.advance(task);
+        _is(Phase.Training);
+    }
+
     /// However its hash is found later, a lost seed is never drawn; the next round waits for a block of its own.
     function testFuzz_ALostSeedIsNeverDrawnAgain(bytes32 seed, uint256 later) public {
         vm.assume(seed != 0);

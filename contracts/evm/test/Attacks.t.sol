@@ -257,6 +257,19 @@ contract AttacksTest is ConsortiumTest {
     // ------------------------------------------------------------------------------------------------ an outsider
 
     /// Dust staked for a node that leaves gives it seats again; it revokes, and leaves in the same time.
+    /// Blocks may come as slowly as they like: a node that exits at a request is never drawn with what it has withdrawn.
+    function testFuzz_WhatIsFrozenIsStillThereAtTheDraw(uint256 later) public {
+        address node = admitted[0];
+        rounds.requestRound(task);
+        exit(node, stakeOf(node));
+        vm.warp(block.timestamp + bound(later, 0, 2 * uint256(UNBONDING_SECONDS)));
+        vm.roll(viewOf(task).seedBlock + 1);
+        vm.setBlockhash(viewOf(task).seedBlock, keccak256("seed"));
+        try registry.withdraw(node) {} catch {}
+        rounds.advance(task);
+        if (viewOf(task).phase == Phase.Training) vm.assertEq(registry.nodeOf(node).unbonding, 100 * TOKEN);
+    }
+
     function test_DustDoesNotKeepALeavingNodeIn() public {
         address node = admitted[3];
         uint256 leaves = block.timestamp;

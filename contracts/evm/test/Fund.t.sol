@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {TaskOver, TaskUnknown, ZeroAmount} from "../src/Errors.sol";
+import {NoRoundsLeft, TaskOver, TaskUnknown, ZeroAmount} from "../src/Errors.sol";
 import {ITasks} from "../src/interfaces/ITasks.sol";
-import {PoolView} from "../src/Types.sol";
+import {PoolView, TaskConfig} from "../src/Types.sol";
 import {ConsortiumTest} from "./helpers/Consortium.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
@@ -42,6 +42,40 @@ contract FundTest is ConsortiumTest {
         tasks.fund(task, 1);
         tasks.topUp(task, 5);
         _holds(5, 0);
+    }
+
+    /// No round can pay it any more, so a late funder would only share the loss of those before it.
+    function test_ACancelledTaskIsNotFundedWhileItsRoundIsOpen() public {
+        admitFour();
+        approveAll(task);
+        rounds.requestRound(task);
+        cancel(task);
+        vm.expectRevert(abi.encodeWithSelector(TaskOver.selector, task));
+        tasks.fund(task, 1);
+        tasks.topUp(task, 5);
+        _holds(5, 0);
+    }
+
+    function test_FundingEndsWithTheRequestOfTheLastRound() public {
+        admitFour();
+        TaskConfig memory config = demoConfig();
+        config.rounds = 2;
+        task = createTask(config, 0);
+        approveAll(task);
+        rounds.requestRound(task);
+        tasks.fund(task, 7);
+        pause(task);
+        unpause(task);
+        tasks.fund(task, 1);
+        rounds.requestRound(task);
+        vm.expectRevert(NoRoundsLeft.selector);
+        tasks.fund(task, 1);
+        tasks.topUp(task, 5);
+        vm.assertEq(tasks.poolOf(task).pool, 5);
+        vm.assertEq(tasks.poolOf(task).openReward, 8);
+        pause(task);
+        vm.expectRevert(abi.encodeWithSelector(TaskOver.selector, task));
+        tasks.fund(task, 1);
     }
 
     function test_APausedTaskIsFunded() public {

@@ -190,8 +190,11 @@ contract Handler is Consortium {
     function fund(uint256 number, uint256 amount) external timed {
         uint64 task = _task(number);
         amount = bound(amount, 1, 1e30);
-        if (tasks.poolOf(task).isOver) tasks.topUp(task, amount);
-        else tasks.fund(task, amount);
+        PoolView memory money = tasks.poolOf(task);
+        bool isFundable =
+            !money.isOver && !money.isCancelled && lens.taskOf(task).roundsRequested < tasks.configOf(task).rounds;
+        if (isFundable) tasks.fund(task, amount);
+        else tasks.topUp(task, amount);
         _ghost.funded += amount;
     }
 

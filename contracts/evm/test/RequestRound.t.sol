@@ -36,7 +36,7 @@ contract RequestRoundTest is ConsortiumTest {
         vm.assertEq(round.requestBlock, block.number);
         vm.assertEq(round.seedBlock, block.number + 1);
         vm.assertEq(bytes32(round.context), 0);
-        vm.assertEq(round.deadline, 0);
+        vm.assertEq(round.deadline, block.timestamp + 400);
     }
 
     function testFuzz_TakesAnEqualPartOfThePool(uint256 pool, uint32 count) public {

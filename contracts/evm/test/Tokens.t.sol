@@ -3,12 +3,13 @@ pragma solidity ^0.8.30;
 
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
-import {InexactTransfer} from "../src/Errors.sol";
+import {InexactTransfer, SlashesPending} from "../src/Errors.sol";
 import {IRegistry} from "../src/interfaces/IRegistry.sol";
 import {ITasks} from "../src/interfaces/ITasks.sol";
 import {Migration} from "../src/Messages.sol";
+import {SlashStatus, TaskConfig} from "../src/Types.sol";
 import {Consortium, IMintable} from "./helpers/Consortium.sol";
-import {FeeToken, ReentrantToken} from "./helpers/Tokens.sol";
+import {FeeToken, NoZeroToken, ReentrantToken} from "./helpers/Tokens.sol";
 import {bound, vm} from "./helpers/Vm.sol";
 
 /// A token that keeps a part of what it moves is refused wherever tokens come in.
@@ -47,6 +48,37 @@ contract FeeTokenTest is Consortium {
         vm.expectRevert(abi.encodeWithSelector(InexactTransfer.selector, amount, amount - (amount + 99) / 100));
         registry.execute(0);
         vm.assertEq(registry.totalOwed(), token.balanceOf(address(registry)));
+    }
+}
+
+/// A token that refuses to move nothing does not lock a node in whose fault costs nothing.
+contract NoZeroTokenTest is Consortium {
+    function setUp() public {
+        deployOn(IMintable(address(new NoZeroToken())));
+    }
+
+    function test_ASlashOfNothingIsExecutedWithoutATransfer() public {
+        admitFour();
+        TaskConfig memory config = demoConfig();
+        config.absentBps = 0;
+        uint64 task = createTask(config, 3000 * TOKEN);
+        approveAll(task);
+        absentRound(task);
+        address node = registry.slashOf(0).node;
+        vm.assertEq(registry.slashOf(0).amount, 0);
+        exit(node, 100 * TOKEN);
+        vm.warp(block.timestamp + UNBONDING_SECONDS);
+        vm.expectRevert(abi.encodeWithSelector(SlashesPending.selector, 1));
+        registry.withdraw(node);
+
+        vm.expectEmit();
+        emit IRegistry.SlashExecuted(0, node, task, 0);
+        registry.execute(0);
+
+        vm.assertEq(uint256(registry.slashOf(0).status), uint256(SlashStatus.Executed));
+        vm.assertEq(registry.nodeOf(node).pendingSlashes, 0);
+        vm.assertEq(tasks.poolOf(task).pool, 3000 * TOKEN);
+        vm.assertEq(registry.withdraw(node), 100 * TOKEN);
     }
 }
 

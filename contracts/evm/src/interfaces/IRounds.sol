@@ -12,7 +12,7 @@ import {Attestation, Commit, Proposal, Reveal} from "../Messages.sol";
 /// A phase's messages are accepted up to and including its deadline. `advance` moves the round on when all expected
 /// messages are in or the deadline has passed:
 ///
-/// - Requested: when the seed is known → Training; seed lost → Aborted.
+/// - Requested: when the seed is known → Training; seed lost, or not drawn within the length of Training → Aborted.
 /// - Training: all drawn proposers → Committing; fewer than `minProposals` → Aborted.
 /// - Committing: all drawn voters → Revealing; fewer than `minReveals` commits → Aborted.
 /// - Revealing: all who committed → Attesting; fewer than `minReveals` → Aborted; nothing accepted → Rejected.
@@ -50,7 +50,7 @@ interface IRounds {
         uint64[] proposerGroups,
         uint64[] voterGroups
     );
-    /// At every change after Requested, closing ones included. `deadline` is 0 where the phase has none.
+    /// At every change after Requested, closing ones included. `deadline` is 0 of a closed round.
     event PhaseChanged(uint64 indexed task, uint32 indexed round, Phase phase, bytes16 context, uint64 deadline);
     event Proposed(
         uint64 indexed task, uint32 indexed round, address indexed node, bytes32 adapterDigest, bytes32 reportDigest

@@ -25,8 +25,8 @@ interface ITasks {
     event Claimed(address indexed node, uint256 amount);
     event Refunded(uint64 indexed task, address indexed funder, uint256 amount);
 
-    /// Creates a task, numbered from 1; council only. The durations of its phases plus the appeal window are at most the
-    /// unbonding time.
+    /// Creates a task, numbered from 1; council only. The durations of its phases, Training's twice because a draw may take
+    /// as long, plus the appeal window are at most the unbonding time.
     function createTask(TaskConfig calldata config) external returns (uint64 task);
     /// Aborts the open round, without faults, and opens no other until `unpause`; council only.
     function pause(uint64 task) external;
@@ -41,7 +41,8 @@ interface ITasks {
     /// Takes the node off the task's eligible nodes, from the next request on.
     function revoke(Revocation calldata revocation, bytes calldata signature) external;
 
-    /// Adds to a task's pool; anyone (ERC-20 allowance needed). Refuses a token that keeps a part.
+    /// Adds to a task's pool; anyone (ERC-20 allowance needed). Refused once no round is left to pay it: after the request
+    /// of the last round, and of a cancelled task. Refuses a token that keeps a part.
     function fund(uint64 task, uint256 amount) external;
     /// Adds to a task's pool without a claim to get it back; slashes come this way. Anyone, and after the end too.
     function topUp(uint64 task, uint256 amount) external;

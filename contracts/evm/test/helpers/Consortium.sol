@@ -388,6 +388,11 @@ abstract contract Consortium {
         tasks.pause(task);
     }
 
+    function unpause(uint64 task) internal {
+        vm.prank(council);
+        tasks.unpause(task);
+    }
+
     function cancel(uint64 task) internal {
         vm.prank(council);
         tasks.cancel(task);

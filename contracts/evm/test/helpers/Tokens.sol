@@ -23,6 +23,20 @@ contract FeeToken is ERC20 {
     }
 }
 
+/// Refuses to move nothing.
+contract NoZeroToken is ERC20 {
+    constructor() ERC20("No zero", "NZ") {}
+
+    function mint(address to, uint256 amount) external {
+        _mint(to, amount);
+    }
+
+    function _update(address from, address to, uint256 amount) internal override {
+        require(amount != 0, "zero");
+        super._update(from, to, amount);
+    }
+}
+
 /// Calls back in the midst of a transfer.
 contract ReentrantToken is ERC20 {
     address public target;
