@@ -39,7 +39,7 @@ from orchestrator.domain.errors import (
 )
 from orchestrator.domain.state import NodeState, RegistryState, TaskState
 
-MOST_EXITS = 16
+MOST_EXITS = 4
 """Amounts of one node on their way out at a time, as the registry bounds them."""
 _NO_ADDRESS = ZERO_DIGEST[:42]
 

@@ -25,7 +25,7 @@ from contracts.settlement import (
     Rules,
 )
 
-MOST_EXITS = 16
+MOST_EXITS = 4
 SEED_WINDOW_BLOCKS = 256
 """The EVM remembers the hashes of so many blocks."""
 

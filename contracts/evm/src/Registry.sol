@@ -143,7 +143,7 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
 
         entry.status = SlashStatus.Waived;
         --node.pendingSlashes;
-        node.stake += uint96(entry.amount);
+        node.stake += entry.amount;
 
         emit SlashWaived(slash, entry.node, node.stake);
     }
@@ -364,7 +364,8 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
                 fault: conduct.fault,
                 status: SlashStatus.Pending,
                 executableAt: executableAt,
-                amount: amount
+                // forge-lint: disable-next-line(unsafe-typecast) at most the slash
+                amount: uint96(amount)
             })
         );
 

@@ -4,7 +4,6 @@ pragma solidity ^0.8.30;
 import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {Arrays} from "@openzeppelin/contracts/utils/Arrays.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
@@ -37,6 +36,7 @@ import {ITasks} from "./interfaces/ITasks.sol";
 import {ExactTransfer} from "./libraries/ExactTransfer.sol";
 import {MessageHash} from "./libraries/MessageHash.sol";
 import {Signatures} from "./libraries/Signatures.sol";
+import {Sorting} from "./libraries/Sorting.sol";
 import {Approval, Revocation} from "./Messages.sol";
 import {
     BASIS_POINTS,
@@ -287,7 +287,7 @@ contract Tasks is ITasks, Ownable2Step, EIP712, Nonces, ReentrancyGuardTransient
 
     /// @inheritdoc ITasks
     function approvedOf(uint64 task) external view returns (address[] memory) {
-        return Arrays.sort(_known(task).approved.values());
+        return Sorting.ascending(_known(task).approved.values());
     }
 
     /// @inheritdoc ITasks

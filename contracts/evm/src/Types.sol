@@ -122,6 +122,7 @@ struct UnbondingView {
     uint256 amount;
 }
 
+/// Also how a slash is stored, in two slots.
 struct SlashView {
     address node;
     uint64 task;
@@ -130,7 +131,7 @@ struct SlashView {
     SlashStatus status;
     /// From then on it cannot be waived any more, and anyone may execute it.
     uint64 executableAt;
-    uint256 amount;
+    uint96 amount;
 }
 
 /// `isOver`: no round will ever be opened again, and what is left of the pool goes back to the funders.

@@ -104,11 +104,11 @@ contract ExitTest is ConsortiumTest {
         _refused(message, signWith(ownerKeyOf[node], structHash, address(registry), block.chainid + 1), reason);
     }
 
-    function test_AtMostSixteenAmountsAreOnTheirWay() public {
-        for (uint256 i; i < 16; ++i) {
+    function test_AtMostFourAmountsAreOnTheirWay() public {
+        for (uint256 i; i < 4; ++i) {
             exit(node, TOKEN);
         }
-        _refused(exitOf(node, TOKEN), abi.encodeWithSelector(TooManyExits.selector, 16));
+        _refused(exitOf(node, TOKEN), abi.encodeWithSelector(TooManyExits.selector, 4));
         vm.warp(block.timestamp + UNBONDING_SECONDS);
         registry.withdraw(node);
         exit(node, TOKEN);

@@ -34,20 +34,20 @@ contract WithdrawTest is ConsortiumTest {
         _nothingMature(node);
     }
 
-    function testFuzz_OnlyWhatHasMatured(uint256[8] memory amounts, uint256 gap, uint256 time) public {
+    function testFuzz_OnlyWhatHasMatured(uint256[4] memory amounts, uint256 gap, uint256 time) public {
         address node = admitNode(1, 1e28);
         gap = bound(gap, 0, 5 days);
         uint256 start = block.timestamp;
-        for (uint256 i; i < 8; ++i) {
+        for (uint256 i; i < 4; ++i) {
             amounts[i] = bound(amounts[i], 1, 1e27);
             vm.warp(start + i * gap);
             exit(node, amounts[i]);
         }
-        time = start + bound(time, 0, 8 * gap + UNBONDING_SECONDS);
+        time = start + bound(time, 0, 4 * gap + UNBONDING_SECONDS);
         vm.warp(time);
         uint256 mature;
         uint256 left;
-        for (uint256 i; i < 8; ++i) {
+        for (uint256 i; i < 4; ++i) {
             if (start + i * gap + UNBONDING_SECONDS <= time) mature += amounts[i];
             else left += amounts[i];
         }

@@ -11,7 +11,7 @@ library Unbonding {
     using DoubleEndedQueue for DoubleEndedQueue.Bytes32Deque;
 
     /// Bounds the loops over a queue.
-    uint256 internal constant MOST_ENTRIES = 16;
+    uint256 internal constant MOST_ENTRIES = 4;
 
     /// An entry is its time of maturity (64 bits) above its amount (192 bits).
     struct Queue {
