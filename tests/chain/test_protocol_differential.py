@@ -274,7 +274,10 @@ class ConsortiumMachine(RuleBasedStateMachine):
                 )
                 self._propose(node, task, number, round_.context, round_.parent, digest)
             case Phase.COMMITTING:
-                self._commit(node, task, number, round_.context, self._reveal_of(task, node).commitment)
+                reveal = self._reveal_of(task, node)
+                if data.draw(st.integers(0, 11), label="binds to scores that fit") == 0:
+                    reveal = reveal.model_copy(update={"scores_micronats": self._bad_scores(node, round_)})
+                self._commit(node, task, number, round_.context, reveal.commitment)
             case Phase.REVEALING:
                 self._reveal(self._reveal_of(task, node))
                 self._reveal(self._reveal_of(task, node), self._bad_scores(node, round_))
