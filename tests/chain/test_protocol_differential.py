@@ -275,7 +275,7 @@ class ConsortiumMachine(RuleBasedStateMachine):
                 self._propose(node, task, number, round_.context, round_.parent, digest)
             case Phase.COMMITTING:
                 reveal = self._reveal_of(task, node)
-                if data.draw(st.integers(0, 11), label="binds to scores that fit") == 0:
+                if data.draw(st.integers(0, 29), label="binds to scores that fit") == 0:
                     reveal = reveal.model_copy(update={"scores_micronats": self._bad_scores(node, round_)})
                 self._commit(node, task, number, round_.context, reveal.commitment)
             case Phase.REVEALING:
@@ -846,19 +846,31 @@ REFUSALS = (
 )
 
 
+MOST_RUNS = 4
+"""Whether rare outcomes come up is chance; what does not in so many runs does not come up any more."""
+
+
 def test_contracts_and_reference_agree_on_any_sequence_of_calls() -> None:
     reached.clear()
-    run_state_machine_as_test(
-        ConsortiumMachine,
-        settings=settings(
-            max_examples=SEQUENCES,
-            stateful_step_count=CALLS,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-    missing = [what for what in (*OFTEN, *REFUSALS) if reached[what] == 0]
+    for run in range(MOST_RUNS):
+        run_state_machine_as_test(
+            ConsortiumMachine,
+            settings=settings(
+                max_examples=SEQUENCES,
+                stateful_step_count=CALLS,
+                deadline=None,
+                derandomize=run == 0,
+                database=None,
+                print_blob=True,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+        if not never_reached():
+            return
+    raise AssertionError(f"no sequence came to {never_reached()}: {dict(reached)}")
+
+
+def never_reached() -> list[str]:
+    """Outcomes, refusals and faults that no sequence came to, so that nothing was compared there."""
     faults = [f"{fault.name.lower()} pending" for fault in Fault if fault is not Fault.NONE]
-    missing += [fault for fault in faults if reached[fault] == 0]
-    assert not missing, f"no sequence came to {missing}: {dict(reached)}"
+    return [what for what in (*OFTEN, *REFUSALS, *faults) if reached[what] == 0]
