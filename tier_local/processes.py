@@ -188,11 +188,12 @@ def end_tree(identity: str, grace_seconds: float, spare: Sequence[int]) -> None:
     Raises:
         ProcessesRemain: some outlived SIGKILL by ten seconds.
     """
-    if grace_seconds > 0:
-        _signal_marked(identity, signal.SIGTERM, spare)
-        grace_end = time.monotonic() + grace_seconds
-        while _left(identity, spare) and time.monotonic() < grace_end:
-            time.sleep(_POLL_SECONDS)
+    grace_end = time.monotonic() + grace_seconds
+    asked: list[int] = []
+    # In a loop: a process may have been started after the search, or have been unreadable for a moment.
+    while _left(identity, spare) and time.monotonic() < grace_end:
+        asked += _signal_marked(identity, signal.SIGTERM, (*spare, *asked))
+        time.sleep(_POLL_SECONDS)
     end = time.monotonic() + _KILL_SECONDS
     # In a loop: a process that is starting another one may do so between the search and its death.
     while left := _left(identity, spare):
@@ -206,7 +207,9 @@ def _left(identity: str, spare: Sequence[int]) -> list[int]:
     return [pid for pid in _marked(identity) if pid not in spare]
 
 
-def _signal_marked(identity: str, signal_number: int, spare: Sequence[int]) -> None:
+def _signal_marked(identity: str, signal_number: int, spare: Sequence[int]) -> list[int]:
+    """Signal all that carry the mark; their numbers."""
+    signalled = []
     for pid in _left(identity, spare):
         with contextlib.suppress(ProcessLookupError):
             handle = os.pidfd_open(pid)
@@ -214,8 +217,10 @@ def _signal_marked(identity: str, signal_number: int, spare: Sequence[int]) -> N
                 # Looked at again with the handle in hand: the number may belong to someone else by now.
                 if _carries(pid, identity):
                     signal.pidfd_send_signal(handle, signal_number)
+                    signalled.append(pid)
             finally:
                 os.close(handle)
+    return signalled
 
 
 def _marked(identity: str) -> list[int]:

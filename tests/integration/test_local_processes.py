@@ -145,6 +145,34 @@ def test_sigterm_comes_first_when_there_is_a_grace(tmp_path: Path) -> None:
     assert daemon.wait() == 0
 
 
+def test_what_is_started_within_the_grace_is_asked_too(tmp_path: Path) -> None:
+    said_goodbye = tmp_path / "goodbye"
+    late = (
+        "import signal, sys, time, pathlib\n"
+        f"file = pathlib.Path({str(said_goodbye)!r})\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(file.write_text('x') - 1))\n"
+        "signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})\n"
+        "time.sleep(600)"
+    )
+    # The mask is inherited, so that a signal waits until the late one can take it.
+    stubborn = (
+        "import signal, subprocess, sys, time\n"
+        "def start(*_):\n"
+        "    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
+        f"    subprocess.Popen([sys.executable, '-c', {late!r}])\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, start)\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(600)"
+    )
+    with ProcessTree.guard(grace_seconds=DEADLINE_SECONDS) as tree:
+        daemon = tree.start([sys.executable, "-c", stubborn], stdout=subprocess.PIPE)
+        assert daemon.stdout is not None
+        daemon.stdout.readline()
+    assert said_goodbye.exists()
+    assert daemon.wait() == 0
+
+
 def test_when_the_supervisor_is_killed_the_guardian_ends_the_tree(scratch: Path) -> None:
     supervisor, identity, _ = start_and_read_identity(SUPERVISOR, str(scratch))
     assert len(marked(identity)) == 4
