@@ -15,14 +15,14 @@ KINDS = ("sqlite", "postgresql")
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator["PostgresqlServer"]:
-    """A PostgreSQL server for the session. Without one, a person's test is skipped and CI's fails."""
+    """A PostgreSQL server for the session. Without one the test is skipped, or fails where nothing may be."""
     from tests.integration.postgresql import PostgresqlMissing, running_postgresql
 
     try:
         running = running_postgresql()
         server = running.__enter__()
     except PostgresqlMissing as error:
-        if os.environ.get("CI"):
+        if os.environ.get("COLLEGIUM_NO_SKIPS"):
             raise
         pytest.skip(str(error))
     yield server
