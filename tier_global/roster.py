@@ -4,9 +4,9 @@ import logging
 import secrets
 from dataclasses import dataclass
 
-from contracts.accounts import encode_defunct, recover_signer
 from contracts.errors import InvalidMessage
 from contracts.messages import Domain
+from contracts.signatures import personal_digest, recover_signer
 from tier_global.backoff import Backoff
 from tier_global.clock import Clock
 from tier_global.connection_book import ConnectionBook
@@ -117,7 +117,7 @@ class Roster:
     def _signed_by(self, signer: str, reply: IdentifyReply, greeting: _Greeting) -> bool:
         text = identity_text(self._domain.chain_id, reply.node, self._task, self._round, greeting.challenge)
         try:
-            recovered = recover_signer(encode_defunct(text=text), reply.signature)
+            recovered = recover_signer(personal_digest(text), reply.signature)
         except InvalidMessage:
             return False
         return recovered.lower() == signer.lower()
