@@ -27,9 +27,9 @@ def serve() -> None:
 
         settings = settings_or_error()
         _require_strength(settings)
-        _checked(settings.deployment)
-        _checked(settings.app_options)
-        _require_schema(settings)
+        checked(settings.deployment)
+        checked(settings.app_options)
+        require_schema(settings)
         _allow_many_connections()
         app = create_app_from_environment()
     uvicorn.run(
@@ -57,8 +57,8 @@ def worker() -> None:
 
         settings = settings_or_error()
         _require_strength(settings)
-        _require_schema(settings)
-    _checked(lambda: run(settings))
+        require_schema(settings)
+    checked(lambda: run(settings))
 
 
 @answering
@@ -95,8 +95,8 @@ def deploy_contracts(
     from orchestrator.domain.chain import ChainError, StakeTerms
 
     settings = settings_or_error()
-    rpc_url, key_file = _checked(settings.chain_rpc_url), _checked(settings.council_key)
-    key = _checked(lambda: read_key(key_file))
+    rpc_url, key_file = checked(settings.chain_rpc_url), checked(settings.council_key)
+    key = checked(lambda: read_key(key_file))
     council = Account.from_key(key).address
     usual = StakeTerms()
     terms = StakeTerms(
@@ -128,7 +128,7 @@ def settings_or_error() -> "Settings":
     """The settings in the environment. Raises CommandError."""
     from orchestrator.settings import load_settings
 
-    return _checked(load_settings)
+    return checked(load_settings)
 
 
 def _require_strength(settings: "Settings") -> None:
@@ -139,7 +139,7 @@ def _require_strength(settings: "Settings") -> None:
         raise CommandError(message, code="weak_settings", exit_code=ExitCode.BAD_INPUT)
 
 
-def _require_schema(settings: "Settings") -> None:
+def require_schema(settings: "Settings") -> None:
     from orchestrator.adapters.database.revision import is_migrated
 
     if not is_migrated(settings.database_url):
@@ -147,7 +147,7 @@ def _require_schema(settings: "Settings") -> None:
         raise CommandError(message, code="not_migrated", exit_code=ExitCode.BAD_INPUT)
 
 
-def _checked(work: Callable[[], Result]) -> Result:
+def checked(work: Callable[[], Result]) -> Result:
     """Do some work whose errors are the operator's settings."""
     from contracts.errors import ContractViolation
     from orchestrator.adapters.chain.keys import ChainKeyError

@@ -17,6 +17,7 @@ import contracts.accounts  # noqa: F401  # web3 raises the recursion limit: this
 from contracts import abi
 from contracts.deployment import Deployment
 from orchestrator.adapters.chain.calls import CallData
+from orchestrator.adapters.chain.deadline import DeadlineSession
 from orchestrator.adapters.chain.endpoints import Endpoints, FailoverProvider
 from orchestrator.domain.chain import CallRefused, ChainError
 
@@ -37,7 +38,12 @@ _CONTRACT_NAMES: tuple[abi.ContractName, ...] = (
 def open_web3(rpc_url: str, *, timeout_s: float) -> Web3:
     """A web3 that asks once and gives up after ``timeout_s``: trying again is the caller's decision."""
     return Web3(
-        HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None)
+        HTTPProvider(
+            rpc_url,
+            request_kwargs={"timeout": timeout_s},
+            session=DeadlineSession(),
+            exception_retry_configuration=None,
+        )
     )
 
 
