@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,19 @@ from orchestrator.app import create_app
 from orchestrator.composition import WebhookOutlet, build_deliveries
 from orchestrator.domain.chain import ChainError
 from orchestrator.domain.outbox import OutboxRules
-from orchestrator.domain.ports import FlowerError, FlowerRuns, Lanes, Records, RunStatus
+from orchestrator.domain.ports import FlowerError, FlowerRunNotFound, FlowerRuns, Lanes, Records, RunStatus
 from orchestrator.domain.signatures import SignatureClaim
 from orchestrator.options import AppOptions
 from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
-from orchestrator.services.lease import LeasedLanes, LeasedRecords, LeasedRuns, WorkerLease
+from orchestrator.services.lease import (
+    LeasedLanes,
+    LeasedReceivers,
+    LeasedRecords,
+    LeasedRuns,
+    WorkerLease,
+)
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
 from orchestrator.services.throttle import Limits
@@ -99,7 +105,7 @@ class FlowerDouble:
     def status(self, run_id: str) -> RunStatus:
         """Where a run stands."""
         if run_id not in self.statuses:
-            raise FlowerError(f"run {run_id} is not known")
+            raise FlowerRunNotFound(f"run {run_id} is not known")
         return self.statuses[run_id]
 
 
@@ -185,16 +191,22 @@ class Rig:
 
     def new_worker(self, lanes: Lanes | None = None) -> Worker:
         """A worker that has just been started, alone as far as it knows."""
-        return self._worker(self.records, lanes or self.lanes, self.flower, None)
+        return self._worker(self.records, lanes or self.lanes, self.flower, None, self.outlet)
 
     def new_worker_among_others(self, name: str) -> Worker:
         """A worker that has just been started and acts only while it has the lease."""
         lease = WorkerLease(self.records, self.clock, name, LEASE_S)
         records, lanes = LeasedRecords(self.records, lease), LeasedLanes(self.lanes, lease)
-        return self._worker(records, lanes, LeasedRuns(self.flower, lease), lease)
+        outlet = replace(self.outlet, receivers=LeasedReceivers(self.outlet.receivers, lease))
+        return self._worker(records, lanes, LeasedRuns(self.flower, lease), lease, outlet)
 
     def _worker(
-        self, records: Records, lanes: Lanes, flower: FlowerRuns, lease: WorkerLease | None
+        self,
+        records: Records,
+        lanes: Lanes,
+        flower: FlowerRuns,
+        lease: WorkerLease | None,
+        outlet: WebhookOutlet,
     ) -> Worker:
         return Worker(
             lease=lease,
@@ -205,7 +217,7 @@ class Rig:
             anchoring=self.anchoring,
             poll_s=0.01,
             metrics=WorkerMetrics(self.records, self.chain),
-            webhooks=build_deliveries(self.records, self.outlet, self.clock),
+            webhooks=build_deliveries(records, outlet, self.clock),
         )
 
     def close(self) -> None:
