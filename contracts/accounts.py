@@ -13,6 +13,7 @@ from eth_account import Account
 from eth_account.messages import SignableMessage, encode_defunct, encode_typed_data
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_keys.exceptions import BadSignature
+from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 from hexbytes import HexBytes
 
@@ -23,6 +24,7 @@ __all__ = [
     "SignableMessage",
     "encode_defunct",
     "encode_typed_data",
+    "message_digest",
     "recover_signer",
     "unsigned_transaction",
 ]
@@ -43,6 +45,11 @@ def recover_signer(message: SignableMessage, signature: str) -> str:
     except (BadSignature, ValidationError, ValueError, IndexError) as error:  # IndexError: no bytes at all
         raise InvalidMessage(f"the signature cannot be read: {error}") from error
     return recovered
+
+
+def message_digest(message: SignableMessage) -> str:
+    """The 32 bytes, as 0x text, that a key signs, and that a contract (ERC-1271) is asked about."""
+    return "0x" + keccak(b"\x19" + message.version + message.header + message.body).hex()
 
 
 def unsigned_transaction(raw: bytes) -> dict[str, Any]:

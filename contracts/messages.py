@@ -20,7 +20,13 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from contracts.accounts import Account, SignableMessage, encode_typed_data, recover_signer
+from contracts.accounts import (
+    Account,
+    SignableMessage,
+    encode_typed_data,
+    message_digest,
+    recover_signer,
+)
 from contracts.digests import Digest
 from contracts.errors import InvalidMessage
 
@@ -121,6 +127,10 @@ class _SignedMessage(_Message):
     def sign(self, domain: Domain, private_key: str | bytes) -> str:
         """The 65-byte signature of this message, as 0x text."""
         return "0x" + bytes(Account.sign_message(self.signable(domain), private_key).signature).hex()
+
+    def digest(self, domain: Domain) -> str:
+        """The EIP-712 digest of this message."""
+        return message_digest(self.signable(domain))
 
     def require_signer(self, domain: Domain, signature: str, signer: str) -> None:
         """Refuse a signature that ``signer`` did not make for this message in this domain.

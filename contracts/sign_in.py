@@ -2,7 +2,7 @@
 
 The node writes the text itself, out of the address that it dialled and the deployment that it trusts; of the
 hub's challenge it takes the nonce and the times only. So no hub gets a signature that another would accept.
-Contract wallets (ERC-1271) cannot sign in: their operator asks the consortium for a token.
+A contract wallet (ERC-1271) signs in too, where it accepts the digest of the text.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from contracts.accounts import Account, SignableMessage, encode_defunct, recover_signer
+from contracts.accounts import Account, SignableMessage, encode_defunct, message_digest, recover_signer
 from contracts.errors import InvalidMessage
 
 LONGEST_CHALLENGE_S = 600
@@ -59,6 +59,11 @@ class SignIn:
     def sign(self, private_key: str) -> str:
         """The signature by a key, 65 bytes in hex."""
         return "0x" + bytes(Account.sign_message(self._signable(), private_key).signature).hex()
+
+    @property
+    def digest(self) -> str:
+        """What a key signs, and what a contract wallet is asked about."""
+        return message_digest(self._signable())
 
     def signer_of(self, signature: str) -> str:
         """Who signed this text. Raises InvalidMessage."""

@@ -122,7 +122,9 @@ class Settings(BaseSettings):
         """What the web application takes of the settings. Raises SettingsError."""
         try:
             roles = RoleMap.parse(self.oidc_roles)
-            limits = Limits(self.request_limit, self.sign_in_limit, self.sign_in_limit, self.api_processes)
+            limits = Limits(
+                self.request_limit, self.sign_in_limit, self.sign_in_limit, processes=self.api_processes
+            )
             limits.check()
         except ValueError as error:
             raise SettingsError(f"COLLEGIUM_OIDC_ROLES or a limit: {error}") from error

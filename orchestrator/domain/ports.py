@@ -21,6 +21,7 @@ from orchestrator.domain.lease import Lease
 from orchestrator.domain.outbox import Intent, IntentStatus, Slot
 from orchestrator.domain.projection import Announcement, Ledger
 from orchestrator.domain.projection_rows import ProjectionRow
+from orchestrator.domain.signatures import SignatureClaim
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
 from orchestrator.domain.webhooks import Delivery, Subscription
 from orchestrator.domain.witnesses import Verdict
@@ -83,6 +84,17 @@ class Lanes(Protocol):
 
     def for_call(self, call: Call) -> TransactionLane:
         """The account that sends such a call."""
+
+
+class ContractSigners(Protocol):
+    """Accounts with code, which say themselves what they have signed (ERC-1271)."""
+
+    def have_signed(self, claim: SignatureClaim) -> bool:
+        """Whether the chain would take the signature as the account's now: by its key, or its contract.
+
+        Raises:
+            ChainError: the chain does not answer.
+        """
 
 
 # Records that the database owns

@@ -28,11 +28,12 @@ class Limits:
     requests: str | None = "30000/minute"
     attempts: str = "60/minute"
     wrong_credentials: str = "60/minute"
+    contract_signatures: str = "600/minute"
     processes: int = 1
 
     def check(self) -> None:
         """Raises ValueError when one of them cannot be read, or has no share for each process."""
-        for limit in (self.requests, self.attempts, self.wrong_credentials):
+        for limit in (self.requests, self.attempts, self.wrong_credentials, self.contract_signatures):
             if limit is not None:
                 self.share(limit)
 
@@ -52,6 +53,7 @@ class Throttle:
         self._requests = None if limits.requests is None else limits.share(limits.requests)
         self._attempts = limits.share(limits.attempts)
         self._wrong = limits.share(limits.wrong_credentials)
+        self._contract_signatures = limits.share(limits.contract_signatures)
 
     def request(self, principal: Principal) -> None:
         """Somebody known asks for something."""
@@ -70,6 +72,10 @@ class Throttle:
         """An address is about to show a credential: refused when too many were worth nothing."""
         if not self._limiter.test(self._wrong, f"wrong:{address}"):
             self._refuse(self._wrong, f"wrong:{address}")
+
+    def contract_signature(self, asker: str) -> None:
+        """Somebody sends a signature that only the chain can judge."""
+        self._hit(self._contract_signatures, f"signature:{asker}")
 
     def _hit(self, limit: RateLimitItem, key: str) -> None:
         if not self._limiter.hit(limit, key):
