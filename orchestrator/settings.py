@@ -123,7 +123,10 @@ class Settings(BaseSettings):
         try:
             roles = RoleMap.parse(self.oidc_roles)
             limits = Limits(
-                self.request_limit, self.sign_in_limit, self.sign_in_limit, processes=self.api_processes
+                requests=self.request_limit,
+                attempts=self.sign_in_limit,
+                wrong_credentials=self.sign_in_limit,
+                processes=self.api_processes,
             )
             limits.check()
         except ValueError as error:

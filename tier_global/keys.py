@@ -5,7 +5,7 @@ import re
 import stat
 from pathlib import Path
 
-from contracts.accounts import Account
+from contracts.signatures import address_of, new_private_key
 from tier_global.errors import UnsafeKeyFile
 
 _KEY = re.compile(r"0x[0-9a-fA-F]{64}")
@@ -19,7 +19,7 @@ class SigningKey:
 
     def __init__(self, private_key: str, wallet: str | None = None) -> None:
         self._private_key = private_key
-        self.address: str = wallet or Account.from_key(private_key).address
+        self.address: str = wallet or address_of(private_key)
 
     def __repr__(self) -> str:
         return f"SigningKey({self.address})"
@@ -50,7 +50,6 @@ def read_key(path: Path, wallet: str | None = None) -> SigningKey:
     try:
         return SigningKey(text, wallet)
     except ValueError:
-        # The library's own message may quote the key.
         raise UnsafeKeyFile(f"the key file {path} holds a number that is no private key") from None
 
 
@@ -60,7 +59,7 @@ def create_key(path: Path) -> SigningKey:
     Raises:
         UnsafeKeyFile: the file exists already.
     """
-    key = SigningKey("0x" + bytes(Account.create().key).hex())
+    key = SigningKey(new_private_key())
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:

@@ -6,7 +6,6 @@ The chain and the orchestrator check again: this is the first place that can kno
 costs no gas and its node is named in the log.
 """
 
-from contracts.accounts import SignableMessage
 from contracts.digests import sha256_digest
 from contracts.errors import DigestMismatch, InvalidMessage, WrongParent
 from contracts.messages import Attestation, Commit, Domain, Proposal, Reveal
@@ -17,19 +16,20 @@ from tier_global.hub import RoundResource
 
 def check_reply(
     reply: Reply, node: str, view: RoundResource, spec: TaskSpec, domain: Domain
-) -> tuple[SignableMessage, str] | None:
+) -> tuple[bytes, str] | None:
     """Refuse an answer of ``node`` that the protocol would not accept in the round as ``view`` shows it.
 
-    Returns what the node must have signed, and its signature; None for a reveal: its commitment proves it.
+    Returns the digest that the node must have signed, and its signature; None for a reveal, whose commitment
+    proves it.
     """
     match reply:
         case TrainReply():
             _check_message(reply.proposal, node, view)
             _check_training(reply, view, spec)
-            return reply.proposal.signable(domain), reply.signature
+            return reply.proposal.digest(domain), reply.signature
         case CommitReply():
             _check_message(reply.commit, node, view)
-            return reply.commit.signable(domain), reply.signature
+            return reply.commit.digest(domain), reply.signature
         case RevealReply():
             _check_message(reply.reveal, node, view)
             if len(reply.reveal.scores_micronats) != len(view.proposals):
@@ -37,7 +37,7 @@ def check_reply(
             return None
         case AttestReply():
             _check_message(reply.attestation, node, view)
-            return reply.attestation.signable(domain), reply.signature
+            return reply.attestation.digest(domain), reply.signature
         case _:
             raise InvalidMessage(f"a reply of kind {reply.stage} holds no message")
 

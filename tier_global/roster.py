@@ -4,8 +4,8 @@ import logging
 import secrets
 from dataclasses import dataclass
 
-from contracts.accounts import encode_defunct
 from contracts.messages import Domain
+from contracts.signatures import personal_digest
 from tier_global.backoff import Backoff
 from tier_global.clock import Clock
 from tier_global.connection_book import ConnectionBook
@@ -107,4 +107,4 @@ class Roster:
 
     def _has_signed(self, reply: IdentifyReply, greeting: _Greeting) -> bool:
         text = identity_text(self._domain.chain_id, reply.node, self._task, self._round, greeting.challenge)
-        return self._signers.have_signed(reply.node, encode_defunct(text=text), reply.signature)
+        return self._signers.have_signed(reply.node, personal_digest(text), reply.signature)

@@ -7,8 +7,9 @@ the orchestrator does.
 from collections.abc import Mapping
 from typing import Protocol
 
-from contracts.accounts import SignableMessage, message_digest, recover_signer
+from contracts.digests import digest_text
 from contracts.errors import InvalidMessage
+from contracts.signatures import recover_signer
 
 
 class SignerBook(Protocol):
@@ -34,25 +35,25 @@ class Signers:
             self._known = self._book.signers()
         return node in self._known
 
-    def have_signed(self, node: str, message: SignableMessage, signature: str) -> bool:
-        """Whether the node has signed; what its key did not, its wallet is asked about."""
+    def have_signed(self, node: str, digest: bytes, signature: str) -> bool:
+        """Whether the node has signed the digest; what its key did not, its wallet is asked about."""
         if not self.knows(node):
             return False
-        recovered = _recovered(message, signature)
+        recovered = _recovered(digest, signature)
         if self._is_key_of(node, recovered):
             return True
         # It may have changed its key since.
         self._known = self._book.signers()
         if self._is_key_of(node, recovered):
             return True
-        return self._book.accepts(node, message_digest(message), signature)
+        return self._book.accepts(node, digest_text(digest), signature)
 
     def _is_key_of(self, node: str, account: str | None) -> bool:
         return account is not None and account == self._known.get(node, "").lower()
 
 
-def _recovered(message: SignableMessage, signature: str) -> str | None:
+def _recovered(digest: bytes, signature: str) -> str | None:
     try:
-        return recover_signer(message, signature).lower()
+        return recover_signer(digest, signature).lower()
     except InvalidMessage:
         return None

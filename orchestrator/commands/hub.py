@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering, reporting
+from orchestrator.start_up import uncollected
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
@@ -19,17 +20,20 @@ _DEPLOY_TIMEOUT_S = 180.0
 @reporting
 def serve() -> None:
     """Serve the REST API and the dashboard (COLLEGIUM_HOST, COLLEGIUM_PORT)."""
-    import uvicorn
+    with uncollected():
+        import uvicorn
 
-    settings = settings_or_error()
-    _require_strength(settings)
-    checked(settings.deployment)
-    checked(settings.app_options)
-    require_schema(settings)
-    _allow_many_connections()
+        from orchestrator.app import create_app_from_environment
+
+        settings = settings_or_error()
+        _require_strength(settings)
+        checked(settings.deployment)
+        checked(settings.app_options)
+        require_schema(settings)
+        _allow_many_connections()
+        app = create_app_from_environment()
     uvicorn.run(
-        "orchestrator.app:create_app_from_environment",
-        factory=True,
+        app,
         host=settings.host,
         port=settings.port,
         # The app sets up the log of the whole process.
@@ -48,11 +52,12 @@ def serve() -> None:
 @reporting
 def worker() -> None:
     """Follow the chain, relay what nodes signed, and keep rounds moving."""
-    from orchestrator.worker import run
+    with uncollected():
+        from orchestrator.worker import run
 
-    settings = settings_or_error()
-    _require_strength(settings)
-    require_schema(settings)
+        settings = settings_or_error()
+        _require_strength(settings)
+        require_schema(settings)
     checked(lambda: run(settings))
 
 
@@ -135,7 +140,7 @@ def _require_strength(settings: "Settings") -> None:
 
 
 def require_schema(settings: "Settings") -> None:
-    from orchestrator.adapters.database.migrate import is_migrated
+    from orchestrator.adapters.database.revision import is_migrated
 
     if not is_migrated(settings.database_url):
         message = "the database does not have the schema of this version; run `collegium migrate`"

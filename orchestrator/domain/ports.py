@@ -41,6 +41,10 @@ class FlowerError(Exception):
     """Flower could not be asked, refused, or answered with something unusable."""
 
 
+class FlowerRunNotFound(FlowerError):
+    """Flower knows no such run: its SuperLink was started anew and kept nothing."""
+
+
 RunStatus = Literal["pending", "running", "completed", "failed", "stopped"]
 
 
@@ -51,7 +55,7 @@ class FlowerRuns(Protocol):
         """Start the conductor of a round; the run's id. Raises FlowerError."""
 
     def status(self, run_id: str) -> RunStatus:
-        """Where a run stands. Raises FlowerError."""
+        """Where a run stands. Raises FlowerError, FlowerRunNotFound."""
 
 
 # Receivers of webhooks

@@ -7,6 +7,7 @@ whoever may ask the chain asks, and comes back with the claim that the contract 
 from dataclasses import dataclass
 from typing import Protocol
 
+from contracts.digests import digest_text
 from contracts.errors import InvalidMessage
 from contracts.messages import Domain
 from orchestrator.domain.errors import BadSignature
@@ -35,7 +36,7 @@ class SignedMessage(Protocol):
     def require_signer(self, domain: Domain, signature: str, signer: str) -> None:
         """Raises InvalidMessage unless the signer's key made the signature."""
 
-    def digest(self, domain: Domain) -> str:
+    def digest(self, domain: Domain) -> bytes:
         """What is signed."""
 
 
@@ -59,6 +60,6 @@ def require_signed(
     try:
         message.require_signer(domain, signature, account)
     except InvalidMessage as error:
-        claim = SignatureClaim(account, message.digest(domain), signature)
+        claim = SignatureClaim(account, digest_text(message.digest(domain)), signature)
         if claim != accepted:
             raise UnprovenSignature(f"{refusal}: {error}", claim) from error

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from contracts.deployment import Deployment
+from contracts.digests import digest_text
 from contracts.errors import InvalidMessage
 from contracts.sign_in import SignIn
 from orchestrator.domain.credentials import SessionRecord
@@ -90,7 +91,7 @@ def _require_signed(asked: SignIn, signature: str, accepted: SignatureClaim | No
         is_by_key = asked.signer_of(signature) == asked.signer
     except InvalidMessage:
         is_by_key = False
-    claim = SignatureClaim(asked.signer, asked.digest, signature)
+    claim = SignatureClaim(asked.signer, digest_text(asked.digest), signature)
     if not is_by_key and claim != accepted:
         raise UnprovenSignature("the signature is not by the node's signing key over this challenge", claim)
 

@@ -16,7 +16,7 @@ from orchestrator.app import create_app
 from orchestrator.composition import WebhookOutlet, build_deliveries
 from orchestrator.domain.chain import ChainError
 from orchestrator.domain.outbox import OutboxRules
-from orchestrator.domain.ports import FlowerError, FlowerRuns, Lanes, Records, RunStatus
+from orchestrator.domain.ports import FlowerError, FlowerRunNotFound, FlowerRuns, Lanes, Records, RunStatus
 from orchestrator.domain.signatures import SignatureClaim
 from orchestrator.options import AppOptions
 from orchestrator.services.anchoring import AuditAnchoring
@@ -105,7 +105,7 @@ class FlowerDouble:
     def status(self, run_id: str) -> RunStatus:
         """Where a run stands."""
         if run_id not in self.statuses:
-            raise FlowerError(f"run {run_id} is not known")
+            raise FlowerRunNotFound(f"run {run_id} is not known")
         return self.statuses[run_id]
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from eth_utils.address import to_checksum_address
 
-from contracts.accounts import Account, encode_defunct, message_digest
+from contracts.accounts import Account
+from contracts.digests import digest_text
 from contracts.messages import Enrolment, Exit, Return, Rotation
 from contracts.sign_in import SignIn
+from contracts.signatures import personal_digest, sign
 from orchestrator.adapters.chain import open_contract_signers
 from orchestrator.adapters.chain.deploy import deploy
 from orchestrator.app import create_app
@@ -33,7 +35,7 @@ OWNER = Account.create()
 STRANGER = Account.create()
 WALLET = to_checksum_address("0x" + "ab" * 20)
 NODE = NETWORKS[0]
-TEXT = encode_defunct(text="anything")
+DIGEST = personal_digest("anything")
 
 
 # --- the port
@@ -76,9 +78,8 @@ def chain(request: pytest.FixtureRequest) -> Chain:
 
 
 def claim(account: str, key: Any = OWNER) -> SignatureClaim:
-    """That the account signed TEXT; the key did."""
-    signature = "0x" + bytes(key.sign_message(TEXT).signature).hex()
-    return SignatureClaim(account, message_digest(TEXT), signature)
+    """That the account signed DIGEST; the key did."""
+    return SignatureClaim(account, digest_text(DIGEST), sign(DIGEST, bytes(key.key)))
 
 
 def test_a_wallet_has_signed_what_its_owner_signed(chain: Chain) -> None:

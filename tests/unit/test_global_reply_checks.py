@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from contracts.accounts import SignableMessage, recover_signer
 from contracts.digests import sha256_digest
 from contracts.errors import ContractViolation, DigestMismatch, InvalidMessage, WrongParent
 from contracts.manifest import adapter_digest
 from contracts.messages import Attestation, Commit, Proposal, Reveal
 from contracts.phase import Phase
+from contracts.signatures import recover_signer
 from tests.unit.global_sim import DOMAIN, GENESIS, SPEC, make_adapter
 from tier_global.exchange import AttestReply, CommitReply, RefusalReply, Reply, RevealReply, TrainReply
 from tier_global.hub import ProposalResource, RoundResource
@@ -83,7 +83,7 @@ def reply(stage: str, key: SigningKey = KEY, **changes: object) -> Reply:
             return AttestReply(task=1, round=2, attestation=message, signature=signature, seconds={})
 
 
-def check(answer: Reply, view: RoundResource = VIEW) -> tuple[SignableMessage, str] | None:
+def check(answer: Reply, view: RoundResource = VIEW) -> tuple[bytes, str] | None:
     return check_reply(answer, NODE, view, SPEC, DOMAIN)
 
 
