@@ -2,7 +2,7 @@
 
 The node writes the text itself, out of the address that it dialled and the deployment that it trusts; of the
 hub's challenge it takes the nonce and the times only. So no hub gets a signature that another would accept.
-Contract wallets (ERC-1271) cannot sign in: their operator asks the consortium for a token.
+A contract wallet (ERC-1271) signs in too, where it accepts the digest of the text.
 """
 
 import re
@@ -58,11 +58,16 @@ class SignIn:
 
     def sign(self, private_key: str) -> str:
         """The signature by a key, 65 bytes in hex."""
-        return sign(personal_digest(self.text), private_key)
+        return sign(self.digest, private_key)
+
+    @property
+    def digest(self) -> bytes:
+        """What a key signs, and what a contract wallet is asked about."""
+        return personal_digest(self.text)
 
     def signer_of(self, signature: str) -> str:
         """Who signed this text. Raises InvalidMessage."""
-        return recover_signer(personal_digest(self.text), signature)
+        return recover_signer(self.digest, signature)
 
 
 def domain_of(url: str) -> str:

@@ -20,6 +20,7 @@ from orchestrator.domain.idempotency import Claim, IdempotencyRecord
 from orchestrator.domain.lease import Lease
 from orchestrator.domain.outbox import Intent, IntentStatus, Slot
 from orchestrator.domain.projection import Announcement, Ledger
+from orchestrator.domain.signatures import SignatureClaim
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
 from orchestrator.domain.webhooks import Delivery, Subscription
 from orchestrator.domain.witnesses import Verdict
@@ -39,6 +40,10 @@ class FlowerError(Exception):
     """Flower could not be asked, refused, or answered with something unusable."""
 
 
+class FlowerRunNotFound(FlowerError):
+    """Flower knows no such run: its SuperLink was started anew and kept nothing."""
+
+
 RunStatus = Literal["pending", "running", "completed", "failed", "stopped"]
 
 
@@ -49,7 +54,7 @@ class FlowerRuns(Protocol):
         """Start the conductor of a round; the run's id. Raises FlowerError."""
 
     def status(self, run_id: str) -> RunStatus:
-        """Where a run stands. Raises FlowerError."""
+        """Where a run stands. Raises FlowerError, FlowerRunNotFound."""
 
 
 # Receivers of webhooks
@@ -82,6 +87,17 @@ class Lanes(Protocol):
 
     def for_call(self, call: Call) -> TransactionLane:
         """The account that sends such a call."""
+
+
+class ContractSigners(Protocol):
+    """Accounts with code, which say themselves what they have signed (ERC-1271)."""
+
+    def have_signed(self, claim: SignatureClaim) -> bool:
+        """Whether the chain would take the signature as the account's now: by its key, or its contract.
+
+        Raises:
+            ChainError: the chain does not answer.
+        """
 
 
 # Records that the database owns

@@ -23,10 +23,11 @@ class Limits:
     requests: str | None = "30000/minute"
     attempts: str = "60/minute"
     wrong_credentials: str = "60/minute"
+    contract_signatures: str = "600/minute"
 
     def check(self) -> None:
         """Raises ValueError when one of them cannot be read."""
-        for limit in (self.requests, self.attempts, self.wrong_credentials):
+        for limit in (self.requests, self.attempts, self.wrong_credentials, self.contract_signatures):
             if limit is not None:
                 parse(limit)
 
@@ -39,6 +40,7 @@ class Throttle:
         self._requests = None if limits.requests is None else parse(limits.requests)
         self._attempts = parse(limits.attempts)
         self._wrong = parse(limits.wrong_credentials)
+        self._contract_signatures = parse(limits.contract_signatures)
 
     def request(self, principal: Principal) -> None:
         """Somebody known asks for something."""
@@ -57,6 +59,10 @@ class Throttle:
         """An address is about to show a credential: refused when too many were worth nothing."""
         if not self._limiter.test(self._wrong, f"wrong:{address}"):
             self._refuse(self._wrong, f"wrong:{address}")
+
+    def contract_signature(self, asker: str) -> None:
+        """Somebody sends a signature that only the chain can judge."""
+        self._hit(self._contract_signatures, f"signature:{asker}")
 
     def _hit(self, limit: RateLimitItem, key: str) -> None:
         if not self._limiter.hit(limit, key):

@@ -154,7 +154,7 @@ def test_nonsense_is_refused(rig: Rig, nonce: str, signature: str, status: int) 
 
 def test_a_signature_that_no_account_could_have_made(rig: Rig) -> None:
     status, problem = redeem(rig, challenge(rig).nonce, "0x" + "ff" * 65)
-    assert (status, problem["code"]) == (422, "invalid_message")
+    assert (status, problem["code"]) == (401, "unauthenticated")
 
 
 def test_a_replaced_key_is_refused_at_once(rig: Rig) -> None:
