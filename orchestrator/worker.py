@@ -45,6 +45,7 @@ from orchestrator.worker_metrics import WorkerMetrics
 
 logger = logging.getLogger(__name__)
 
+_BUSY_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 10.0
 _DECIDE_EVERY_S = 5.0
 _SWEEP_EVERY_S = 3600.0
@@ -78,8 +79,11 @@ class Worker:
         """Work until ``stop`` is set."""
         failures = 0
         while not stop.is_set():
+            pause_s = self.poll_s
             try:
-                self.run_once()
+                if self.run_once():
+                    # A call of the hub's own moves a round, and the round's nodes wait for that.
+                    pause_s = min(_BUSY_PAUSE_S, self.poll_s)
                 failures = 0
                 self.metrics.turn_done()
             except LeaseLost:
@@ -94,7 +98,7 @@ class Worker:
                 failures += 1
                 self.metrics.turn_failed()
                 logger.exception("trying again after an unexpected error")
-            stop.wait(min(self.poll_s * 2 ** min(failures, 10), _LONGEST_PAUSE_S))
+            stop.wait(min(pause_s * 2 ** min(failures, 10), _LONGEST_PAUSE_S))
         if self.conductors is not None:
             self.conductors.close()
         if self.webhooks is not None:
@@ -103,30 +107,35 @@ class Worker:
             with suppress(RecordsUnavailable):  # it runs out by itself
                 self.lease.release()
 
-    def run_once(self) -> None:
+    def run_once(self) -> bool:
         """One turn: read the chain, decide, send; nothing while another worker has the lease.
+
+        Whether it sent what moves a round: the next turn sees it in its block and should come at once. What
+        nodes send does not hurry: the longer it waits, the more of it shares a transaction.
 
         Raises:
             LeaseLost: another worker took it meanwhile; nothing was done after that.
         """
         if self.lease is not None and not self.lease.hold():
-            return
+            return False
         if self.witnesses is not None:
             self.witnesses.run_once()
         has_news = self.indexer.run_once()
         if self.conductors is not None:
             has_news |= self.conductors.follow()
         # Also now and then without news: what was refused is asked again after a while.
+        has_queued = False
         if has_news or time.monotonic() >= self._decide_again_s:
-            self._decide()
+            has_queued = self._decide()
         # What was just sent may complete a phase; the advance then goes into the same block.
         if self.outbox.run_once():
-            self._decide()
+            has_queued |= self._decide()
             self.outbox.run_once()
         if self.webhooks is not None:
             self.webhooks.run_once()
         if self.retention is not None and time.monotonic() >= self._sweep_again_s:
             self._sweep(self.retention)
+        return has_queued
 
     def _sweep(self, retention: RetentionService) -> None:
         self._sweep_again_s = time.monotonic() + _SWEEP_EVERY_S
@@ -138,12 +147,14 @@ class Worker:
         if swept.artifacts:
             logger.info("removed %d artifacts that nothing names", len(swept.artifacts))
 
-    def _decide(self) -> None:
+    def _decide(self) -> bool:
         self.anchoring.run_once()
-        for run in self.reconciler.run_once():
+        decided = self.reconciler.run_once()
+        for run in decided.runs:
             if self.conductors is not None:
                 self.conductors.start(run)
         self._decide_again_s = time.monotonic() + _DECIDE_EVERY_S
+        return decided.has_queued
 
 
 def build_worker(settings: Settings) -> Worker:

@@ -377,6 +377,9 @@ class OutboxRepository(Protocol):
             Conflict: its stored status is not ``expected``, or another intent holds its place in the slot.
         """
 
+    def save_all(self, intents: Sequence[Intent], expected: IntentStatus) -> None:
+        """Store the new states of several intents that had one status. Raises Conflict as ``save``."""
+
 
 class LeaseRepository(Protocol):
     """The worker's lease."""

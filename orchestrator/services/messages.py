@@ -1,6 +1,6 @@
 """What nodes sign: checked as the contract would, then recorded for relay."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from contracts.deployment import Deployment
 from orchestrator.domain.admission import Place, check_round_message
@@ -26,6 +26,7 @@ from orchestrator.domain.ports import Clock, Records, Unit
 from orchestrator.domain.signatures import SignatureClaim
 from orchestrator.domain.state import TaskState
 from orchestrator.services.outbox import enqueue
+from orchestrator.services.remembered_rounds import RememberedRounds
 from orchestrator.services.signatures import SignatureService
 from orchestrator.services.tasks import check_stored_adapter, stored_spec
 
@@ -39,6 +40,7 @@ class MessageService:
     deployment: Deployment
     clock: Clock
     signatures: SignatureService
+    _rounds: RememberedRounds = field(default_factory=RememberedRounds, init=False)
 
     def relay(self, task: int, round_number: int, call: RoundMessageCall) -> Intent:
         """Record a round's message for relay; the same message again gives the same intent.
@@ -62,12 +64,14 @@ class MessageService:
                     raise WrongRound("the message is for another task or round than the one it was sent to")
                 return known
             self._check(unit, task, round_number, call, accepted)
-            spec_digest = _task(unit, task).config.spec_digest
-        if isinstance(call, RelayProposal):
+            checked_at = unit.projection.last_block()
+            spec_digest = _task(unit, task).config.spec_digest if isinstance(call, RelayProposal) else None
+        if isinstance(call, RelayProposal) and spec_digest is not None:
             self._check_artifacts(spec_digest, call)
         with self.records.write() as unit:
-            # Again, because the round may have moved while the adapter was read.
-            self._check(unit, task, round_number, call, accepted)
+            if unit.projection.last_block() != checked_at:
+                # Again, because the round may have moved while the adapter was read.
+                self._check(unit, task, round_number, call, accepted)
             return enqueue(unit, key, call, self.clock.now_unix_s())
 
     def relay_of_task(self, task: int, call: TasksMessageCall) -> Intent:
@@ -136,12 +140,12 @@ class MessageService:
         call: RoundMessageCall,
         accepted: SignatureClaim | None,
     ) -> None:
-        state = unit.projection.round(task, round_number)
+        state = self._rounds.round(unit, task, round_number)
         if state is None:
             raise NotFound(f"task {task} has no round {round_number}")
         place = Place(
             round=state,
-            accepted_before=unit.projection.accepted_digests(task),
+            accepted_before=self._rounds.accepted_digests(unit, task),
             node=unit.projection.node(call.message.node),
             domain=self.deployment.rounds_domain,
             now_unix_s=chain_time_unix_s(unit, self.clock),

@@ -168,8 +168,7 @@ class OutboxProcessor:
         )
         with self.records.write() as unit:
             unit.outbox.add_transaction(slot.sender, transaction, now_unix_s)
-            for intent in intents:
-                unit.outbox.save(intent, intent.status)
+            unit.outbox.save_all(intents, slot.status)
         return replace(slot, intents=intents, transactions=(*slot.transactions, transaction))
 
     def _fill_gap(self, lane: TransactionLane, mined_nonce: int, slots: Sequence[Slot]) -> bool:
@@ -210,12 +209,15 @@ class OutboxProcessor:
                 raise
         after = {IntentStatus.SIGNED: IntentStatus.SENT, IntentStatus.REORGED: IntentStatus.RESENT}
         if slot.status in after:
+            sent = [
+                replace(intent, status=after[slot.status], changed_unix_s=now_unix_s)
+                for intent in slot.intents
+            ]
             with self.records.write() as unit:
-                for intent in slot.intents:
-                    sent = replace(intent, status=after[slot.status], changed_unix_s=now_unix_s)
-                    unit.outbox.save(sent, intent.status)
-                    with about(intent):
-                        logger.info("intent %d (%s) is sent as %s", intent.id, intent.key, slot.current.hash)
+                unit.outbox.save_all(sent, slot.status)
+            for intent in sent:
+                with about(intent):
+                    logger.info("intent %d (%s) is sent as %s", intent.id, intent.key, slot.current.hash)
 
     def _look_after_lost_nonce(self, slot: Slot, lane: TransactionLane) -> None:
         """A transaction with the slot's nonce is in a block: one of its own, or another program's."""
@@ -244,19 +246,29 @@ class OutboxProcessor:
         for transaction in slot.transactions:
             self._sent_unix_s.pop(transaction.hash, None)
         shares = _shares(receipt.gas_used, len(slot.intents))
+        mined = [
+            replace(
+                intent,
+                status=IntentStatus.MINED,
+                changed_unix_s=now_unix_s,
+                transaction_hash=receipt.transaction_hash,
+                gas_used=intent.gas_used + gas,
+                block_number=receipt.block_number,
+                block_hash=receipt.block_hash,
+            )
+            for intent, gas in zip(slot.intents, shares, strict=True)
+        ]
+        reasons = {intent.id: _reason(receipt, slot, intent) for intent in mined}
         with self.records.write() as unit:
-            for intent, gas in zip(slot.intents, shares, strict=True):
-                mined = replace(
-                    intent,
-                    status=IntentStatus.MINED,
-                    changed_unix_s=now_unix_s,
-                    transaction_hash=receipt.transaction_hash,
-                    gas_used=intent.gas_used + gas,
-                    block_number=receipt.block_number,
-                    block_hash=receipt.block_hash,
-                )
+            unit.outbox.save_all([each for each in mined if reasons[each.id] is None], slot.status)
+            for intent in mined:
                 with about(intent):
-                    _save_outcome(unit, mined, intent.status, _reason(receipt, slot, mined))
+                    if (reason := reasons[intent.id]) is None:
+                        logger.info(
+                            "intent %d (%s) is in block %d", intent.id, intent.key, receipt.block_number
+                        )
+                    else:
+                        _save_failure(unit, intent, slot.status, reason)
 
     # --- what waits
 
@@ -301,7 +313,19 @@ class OutboxProcessor:
     ) -> Slot | None:
         """Keep what was signed, and what was refused before it was."""
         now_unix_s = self.clock.now_unix_s()
-        signed: list[Intent] = []
+        signed = [
+            replace(
+                intent,
+                status=IntentStatus.SIGNED,
+                changed_unix_s=now_unix_s,
+                sender=lane.sender,
+                nonce=transaction.nonce,
+                position=position,
+                transaction_hash=transaction.hash,
+            )
+            for position, intent in enumerate(taken)
+            if transaction is not None
+        ]
         with self.records.write() as unit:
             for intent, reason in refused:
                 # Nothing was sent, so nothing can change this.
@@ -309,19 +333,7 @@ class OutboxProcessor:
                 _refuse(unit, ended, reason, intent.status)
             if transaction is None:
                 return None
-            for position, intent in enumerate(taken):
-                signed.append(
-                    replace(
-                        intent,
-                        status=IntentStatus.SIGNED,
-                        changed_unix_s=now_unix_s,
-                        sender=lane.sender,
-                        nonce=transaction.nonce,
-                        position=position,
-                        transaction_hash=transaction.hash,
-                    )
-                )
-                unit.outbox.save(signed[-1], intent.status)
+            unit.outbox.save_all(signed, IntentStatus.QUEUED)
             unit.outbox.add_transaction(lane.sender, transaction, now_unix_s)
         return Slot(lane.sender, transaction.nonce, tuple(signed), (transaction,))
 
@@ -350,8 +362,10 @@ class OutboxProcessor:
             after.append((intent, self._finalised(intent, receipts[intent.transaction_hash])))
         if after:
             with self.records.write() as unit:
-                for before, changed in after:
-                    unit.outbox.save(changed, before.status)
+                for status in IntentStatus:
+                    unit.outbox.save_all(
+                        [changed for before, changed in after if before.status is status], status
+                    )
 
     def _finalised(self, intent: Intent, receipt: Receipt | None) -> Intent:
         now_unix_s = self.clock.now_unix_s()
@@ -420,11 +434,8 @@ def _reason(receipt: Receipt, slot: Slot, intent: Intent) -> str | None:
     return "reverted in its block" if len(slot.intents) == 1 else ""
 
 
-def _save_outcome(unit: Unit, mined: Intent, expected: IntentStatus, reason: str | None) -> None:
-    if reason is None:
-        logger.info("intent %d (%s) is in block %d", mined.id, mined.key, mined.block_number)
-        unit.outbox.save(mined, expected)
-    elif reason == "":
+def _save_failure(unit: Unit, mined: Intent, expected: IntentStatus, reason: str) -> None:
+    if reason == "":
         logger.warning("intent %d (%s) did not get through in a batch", mined.id, mined.key)
         alone = _unsigned(mined, mined.changed_unix_s)
         unit.outbox.save(replace(alone, attempts=mined.attempts + 1), expected)

@@ -19,6 +19,14 @@ from orchestrator.services.tasks import fund_key, order_of
 
 
 @dataclass(frozen=True)
+class Decided:
+    """What one look at the tasks led to: conductors to submit now, and whether calls were queued."""
+
+    runs: tuple[FlowerRunRecord, ...] = ()
+    has_queued: bool = False
+
+
+@dataclass(frozen=True)
 class Reconciler:
     """Turns the projection into intents, and into conductors to start."""
 
@@ -28,8 +36,8 @@ class Reconciler:
     conducts: bool
     """Whether this hub starts conductors."""
 
-    def run_once(self) -> tuple[FlowerRunRecord, ...]:
-        """Record what is due; the conductors to submit now.
+    def run_once(self) -> Decided:
+        """Record what is due.
 
         Raises:
             ChainError: the chain does not answer.
@@ -41,12 +49,15 @@ class Reconciler:
         with self.records.read() as unit:
             wanted = _wanted(unit, due, now_unix_s, self.conducts)
         if not wanted:
-            return ()
+            return Decided()
         with self.records.write() as unit:
             # Decided again under the write lock: the API may have written in between.
             wanted = _wanted(unit, due, now_unix_s, self.conducts)
             runs = [_perform(unit, action, now_unix_s) for action in wanted]
-        return tuple(run for run in runs if run is not None)
+        return Decided(
+            runs=tuple(run for run in runs if run is not None),
+            has_queued=any(isinstance(action, Send) for action in wanted),
+        )
 
 
 def _wanted(unit: Unit, due: dict[int, bool], now_unix_s: int, conducts: bool) -> list[Action]:

@@ -1,5 +1,6 @@
 """The schema, transactions, and what happens to a database in use by many."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,8 +10,8 @@ import pytest
 
 from contracts.settlement import Fault
 from contracts.task_config import TaskConfig
-from orchestrator.adapters.database import DatabaseRecords, open_records
-from orchestrator.adapters.database.engine import open_engine
+from orchestrator.adapters.database import DatabaseRecords, engine, open_records, turns
+from orchestrator.adapters.database.engine import open_engine, writing
 from orchestrator.domain.chain import Advance, RequestRound, StakeTerms
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import RecordsUnavailable
@@ -40,15 +41,19 @@ def records(tmp_path: Path, databases: Databases) -> Iterator[DatabaseRecords]:
 
 
 def test_sqlite_is_set_up_for_several_processes(tmp_path: Path) -> None:
-    engine = open_engine(SqliteDatabases().new(tmp_path))
-    with engine.connect() as connection:
+    opened = open_engine(SqliteDatabases().new(tmp_path))
+    with opened.connect() as connection:
         asked = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "foreign_keys", "synchronous")
         }
         assert asked == {"journal_mode": "wal", "foreign_keys": 1, "synchronous": 2}
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 10_000
-    engine.dispose()
+    with writing(opened).begin() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    with opened.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 10_000
+    opened.dispose()
 
 
 def test_a_unit_is_all_or_nothing(records: DatabaseRecords) -> None:
@@ -122,6 +127,50 @@ def test_an_approval_that_was_taken_back_is_gone(records: DatabaseRecords) -> No
     with records.read() as unit:
         found = unit.projection.task(1)
     assert found == replace(task, approved=(OTHER,))
+
+
+def test_a_process_is_not_kept_out_by_the_threads_of_another(tmp_path: Path) -> None:
+    url = SqliteDatabases().new(tmp_path)
+    busy, other = open_records(url), open_records(url)
+    stop = threading.Event()
+
+    def keep_writing() -> int:
+        written = 0
+        while not stop.is_set():
+            with busy.write() as unit:
+                unit.stream.append(Announcement("busy"), 0)
+            written += 1
+        return written
+
+    with ThreadPoolExecutor(8) as threads:
+        writers = [threads.submit(keep_writing) for _ in range(8)]
+        try:
+            for _ in range(20):
+                with other.write() as unit:
+                    unit.stream.append(Announcement("other"), 0)
+        finally:
+            stop.set()
+        of_busy = sum(writer.result() for writer in writers)
+    busy.close()
+    other.close()
+    # Eight threads are one process; of nine equal writers the others would have had eight writes to each.
+    assert of_busy < 20 * 8
+
+
+def test_nobody_waits_for_ever_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = SqliteDatabases().new(tmp_path)
+    monkeypatch.setattr(engine, "LONGEST_WAIT_S", 0.05)
+    monkeypatch.setattr(turns, "LONGEST_WAIT_S", 0.05)
+    one, other = open_records(url), open_records(url)
+    with one.write() as unit:
+        unit.stream.append(Announcement("first"), 0)
+        for records in (one, other):
+            with pytest.raises(RecordsUnavailable), records.write() as second:
+                second.stream.last_id()
+    with other.write() as unit:
+        unit.stream.append(Announcement("free again"), 0)
+    one.close()
+    other.close()
 
 
 def test_many_writers_wait_for_one_another(records: DatabaseRecords) -> None:

@@ -143,3 +143,46 @@ def test_it_waits_for_a_database_that_is_locked(rig: Rig) -> None:
         assert indexed(rig) is None
         held.close()
         eventually(lambda: indexed(rig) == 1)
+
+
+class Waits(threading.Event):
+    """Ends a worker after some waits, and remembers how long each was meant to be."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.lengths_s: list[float | None] = []
+        self._most = most
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait not at all."""
+        self.lengths_s.append(timeout)
+        if len(self.lengths_s) == self._most:
+            self.set()
+        return self.is_set()
+
+
+def test_it_hurries_after_what_moves_a_round_and_else_lets_messages_gather(rig: Rig) -> None:
+    worker = rig.new_worker()
+    assert not worker.run_once()
+    rig.start_task()
+    hurried = []
+    for _ in range(10):
+        hurried.append(worker.run_once())
+        rig.chain.mine()
+    # A round was requested and drawn; nobody proposes, so that nothing else of the hub's own is due.
+    assert any(hurried)
+    assert not any(hurried[-3:])
+
+
+@pytest.mark.parametrize(("hurries", "pause_s"), [(True, 0.01), (False, 7.0)])
+def test_it_pauses_unless_it_hurries(rig: Rig, hurries: bool, pause_s: float) -> None:
+    class Moved(Worker):
+        def run_once(self) -> bool:
+            """What the test says."""
+            return hurries
+
+    worker, stop = rig.new_worker(), Waits(3)
+    worker.poll_s = 7.0
+    worker.__class__ = Moved
+    worker.run(stop)
+    assert stop.lengths_s == [pause_s] * 3

@@ -6,12 +6,18 @@ they become visible. Nobody waits for that lock for longer than ten seconds.
 """
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 
-_LONGEST_WAIT_MS = 10_000
+LONGEST_WAIT_S = 10.0
+_LONGEST_WAIT_MS = int(1000 * LONGEST_WAIT_S)
+LOOK_AGAIN_S = 0.001
+"""How soon a process looks again whether another one still writes to a SQLite file."""
+_PRIMARY_CODE = 0xFF
+"""SQLite's error codes carry details above their first byte."""
 _WRITES = "collegium_writes"
 _WRITE_LOCK = int.from_bytes(b"colleg")
 """PostgreSQL's advisory locks are numbers, counted in each database apart."""
@@ -78,7 +84,36 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
+    if _writes(connection):
+        _take_write_lock(connection)
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _take_write_lock(connection: Connection) -> None:
+    """Begin to write once no other process does.
+
+    SQLite itself would look again after pauses of up to a tenth of a second, in which others write one after
+    the other: whoever has waited longest would wait on.
+    """
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    give_up_s = time.monotonic() + LONGEST_WAIT_S
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        while time.monotonic() < give_up_s:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+                    break
+                time.sleep(LOOK_AGAIN_S)
+            else:
+                return
+        # Once more, for an error in SQLAlchemy's words.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {_LONGEST_WAIT_MS}")
 
 
 def _begin_postgresql(connection: Connection) -> None:

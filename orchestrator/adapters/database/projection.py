@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, delete, func, or_, select, tuple_
+from sqlalchemy import Select, delete, func, inspect, or_, select, tuple_
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.util import identity_key
 
 from contracts.events import EVENTS, Approved, Event
 from contracts.phase import Phase
@@ -70,7 +71,18 @@ _NAMING: tuple[tuple[type[TaskRow | RoundRow | ProposalRow | AttestationRow], tu
 
 Key = TypeVar("Key")
 State = TypeVar("State", NodeState, SlashState, TaskState, RoundState)
-Part = TypeVar("Part", RoundMemberRow, RoundPhaseRow, ProposalRow, VoteRow, AttestationRow, RewardRow)
+_PartRow = RoundMemberRow | RoundPhaseRow | ProposalRow | VoteRow | AttestationRow | RewardRow
+Part = TypeVar("Part", bound=_PartRow)
+
+_PARTS: tuple[type[_PartRow], ...] = (
+    RoundMemberRow,
+    RoundPhaseRow,
+    ProposalRow,
+    VoteRow,
+    AttestationRow,
+    RewardRow,
+)
+"""The tables of what a round consists of."""
 
 
 class SqlProjectionRepository:
@@ -209,12 +221,12 @@ class SqlProjectionRepository:
     def node(self, node: str) -> NodeState | None:
         """A node by its address."""
         row = self._session.get(NodeRow, node)
-        return None if row is None else self._node_state(row)
+        return None if row is None else self._node_states([row])[0]
 
     def nodes(self) -> list[NodeState]:
         """All nodes, by address."""
-        rows = self._session.scalars(select(NodeRow))
-        return sorted((self._node_state(row) for row in rows), key=lambda state: int(state.node, 16))
+        states = self._node_states(list(self._session.scalars(select(NodeRow))))
+        return sorted(states, key=lambda state: _address_order(state.node))
 
     def nodes_after(self, node: str | None, limit: int) -> list[NodeState]:
         """The nodes after an address, or the first ones, by address."""
@@ -223,7 +235,7 @@ class SqlProjectionRepository:
         query = select(NodeRow).order_by(address).limit(limit)
         if node is not None:
             query = query.where(address > node.lower())
-        return [self._node_state(row) for row in self._session.scalars(query)]
+        return self._node_states(list(self._session.scalars(query)))
 
     def save_node(self, state: NodeState) -> None:
         """Insert or replace a node."""
@@ -337,11 +349,14 @@ class SqlProjectionRepository:
             )
         )
         self._session.flush()
-        for node in state.approved:
-            self._session.merge(ApprovalRow(task=state.task, node=node))
-        self._session.execute(
-            delete(ApprovalRow).where(ApprovalRow.task == state.task, ApprovalRow.node.not_in(state.approved))
+        stored = set(self._session.scalars(select(ApprovalRow.node).where(ApprovalRow.task == state.task)))
+        self._session.add_all(
+            ApprovalRow(task=state.task, node=node) for node in state.approved if node not in stored
         )
+        if revoked := stored - set(state.approved):
+            self._session.execute(
+                delete(ApprovalRow).where(ApprovalRow.task == state.task, ApprovalRow.node.in_(revoked))
+            )
 
     def round(self, task: int, round_number: int) -> RoundState | None:
         """A round by task and number."""
@@ -431,8 +446,16 @@ class SqlProjectionRepository:
             )
         )
         self._session.flush()
-        for row in _parts(state):
-            self._session.merge(row)
+        # Read at once: a round has hundreds of parts, of which a block changes a few.
+        stored: dict[Any, Base] = {
+            identity_key(instance=part): part for table in _PARTS for part in self._rows_of(table, state)
+        }
+        for part in _parts(state):
+            known = stored.get(identity_key(instance=part))
+            if known is None:
+                self._session.add(part)
+            else:
+                _bring_up_to_date(known, part)
 
     def digest_is_named(self, digest: str) -> bool:
         """Whether the chain names the digest in any way."""
@@ -467,27 +490,16 @@ class SqlProjectionRepository:
     def _finds(self, query: Select[int]) -> bool:
         return self._session.scalar(query.limit(1)) is not None
 
-    def _node_state(self, row: NodeRow) -> NodeState:
-        unbonding = self._session.scalars(
-            select(UnbondingRow).where(UnbondingRow.node == row.node).order_by(UnbondingRow.position)
+    def _node_states(self, rows: Sequence[NodeRow]) -> list[NodeState]:
+        query = (
+            select(UnbondingRow)
+            .where(UnbondingRow.node.in_([row.node for row in rows]))
+            .order_by(UnbondingRow.node, UnbondingRow.position)
         )
-        return NodeState(
-            node=row.node,
-            signer=row.signer,
-            group=row.group,
-            admitted=row.admitted,
-            stake=row.stake,
-            unbonding=tuple(UnbondingState(each.matures_unix_s, each.amount) for each in unbonding),
-            open_rounds=row.open_rounds,
-            pending_slashes=row.pending_slashes,
-            absences=row.absences,
-            earned=row.earned,
-            claimed=row.claimed,
-            withdrawn=row.withdrawn,
-            tasks_nonce=row.tasks_nonce,
-            registry_nonce=row.registry_nonce,
-            changed_block=row.changed_block,
-        )
+        unbonding: dict[str, list[UnbondingState]] = {}
+        for each in self._session.scalars(query):
+            unbonding.setdefault(each.node, []).append(UnbondingState(each.matures_unix_s, each.amount))
+        return [_node_state(row, unbonding.get(row.node, ())) for row in rows]
 
     def _task_state(self, row: TaskRow) -> TaskState:
         approvals = self._session.scalars(select(ApprovalRow.node).where(ApprovalRow.task == row.task))
@@ -560,9 +572,33 @@ class SqlProjectionRepository:
 
     def _of_round(self, table: type[Part], row: RoundRow) -> list[Part]:
         """A round's rows of one table; those of nodes ascend by node."""
-        query = select(table).where(table.task == row.task, table.round == row.round)
-        rows = list(self._session.scalars(query))
-        return sorted(rows, key=lambda part: _address_order(getattr(part, "node", "0x0")))
+        return sorted(
+            self._rows_of(table, row), key=lambda part: _address_order(getattr(part, "node", "0x0"))
+        )
+
+    def _rows_of(self, table: type[Part], of: RoundRow | RoundState) -> list[Part]:
+        query = select(table).where(table.task == of.task, table.round == of.round)
+        return list(self._session.scalars(query))
+
+
+def _node_state(row: NodeRow, unbonding: Sequence[UnbondingState]) -> NodeState:
+    return NodeState(
+        node=row.node,
+        signer=row.signer,
+        group=row.group,
+        admitted=row.admitted,
+        stake=row.stake,
+        unbonding=tuple(unbonding),
+        open_rounds=row.open_rounds,
+        pending_slashes=row.pending_slashes,
+        absences=row.absences,
+        earned=row.earned,
+        claimed=row.claimed,
+        withdrawn=row.withdrawn,
+        tasks_nonce=row.tasks_nonce,
+        registry_nonce=row.registry_nonce,
+        changed_block=row.changed_block,
+    )
 
 
 def _parts(state: RoundState) -> list[Base]:
@@ -617,6 +653,14 @@ def _parts(state: RoundState) -> list[Base]:
         ),
         *(RewardRow(**key, node=reward.node, amount=reward.amount) for reward in state.rewards),
     ]
+
+
+def _bring_up_to_date(stored: Base, wanted: Base) -> None:
+    """Give a stored row the values that differ."""
+    for column in inspect(type(stored)).column_attrs:
+        value = getattr(wanted, column.key)
+        if getattr(stored, column.key) != value:
+            setattr(stored, column.key, value)
 
 
 def _slash_state(row: SlashRow) -> SlashState:

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import CursorResult, Engine, PoolProxiedConnection, event
@@ -30,6 +30,7 @@ from orchestrator.adapters.database.lease import SqlLeaseRepository
 from orchestrator.adapters.database.models import IdempotencyRow, StreamRow
 from orchestrator.adapters.database.outbox import SqlOutboxRepository
 from orchestrator.adapters.database.projection import SqlProjectionRepository
+from orchestrator.adapters.database.turns import Turn
 from orchestrator.adapters.database.webhooks import SqlWebhookRepository
 from orchestrator.adapters.database.witnesses import SqlWitnessRepository
 from orchestrator.domain.errors import Conflict
@@ -112,6 +113,7 @@ class DatabaseRecords:
         self._reading = engine
         self._writing = writing(engine)
         self._watching: PoolProxiedConnection | None = None
+        self._turn = Turn() if engine.dialect.name == "sqlite" else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[SqlUnit]:
@@ -122,7 +124,7 @@ class DatabaseRecords:
     @contextmanager
     def write(self) -> Iterator[SqlUnit]:
         """A unit that is committed at the end of its block, or undone by an error."""
-        with _translated(), _WatchedSession(self._writing) as session, session.begin():
+        with _translated(), self._turn, _WatchedSession(self._writing) as session, session.begin():
             yield SqlUnit(session)
 
     def version(self) -> int | None:
