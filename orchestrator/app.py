@@ -15,6 +15,7 @@ from orchestrator.api.access import Caller, TokenFirst
 from orchestrator.api.answers import RememberedAnswers
 from orchestrator.api.audit import AuditMiddleware
 from orchestrator.api.correlation import CorrelationMiddleware
+from orchestrator.api.deadlines import DeadlineMiddleware
 from orchestrator.api.limits import BodyLimitMiddleware
 from orchestrator.api.metrics import Metrics
 from orchestrator.api.observation import ObservationMiddleware
@@ -29,6 +30,7 @@ from orchestrator.api.routers import (
     metrics,
     models,
     nodes,
+    people,
     rewards,
     rounds,
     sign_in,
@@ -80,6 +82,7 @@ _ROUTERS = (
     events.router,
     metrics.router,
     webhooks.router,
+    people.router,
 )
 _USUAL = AppOptions()
 
@@ -136,6 +139,7 @@ def create_app(
     )
     app.add_middleware(RememberedAnswers, records=records, clock=clock, throttle=throttle)
     app.add_middleware(BodyLimitMiddleware, streamed_prefix=artifact_router.PREFIX)
+    app.add_middleware(DeadlineMiddleware, streamed_prefix=artifact_router.PREFIX)
     app.add_middleware(AuditMiddleware, audit=audit_log, streamed_prefix=artifact_router.PREFIX)
     app.add_middleware(ObservationMiddleware, metrics=app.state.metrics)
     # Added last, so that they are outermost: errors of the others carry the id and the headers too.

@@ -12,6 +12,7 @@ from orchestrator.commands import (
     openapi,
     projection,
     rounds,
+    sessions,
     slash,
     task,
     tokens,
@@ -45,6 +46,7 @@ app.add_typer(enrolment.enrolment, name="enrolment")
 app.add_typer(node.node, name="node")
 app.add_typer(task.task, name="task")
 app.add_typer(rounds.rounds, name="rounds")
+app.add_typer(sessions.sessions, name="sessions")
 app.add_typer(slash.slash, name="slash")
 app.add_typer(webhooks.webhooks, name="webhooks")
 

@@ -25,9 +25,11 @@ from orchestrator.services.messages import MessageService
 from orchestrator.services.models import ModelService
 from orchestrator.services.node_sign_in import NodeSignInService
 from orchestrator.services.nodes import NodeService
+from orchestrator.services.people import PeopleService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.reports import ReportService
 from orchestrator.services.retention import RetentionService
+from orchestrator.services.sessions import SessionService
 from orchestrator.services.signatures import SignatureService
 from orchestrator.services.tasks import TaskService
 from orchestrator.services.throttle import Throttle
@@ -81,6 +83,8 @@ def build_services(
         messages=MessageService(records, artifacts, deployment, clock, signatures),
         audit=audit,
         declarations=DeclarationService(records, clock),
+        people=PeopleService(records, clock),
+        sessions=SessionService(records, clock),
         enrolment=EnrolmentService(records, deployment, clock, signatures),
         evaluations=EvaluationService(records, clock),
         idempotency=IdempotencyService(records, clock),

@@ -141,6 +141,7 @@ class MainJob:
         layout, ports, commands = self._layout, self._ports, self._commands
         start_chain(self._supervisor, layout, ports)
         accounts = self._make_accounts()
+        self._collegium("migrate")
         self._collegium("deploy-contracts", "--out", str(layout.deployment))
         nodes = [
             prepare_network(
@@ -153,7 +154,6 @@ class MainJob:
             )
             for name in NETWORK_NAMES
         ]
-        self._collegium("migrate")
         self._collegium("tokens", "bootstrap")
         start_orchestrator(self._supervisor, layout, ports, self._hub)
         self._admit(nodes)

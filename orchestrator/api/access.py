@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from orchestrator.api.idempotency import answered_once
+from orchestrator.api.media_types import JsonRoute
 from orchestrator.api.preconditions import conditional
 from orchestrator.domain import permissions
 from orchestrator.domain.errors import Unauthenticated
@@ -33,7 +33,15 @@ def address_of(request: Request) -> str:
     return "unknown" if request.client is None else request.client.host
 
 
-class TokenFirst(APIRoute):
+def _attempt(request: Request, all_services: ServicesOfApp) -> None:
+    all_services.throttle.attempt(address_of(request))
+
+
+ATTEMPT = Depends(_attempt)
+"""A dependency of operations that show a proof in place of a token: an address may try so often."""
+
+
+class TokenFirst(JsonRoute):
     """A route that looks at the token and its role, by ``permissions``, before the body is parsed.
 
     A POST that carries an ``Idempotency-Key`` is done once; reads carry an ``ETag``.

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.digests import Digest
+from orchestrator.api.schemas import ListPage
 from orchestrator.domain.declarations import Site, SiteState
 
 _MOST_SITES = 1000
@@ -53,9 +54,7 @@ class PolicyAnswer(BaseModel):
     declared_unix_s: int
 
 
-class PolicyList(BaseModel):
-    """Every version of a policy."""
-
-    model_config = ConfigDict(frozen=True)
+class PolicyList(ListPage):
+    """A page of a policy's versions."""
 
     items: tuple[PolicyAnswer, ...]

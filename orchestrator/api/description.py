@@ -5,6 +5,7 @@ and complete examples, put together from the schemas by the names of the fields.
 """
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from orchestrator.api.idempotency import KEY_HEADER, KEY_PATTERN
 from orchestrator.api.problems import PROBLEM_MEDIA_TYPE, Problem
 from orchestrator.api.schema_examples import Examples
+from orchestrator.api.schemas import EventAnswer
 
 Json = dict[str, Any]
 
@@ -23,23 +25,66 @@ _ABOUT = (
     "lower-case hex digits, amounts of token decimal strings in base units, times unix seconds."
 )
 _PROBLEMS = {
-    400: "The body cannot be read.",
-    401: "No valid token.",
-    403: "The token's role, or the node's role in the round, does not allow it.",
-    404: "It does not exist, or not yet.",
-    408: "The body did not come in time.",
-    409: "It contradicts what is recorded.",
-    412: "It was changed since the caller read it.",
-    413: "The body is larger than the limit.",
-    416: "The range holds none of the bytes.",
-    422: "What the request says is malformed or wrong.",
-    429: "Too many requests; `Retry-After` says when to ask again.",
-    500: "The hub met an unexpected error; its log has the details under the correlation id.",
-    503: "Something that the hub depends on does not answer.",
-    507: "The store's quota is used up, or its disk is full; nothing was stored.",
+    400: ("The body cannot be read.", "bad_request", "There was an error parsing the body"),
+    401: ("No valid token.", "unauthenticated", "the token is not known, has expired or was revoked"),
+    403: (
+        "The token's role, or the node's role in the round, does not allow it.",
+        "not_allowed",
+        "this needs the role admin; yours is auditor",
+    ),
+    404: ("It does not exist, or not yet.", "not_found", "there is no task 99 on chain"),
+    408: ("The body did not come in time.", "too_slow", "the body did not come within 20 s"),
+    409: (
+        "It contradicts what is recorded.",
+        "wrong_phase",
+        "the round is committing, the message belongs to training",
+    ),
+    412: (
+        "It was changed since the caller read it.",
+        "precondition_failed",
+        "it was changed since you read it; read it again",
+    ),
+    413: ("The body is larger than the limit.", "too_large", "a request has at most 1048576 bytes"),
+    415: (
+        "The body is not said to be JSON.",
+        "unsupported_media_type",
+        "a body is application/json here, and its Content-Type says so",
+    ),
+    416: (
+        "The range holds none of the bytes.",
+        "range_not_satisfiable",
+        "the artifact has 3000000 bytes, and the range holds none of them",
+    ),
+    422: (
+        "What the request says is malformed or wrong.",
+        "invalid_request",
+        "query.limit: Input should be less than or equal to 200",
+    ),
+    429: (
+        "Too many requests; `Retry-After` says when to ask again.",
+        "too_many_requests",
+        "too many requests; ask again in 12 s",
+    ),
+    500: (
+        "The hub met an unexpected error; its log has the details under the correlation id.",
+        "internal",
+        "the hub met an unexpected error; its log has the details under the correlation id",
+    ),
+    503: (
+        "Something that the hub depends on does not answer.",
+        "unavailable",
+        "the database does not answer; try again later",
+    ),
+    507: (
+        "The store's quota is used up, or its disk is full; nothing was stored.",
+        "storage_full",
+        "the disk of the artifact store is full",
+    ),
 }
+"""What each status means, with the code and the sentence of one such problem."""
 _FOR_THE_KNOWN = ("/v1/", "/dashboard/")
 """Where nobody is served who shows nothing: no token, no invite."""
+_CORRELATION_ID = "5e1f6c1f8a3a4b0f9a6d7c2e8b9f0a1b"
 _METHODS = ("get", "head", "put", "post", "patch", "delete")
 _KEY_PARAMETER = {
     "name": KEY_HEADER,
@@ -77,6 +122,8 @@ def describe(app: FastAPI) -> Json:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["Problem"] = Problem.model_json_schema()
+    description["components"]["responses"] = {str(status): _problem(status) for status in _PROBLEMS}
+    schemas["EventAnswer"] = EventAnswer.model_json_schema()
     examples = Examples(schemas)
     for method, path, operation in _operations(description):
         _describe(operation, method, path, examples)
@@ -125,6 +172,8 @@ def _declare_problems(operation: Json, method: str, path: str, is_secured: bool)
         statuses.add(409)
     if "requestBody" in operation:
         statuses |= {400, 413}
+        if "application/json" in operation["requestBody"]["content"]:
+            statuses.add(415)
     if "If-Match" in parameters:
         statuses.add(412)
     # What an operation has declared beyond that, it has declared by number alone.
@@ -135,9 +184,24 @@ def _declare_problems(operation: Json, method: str, path: str, is_secured: bool)
             continue
         if status == 503 and not is_for_the_known:
             continue
-        content = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        responses[str(status)] = {"description": _PROBLEMS[status], "content": content}
+        responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _problem(status: int) -> Json:
+    """What is declared of a status, with an example."""
+    description, code, detail = _PROBLEMS[status]
+    example = Problem(
+        type=f"urn:collegium:problem:{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        code=code,
+        detail=detail,
+        correlation_id=_CORRELATION_ID,
+    )
+    schema = {"$ref": "#/components/schemas/Problem"}
+    content = {PROBLEM_MEDIA_TYPE: {"schema": schema, "example": example.model_dump()}}
+    return {"description": description, "content": content}
 
 
 def _content(operation: Json, status: str) -> Json:

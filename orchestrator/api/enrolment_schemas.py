@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.messages import Enrolment, NetworkName, Signature
-from orchestrator.api.schemas import IntentAnswer
+from orchestrator.api.schemas import Integer, IntentAnswer, ListPage
 from orchestrator.domain.enrolment import EnrolmentStatus
 
 _HOUR_S = 3600
@@ -18,8 +18,8 @@ class InviteRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: NetworkName
-    group: Annotated[int, Field(ge=1, lt=1 << 63)]
-    lasts_s: Annotated[int, Field(ge=_HOUR_S, le=_MOST_LASTS_S)] = 72 * _HOUR_S
+    group: Annotated[Integer, Field(ge=1, lt=1 << 63)]
+    lasts_s: Annotated[Integer, Field(ge=_HOUR_S, le=_MOST_LASTS_S)] = 72 * _HOUR_S
 
 
 class InviteAnswer(BaseModel):
@@ -67,10 +67,8 @@ class EnrolmentAnswer(BaseModel):
     reason: str | None
 
 
-class EnrolmentList(BaseModel):
-    """Enrolments."""
-
-    model_config = ConfigDict(frozen=True)
+class EnrolmentList(ListPage):
+    """A page of enrolments."""
 
     items: tuple[EnrolmentAnswer, ...]
 

@@ -10,8 +10,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Route
 
 from contracts.errors import ContractViolation
+from orchestrator.api.media_types import UnsupportedMediaType
 from orchestrator.api.security_headers import USUAL_HEADERS
 from orchestrator.domain.artifacts import ArtifactTooLarge, StorageFull
 from orchestrator.domain.errors import (
@@ -41,6 +43,7 @@ _STATUS: tuple[tuple[type[OrchestratorError], HTTPStatus], ...] = (
     (NotAllowed, HTTPStatus.FORBIDDEN),
     (Conflict, HTTPStatus.CONFLICT),
     (PreconditionFailed, HTTPStatus.PRECONDITION_FAILED),
+    (UnsupportedMediaType, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (Unacceptable, HTTPStatus.UNPROCESSABLE_ENTITY),
     (TooSlow, HTTPStatus.REQUEST_TIMEOUT),
     (TooManyRequests, HTTPStatus.TOO_MANY_REQUESTS),
@@ -125,7 +128,19 @@ def as_problem(error: Exception) -> JSONResponse | None:
 
 
 def _on_known_error(request: Request, error: Exception) -> JSONResponse:
-    return as_problem(error) or _on_any_error(request, error)
+    problem = as_problem(error) or _on_any_error(request, error)
+    if problem.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        problem.headers["Allow"] = ", ".join(_allowed_methods(request))
+    return problem
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Every method that a path takes: the router names those of the first operation only."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 def _of_validation_error(error: RequestValidationError) -> JSONResponse:

@@ -29,6 +29,7 @@ from contracts.messages import (
     Signature,
 )
 from contracts.task_config import TaskConfig
+from orchestrator.domain.identity import Role
 from orchestrator.domain.outbox import IntentStatus
 from orchestrator.domain.ports import EvaluationRecord, StreamEvent
 from orchestrator.domain.state import SlashStatus
@@ -54,7 +55,10 @@ Amount = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,78}$"}),
 ]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._\-]{0,99}$")]
-Whole = Annotated[int, Field(ge=0, lt=1 << 63)]
+# In a body, `true` is no number, and neither is `"1"`.
+Integer = Annotated[int, Field(strict=True)]
+Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Whole = Annotated[Integer, Field(ge=0, lt=1 << 63)]
 
 
 class _Request(BaseModel):
@@ -65,7 +69,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
 
-class _Page(_Answer):
+class ListPage(_Answer):
     """A page; ``next_cursor`` asks for the one after it, and is null on the last."""
 
     next_cursor: str | None
@@ -87,7 +91,7 @@ class TaskTerms(_Request):
     absent_bps: Whole
     unrevealed_bps: Whole
     invalid_bps: Whole
-    acceptance_threshold_micronats: int
+    acceptance_threshold_micronats: Integer
     closeness_range_micronats: Whole
     training_s: Whole
     committing_s: Whole
@@ -147,7 +151,7 @@ class TaskAnswer(_Answer):
     error: str | None
 
 
-class TaskList(_Page):
+class TaskList(ListPage):
     """A page of tasks."""
 
     items: tuple[TaskAnswer, ...]
@@ -158,7 +162,7 @@ class NodeRequest(_Request):
 
     node: Address
     signer: Address
-    group: Annotated[int, Field(ge=1, lt=1 << 64)]
+    group: Annotated[Integer, Field(ge=1, lt=1 << 64)]
     name: Name
 
 
@@ -188,7 +192,7 @@ class NodeAnswer(_Answer):
     claimable: Amount
 
 
-class NodeList(_Page):
+class NodeList(ListPage):
     """A page of nodes."""
 
     items: tuple[NodeAnswer, ...]
@@ -211,7 +215,7 @@ class SlashAnswer(_Answer):
     status: SlashStatus
 
 
-class SlashList(_Page):
+class SlashList(ListPage):
     """A page of slashes."""
 
     items: tuple[SlashAnswer, ...]
@@ -238,7 +242,7 @@ class IntentAnswer(_Answer):
     correlation_id: str | None
 
 
-class IntentList(_Page):
+class IntentList(ListPage):
     """A page of intents."""
 
     items: tuple[IntentAnswer, ...]
@@ -360,14 +364,14 @@ class AttestationAnswer(_Answer):
     score_micronats: int
 
 
-class ProposalList(_Page):
-    """A round's proposals."""
+class ProposalList(ListPage):
+    """A page of a round's proposals."""
 
     items: tuple[ProposalAnswer, ...]
 
 
-class VoteList(_Page):
-    """A round's votes."""
+class VoteList(ListPage):
+    """A page of a round's votes."""
 
     items: tuple[VoteAnswer, ...]
 
@@ -381,7 +385,7 @@ class RewardLineAnswer(_Answer):
     amount: Amount
 
 
-class RewardList(_Page):
+class RewardList(ListPage):
     """A page of rewards."""
 
     items: tuple[RewardLineAnswer, ...]
@@ -409,8 +413,8 @@ class ReportAnswer(_Answer):
     report: NetworkReportAnswer | None
 
 
-class ReportList(_Page):
-    """A round's reports."""
+class ReportList(ListPage):
+    """A page of a round's reports."""
 
     items: tuple[ReportAnswer, ...]
 
@@ -461,7 +465,7 @@ class RoundAnswer(_Answer):
     seconds: dict[str, int]
 
 
-class RoundList(_Page):
+class RoundList(ListPage):
     """A page of rounds."""
 
     items: tuple[RoundAnswer, ...]
@@ -472,12 +476,12 @@ class EvaluationRequest(_Request):
 
     name: Name
     digest: Digest
-    records: Annotated[int, Field(ge=1, lt=1 << 63)]
+    records: Annotated[Integer, Field(ge=1, lt=1 << 63)]
     correct: Whole
-    accuracy: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-    interval_low: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-    interval_high: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-    loss_nats: Annotated[float, Field(allow_inf_nan=False)]
+    accuracy: Annotated[Float, Field(ge=0, le=1)]
+    interval_low: Annotated[Float, Field(ge=0, le=1)]
+    interval_high: Annotated[Float, Field(ge=0, le=1)]
+    loss_nats: Float
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -507,7 +511,7 @@ class EvaluationAnswer(_Answer):
     loss_nats: float
 
 
-class EvaluationList(_Page):
+class EvaluationList(ListPage):
     """A page of evaluations."""
 
     items: tuple[EvaluationAnswer, ...]
@@ -525,7 +529,7 @@ class ModelAnswer(_Answer):
     is_latest: bool
 
 
-class ModelList(_Page):
+class ModelList(ListPage):
     """A page of models."""
 
     items: tuple[ModelAnswer, ...]
@@ -599,7 +603,7 @@ class EventAnswer(_Answer):
     round: int | None
     node: str | None
     created_unix_s: int
-    facts: dict[str, Any]
+    facts: dict[str, str | int | bool | None]
 
     @classmethod
     def of(cls, event: StreamEvent) -> Self:
@@ -627,8 +631,8 @@ class ApprovalAnswer(_Answer):
     transaction_hash: str
 
 
-class ApprovalList(_Answer):
-    """Approvals."""
+class ApprovalList(ListPage):
+    """A page of approvals."""
 
     items: tuple[ApprovalAnswer, ...]
 
@@ -659,8 +663,8 @@ class WebhookMade(WebhookAnswer):
     secret: str
 
 
-class WebhookList(_Answer):
-    """Receivers."""
+class WebhookList(ListPage):
+    """A page of receivers."""
 
     items: tuple[WebhookAnswer, ...]
 
@@ -679,14 +683,44 @@ class DeliveryAnswer(_Answer):
     error: str | None
 
 
-class DeliveryList(_Answer):
-    """Deliveries, newest first."""
+class DeliveryList(ListPage):
+    """A page of deliveries."""
 
     items: tuple[DeliveryAnswer, ...]
 
 
-class AuditPage(_Answer):
-    """Some rows of the audit log."""
+class AuditRowList(ListPage):
+    """A page of the audit log."""
 
     items: tuple[AuditRow, ...]
-    next: int | None
+
+
+class UserAnswer(_Answer):
+    """An admin with a password; after too many wrong ones the name waits."""
+
+    name: str
+    failures: int
+    waits_until_unix_s: int
+
+
+class UserList(ListPage):
+    """A page of users."""
+
+    items: tuple[UserAnswer, ...]
+
+
+class SessionAnswer(_Answer):
+    """A browser that is signed in; ``token`` is the one that opened the session, null for people."""
+
+    session: int
+    name: str
+    role: Role
+    node: str | None
+    token: int | None
+    expires_unix_s: int
+
+
+class SessionList(ListPage):
+    """A page of sessions."""
+
+    items: tuple[SessionAnswer, ...]

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.messages import Address
-from orchestrator.api.schemas import Name
+from orchestrator.api.schemas import Integer, ListPage, Name
 from orchestrator.domain.credentials import TokenRecord
 from orchestrator.domain.identity import Role
 from orchestrator.services.tokens import (
@@ -38,7 +38,7 @@ class TokenOrder(BaseModel):
     role: Role
     node: Address | None = Field(default=None, description="the node of an operator; nobody else has one")
     operations: Annotated[tuple[str, ...], Field(min_length=1, max_length=_MOST_OPERATIONS)] | None = None
-    lasts_s: Annotated[int, Field(ge=60, le=LONGEST_LIFETIME_S)] = DEFAULT_LIFETIME_S
+    lasts_s: Annotated[Integer, Field(ge=60, le=LONGEST_LIFETIME_S)] = DEFAULT_LIFETIME_S
 
     def to_request(self) -> TokenRequest:
         """What the service takes."""
@@ -86,7 +86,7 @@ class TokenSecretAnswer(TokenAnswer):
         return cls(**TokenAnswer.of(issued.record).model_dump(), secret=issued.secret)
 
 
-class TokenList(BaseModel):
-    """Tokens."""
+class TokenList(ListPage):
+    """A page of tokens."""
 
     items: tuple[TokenAnswer, ...]

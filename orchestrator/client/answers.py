@@ -4,7 +4,7 @@ Token amounts are whole numbers of base units, times unix seconds, digests and a
 these to ``docs/openapi.json``.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
@@ -325,17 +325,9 @@ class Token(Answer):
     issued_by: str
 
 
-class TokenSecret(Answer):
+class TokenSecret(Token):
     """A token with its secret, which is never shown again."""
 
-    token: int
-    name: str
-    role: str
-    node: str | None
-    operations: tuple[str, ...] | None
-    created_unix_s: int
-    expires_unix_s: int
-    issued_by: str
     secret: str
 
 
@@ -344,3 +336,126 @@ class Ticket(Answer):
 
     url: str
     lasts_s: int
+
+
+class Approval(Answer):
+    """A node's approval of a task, as it is on chain."""
+
+    node: str
+    name: str | None
+    task: int
+    spec_digest: str
+    policy_digest: str
+    block_number: int
+    transaction_hash: str
+
+
+class Policy(Answer):
+    """A version of a network's policy; an approval on chain names its ``digest``."""
+
+    node: str
+    version: int
+    digest: str
+    document: dict[str, Any]
+    declared_unix_s: int
+
+
+class Invite(Answer):
+    """An invite; ``secret`` is shown once, and goes to the network by a private way."""
+
+    id: int
+    network: str
+    group: int
+    expires_unix_s: int
+    secret: str
+
+
+class Statement(Answer):
+    """What a network says of its keys."""
+
+    node: str
+    signer: str
+    network: str
+    flower_key: str
+    certificate: str
+    invite: str
+
+
+class Enrolment(Answer):
+    """A statement as it was signed, and what became of it."""
+
+    id: int
+    group: int
+    statement: Statement
+    signature: str
+    status: str
+    received_unix_s: int
+    changed_unix_s: int
+    reason: str | None
+
+
+class EnrolmentApproval(Answer):
+    """The approved enrolment, and the admission on its way to the chain."""
+
+    enrolment: Enrolment
+    intent: Intent
+
+
+class Webhook(Answer):
+    """A receiver of what happens."""
+
+    id: int
+    url: str
+    kinds: tuple[str, ...]
+    created_unix_s: int
+
+
+class WebhookMade(Webhook):
+    """A new receiver with its secret, which is never shown again."""
+
+    secret: str
+
+
+class Delivery(Answer):
+    """One event for one receiver; ``answered`` is the status of its last answer."""
+
+    id: int
+    message_id: str
+    event: int
+    status: str
+    attempts: int
+    next_unix_s: int
+    changed_unix_s: int
+    answered: int | None
+    error: str | None
+
+
+class Event(Answer):
+    """Something that happened; numbers only grow."""
+
+    id: int = 0
+    kind: str
+    task: int | None
+    round: int | None
+    node: str | None
+    created_unix_s: int
+    facts: dict[str, str | int | bool | None]
+
+
+class User(Answer):
+    """An admin with a password; after too many wrong ones the name waits."""
+
+    name: str
+    failures: int
+    waits_until_unix_s: int
+
+
+class OpenSession(Answer):
+    """A browser that is signed in; ``token`` is the one that opened the session, None for people."""
+
+    session: int
+    name: str
+    role: str
+    node: str | None
+    token: int | None
+    expires_unix_s: int

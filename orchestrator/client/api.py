@@ -1,17 +1,25 @@
 """The hub's operations as methods; each may raise ``HubError``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.client import artifacts
 from orchestrator.client.answers import (
     Answer,
+    Approval,
+    Delivery,
+    Enrolment,
+    EnrolmentApproval,
     Evaluation,
+    Event,
     Intent,
+    Invite,
     Model,
     ModelCard,
     Node,
+    OpenSession,
+    Policy,
     Proposal,
     Report,
     RewardLine,
@@ -20,9 +28,15 @@ from orchestrator.client.answers import (
     Task,
     TaskOrder,
     Ticket,
+    Token,
+    TokenSecret,
+    User,
     Vote,
+    Webhook,
+    WebhookMade,
 )
 from orchestrator.client.errors import HubRefused
+from orchestrator.client.events import Follower
 from orchestrator.client.session import Session, parsed
 
 _NOT_FOUND = 404
@@ -98,6 +112,10 @@ class Client(Session):
         path = f"/v1/tasks/{evaluation.task}/rounds/{evaluation.round}/evaluations"
         return parsed(Evaluation, self.post(path, evaluation.model_dump(exclude={"task", "round"})))
 
+    def approvals(self, task: int) -> Iterator[Approval]:
+        """The approvals of a task that stand on chain, by node."""
+        return self._list(Approval, f"/v1/tasks/{task}/approvals")
+
     # Rounds
 
     def rounds(self, task: int) -> Iterator[Round]:
@@ -172,7 +190,114 @@ class Client(Session):
         """Write an artifact to a file, which appears when it is whole and right."""
         artifacts.download(self, digest, file)
 
+    # What happens
+
+    def events(self, *, after: int | None = None, for_s: float | None = None) -> Iterator[Event]:
+        """Every event after a number (None: from now on), also those while the hub or the network was away.
+
+        For ever, or until the first sign of life after ``for_s``: at most 15 s later.
+        """
+        return (event for events in self.follow(after=after, for_s=for_s) for event in events)
+
+    def follow(self, *, after: int | None = None, for_s: float | None = None) -> Iterator[tuple[Event, ...]]:
+        """The same, and nothing, ``()``, whenever the stream has begun: from then on nothing is missed."""
+        return Follower(self, after, for_s=for_s).batches()
+
+    # Networks on their way in, and what they declare
+
+    def enrolments(self) -> Iterator[Enrolment]:
+        """Enrolments, oldest first."""
+        return self._list(Enrolment, "/v1/enrolments")
+
+    def invite_network(self, network: str, *, group: int, lasts_s: int) -> Invite:
+        """Make an invite for one network."""
+        body = {"network": network, "group": group, "lasts_s": lasts_s}
+        return parsed(Invite, self.post("/v1/enrolments/invites", body))
+
+    def approve_enrolment(self, enrolment: int) -> EnrolmentApproval:
+        """Order the admission of the network's node."""
+        return parsed(EnrolmentApproval, self.post(f"/v1/enrolments/{enrolment}/approval"))
+
+    def refuse_enrolment(self, enrolment: int, reason: str) -> Enrolment:
+        """Say no to a statement."""
+        return parsed(Enrolment, self.post(f"/v1/enrolments/{enrolment}/refusal", {"reason": reason}))
+
+    def policies(self, node: str) -> Iterator[Policy]:
+        """Every version of a network's policy, oldest first."""
+        return self._list(Policy, f"/v1/nodes/{node}/policy/versions")
+
+    # Tokens
+
+    def tokens(self) -> Iterator[Token]:
+        """The tokens that were not revoked, oldest first."""
+        return self._list(Token, "/v1/tokens")
+
+    def current_token(self) -> Token:
+        """The token of this session."""
+        return parsed(Token, self.get("/v1/tokens/current"))
+
+    def create_token(
+        self,
+        name: str,
+        role: str,
+        *,
+        lasts_s: int,
+        node: str | None = None,
+        operations: Sequence[str] | None = None,
+    ) -> TokenSecret:
+        """Make a token."""
+        body: dict[str, Any] = {"name": name, "role": role, "lasts_s": lasts_s, "node": node}
+        if operations is not None:
+            body["operations"] = list(operations)
+        return parsed(TokenSecret, self.post("/v1/tokens", body))
+
+    def rotate_token(self, token: int) -> TokenSecret:
+        """Give a token a new secret; the old one is worthless at once."""
+        return parsed(TokenSecret, self.post(f"/v1/tokens/{token}/rotation"))
+
+    def revoke_token(self, token: int) -> None:
+        """Make a token worthless at once."""
+        self.delete(f"/v1/tokens/{token}")
+
+    # Webhooks
+
+    def webhooks(self) -> Iterator[Webhook]:
+        """The receivers, by number."""
+        return self._list(Webhook, "/v1/webhooks")
+
+    def create_webhook(self, url: str, kinds: Sequence[str] = ()) -> WebhookMade:
+        """Tell a receiver of what happens from now on."""
+        return parsed(WebhookMade, self.post("/v1/webhooks", {"url": url, "kinds": list(kinds)}))
+
+    def delete_webhook(self, webhook: int) -> None:
+        """Tell a receiver nothing more."""
+        self.delete(f"/v1/webhooks/{webhook}")
+
+    def deliveries(self, webhook: int) -> Iterator[Delivery]:
+        """A receiver's deliveries, newest first."""
+        return self._list(Delivery, f"/v1/webhooks/{webhook}/deliveries")
+
+    def replay_delivery(self, webhook: int, delivery: int) -> Delivery:
+        """Deliver once more."""
+        return parsed(Delivery, self.post(f"/v1/webhooks/{webhook}/deliveries/{delivery}/replay"))
+
     # People
+
+    def users(self) -> Iterator[User]:
+        """The admins with a password, by name."""
+        return self._list(User, "/v1/users")
+
+    def remove_user(self, name: str) -> None:
+        """Forget an admin with a password; the sessions end at once."""
+        self.delete(f"/v1/users/{name}")
+
+    def sessions(self) -> Iterator[OpenSession]:
+        """The browsers that are signed in, by number."""
+        return self._list(OpenSession, "/v1/sessions")
+
+    def end_session(self, session: int) -> None:
+        """Sign a browser out at once."""
+        self.delete(f"/v1/sessions/{session}")
 
     def dashboard_ticket(self) -> Ticket:
         """A link that signs one browser in, once."""

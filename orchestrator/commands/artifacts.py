@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
-from orchestrator.commands.hub import settings_or_error
+from orchestrator.commands.hub import record_here, settings_or_error
 from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering
 
 artifacts = typer.Typer(no_args_is_help=True, help="Artifacts: adapters, reports and specs by their digest.")
@@ -69,6 +69,8 @@ def sweep(
     except ChainNotCurrent as error:
         raise CommandError(str(error), code=error.code, exit_code=ExitCode.REFUSED) from error
     digests = [each.digest for each in swept.artifacts]
+    if digests and not only_look:
+        record_here(settings, "sweep_artifacts")
     verb = "would be removed" if only_look else "are removed"
     words = f"{len(digests)} artifacts of {swept.freed_bytes} bytes {verb}"
     return Answer({"removed": digests, "freed_bytes": swept.freed_bytes, "only_looked": only_look}, words)

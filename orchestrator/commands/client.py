@@ -1,8 +1,7 @@
 """The hub as commands see it: an address and a token file, asked for in the same way by every command."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,8 +18,8 @@ TokenFileOption = Annotated[
 class HubClient:
     """A session with the hub, in the name of the token in a file.
 
-    ``api`` has a method for each operation; the methods here ask for JSON by path. Both raise ``HubError``,
-    which commands turn into words and an exit code.
+    ``api`` has a method for each operation. They raise ``HubError``, which commands turn into words and an
+    exit code.
     """
 
     def __init__(self, url: str, token_file: Path) -> None:
@@ -39,19 +38,3 @@ class HubClient:
             message = f"{token_file} holds no token: a token is one line of letters and digits"
             raise CommandError(message, code="bad_token_file", exit_code=ExitCode.BAD_INPUT)
         self.api = Client(url, token)
-
-    def get(self, path: str) -> Any:
-        """The JSON under a path."""
-        return self.api.get(path)
-
-    def items(self, path: str) -> list[Any]:
-        """All items of the list under a path, page after page."""
-        return list(self.api.items(path))
-
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The answer to a JSON body."""
-        return self.api.post(path, body)
-
-    def remove(self, path: str) -> None:
-        """Remove what is under a path."""
-        self.api.delete(path)

@@ -2,14 +2,24 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.client.errors import HubError
 from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
-from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering
+from orchestrator.commands.output import (
+    Answer,
+    CommandError,
+    ExitCode,
+    JsonOption,
+    answering,
+    as_json_items,
+)
 from orchestrator.commands.waiting import TimeoutOption, mined, wait_for
+
+if TYPE_CHECKING:
+    from orchestrator.client.answers import Enrolment
 
 enrolment = typer.Typer(no_args_is_help=True, help="Networks on their way in.")
 
@@ -39,12 +49,13 @@ def invite(
         ) from error
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         try:
-            body = {"network": name, "group": group, "lasts_s": lasts_h * _HOUR_S}
-            answer = HubClient(url, token_file).post("/v1/enrolments/invites", body)
+            api = HubClient(url, token_file).api
+            made = api.invite_network(name, group=group, lasts_s=lasts_h * _HOUR_S)
         except (CommandError, HubError):
             out.unlink()
             raise
-        file.write(answer.pop("secret") + "\n")
+        file.write(made.secret + "\n")
+    answer = made.model_dump(mode="json", exclude={"secret"})
     return Answer({**answer, "file": str(out)}, f"{out} holds the invite of {name}, good for {lasts_h} hours")
 
 
@@ -52,10 +63,9 @@ def invite(
 @answering
 def list_enrolments(url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False) -> Answer:
     """List the networks that handed in a statement."""
-    items = HubClient(url, token_file).items("/v1/enrolments")
-    return Answer(
-        {"items": items}, "\n".join(map(_line, items)) or "no network has handed in a statement yet"
-    )
+    found = list(HubClient(url, token_file).api.enrolments())
+    words = "\n".join(map(_line, found)) or "no network has handed in a statement yet"
+    return Answer({"items": as_json_items(found)}, words)
 
 
 @enrolment.command("approve")
@@ -68,20 +78,17 @@ def approve(
     as_json: JsonOption = False,
 ) -> Answer:
     """Have the network's node admitted on chain, and wait until it is."""
-    from orchestrator.client.answers import Intent
-    from orchestrator.client.session import parsed
-
-    hub = HubClient(url, token_file)
-    answer = hub.post(f"/v1/enrolments/{number}/approval", {})
-    statement, intent = answer["enrolment"]["statement"], parsed(Intent, answer["intent"])
+    api = HubClient(url, token_file).api
+    approved = api.approve_enrolment(number)
+    statement = approved.enrolment.statement
 
     def admitted() -> object | None:
-        mined(hub.api, intent)
-        return hub.api.node(statement["node"])
+        mined(api, approved.intent)
+        return api.node(statement.node)
 
     wait_for(admitted, "the admission", timeout_s)
-    words = f"{statement['network']} ({statement['node']}) is admitted"
-    return Answer({"enrolment": number, "node": statement["node"]}, words)
+    words = f"{statement.network} ({statement.node}) is admitted"
+    return Answer({"enrolment": number, "node": statement.node}, words)
 
 
 @enrolment.command("refuse")
@@ -94,12 +101,12 @@ def refuse(
     as_json: JsonOption = False,
 ) -> Answer:
     """Say no to a statement; the network needs another invite to come again."""
-    answer = HubClient(url, token_file).post(f"/v1/enrolments/{number}/refusal", {"reason": reason})
-    return Answer({"enrolment": number, "status": answer["status"]}, f"enrolment {number} is refused")
+    refused = HubClient(url, token_file).api.refuse_enrolment(number, reason)
+    return Answer({"enrolment": number, "status": refused.status}, f"enrolment {number} is refused")
 
 
-def _line(item: Any) -> str:
-    said = item["statement"]
-    flower = "with" if said["flower_key"] else "no"
-    words = f"{item['id']}  {said['network']}  account {said['node']}, signing key {said['signer']}"
-    return f"{words}, {flower} Flower key, certificate {said['certificate']}: {item['status']}"
+def _line(each: "Enrolment") -> str:
+    said = each.statement
+    flower = "with" if said.flower_key else "no"
+    words = f"{each.id}  {said.network}  account {said.node}, signing key {said.signer}"
+    return f"{words}, {flower} Flower key, certificate {said.certificate}: {each.status}"

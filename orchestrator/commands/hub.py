@@ -65,8 +65,11 @@ def worker() -> None:
 def migrate(as_json: JsonOption = False) -> Answer:
     """Bring the database to the schema of this version."""
     from orchestrator.adapters.database.migrate import migrate as run_migrations
+    from orchestrator.composition import SystemClock
+    from orchestrator.services.audit import attempt_here
 
-    revision = run_migrations(settings_or_error().database_url)
+    entry = attempt_here("migrate").entry("done", SystemClock().now_unix_s())
+    revision = run_migrations(settings_or_error().database_url, entry)
     return Answer({"revision": revision}, f"the database has revision {revision}")
 
 
@@ -97,6 +100,8 @@ def deploy_contracts(
     settings = settings_or_error()
     rpc_url, key_file = checked(settings.chain_rpc_url), checked(settings.council_key)
     key = checked(lambda: read_key(key_file))
+    # Whose log is to say who deployed them.
+    require_schema(settings)
     council = Account.from_key(key).address
     usual = StakeTerms()
     terms = StakeTerms(
@@ -108,6 +113,7 @@ def deploy_contracts(
         deployment = deploy(rpc_url, key, council, token=token, terms=terms, timeout_s=_DEPLOY_TIMEOUT_S)
     except ChainError as error:
         raise CommandError(str(error), code="chain_error") from error
+    record_here(settings, "deploy_contracts")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(deployment.to_json())
     return Answer(deployment.model_dump(), f"deployed; the addresses are in {out}")
@@ -119,6 +125,18 @@ def _allow_many_connections() -> None:
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def record_here(settings: "Settings", operation: str) -> None:
+    """Put into the audit log what this command did to something else than the records."""
+    from orchestrator.composition import SystemClock, open_database
+    from orchestrator.services.audit import AuditService, attempt_here
+
+    records = open_database(settings)
+    try:
+        AuditService(records, SystemClock()).record(attempt_here(operation))
+    finally:
+        records.close()
 
 
 Result = TypeVar("Result")

@@ -1,13 +1,24 @@
 """``collegium tokens …``: API tokens. A secret goes into a private file, never to a screen."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
 from orchestrator.commands.hub import settings_or_error
-from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering
+from orchestrator.commands.output import (
+    Answer,
+    CommandError,
+    ExitCode,
+    JsonOption,
+    answering,
+    as_json_items,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.client.answers import Token, TokenSecret
 
 tokens = typer.Typer(no_args_is_help=True, help="API tokens: make, list, replace and revoke them.")
 
@@ -48,12 +59,11 @@ def create(
     as_json: JsonOption = False,
 ) -> Answer:
     """Make a token; it cannot have more rights than the one that asks for it."""
-    order: dict[str, Any] = {"name": name, "role": role, "lasts_s": days * _DAY_S}
-    if node is not None:
-        order["node"] = node
-    if operation:
-        order["operations"] = operation
-    made = _write_secret(HubClient(url, token_file), "/v1/tokens", order, out)
+    api = HubClient(url, token_file).api
+    lasts_s = days * _DAY_S
+    made = _write_secret(
+        lambda: api.create_token(name, role, lasts_s=lasts_s, node=node, operations=operation or None), out
+    )
     return Answer(made, f"token {made['token']} ({name}, {role}) is in {out}")
 
 
@@ -61,8 +71,9 @@ def create(
 @answering
 def list_tokens(url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False) -> Answer:
     """List the tokens that were not revoked."""
-    items = HubClient(url, token_file).get("/v1/tokens")["items"]
-    return Answer({"items": items}, "\n".join(map(_line, items)) or "there are no tokens")
+    found = list(HubClient(url, token_file).api.tokens())
+    words = "\n".join(map(_line, found)) or "there are no tokens"
+    return Answer({"items": as_json_items(found)}, words)
 
 
 @tokens.command("rotate")
@@ -77,9 +88,9 @@ def rotate(
     as_json: JsonOption = False,
 ) -> Answer:
     """Give a token a new secret; the old one is worthless at once."""
-    hub = HubClient(url, token_file)
-    chosen = hub.get("/v1/tokens/current")["token"] if number is None else number
-    made = _write_secret(hub, f"/v1/tokens/{chosen}/rotation", {}, out)
+    api = HubClient(url, token_file).api
+    chosen = api.current_token().token if number is None else number
+    made = _write_secret(lambda: api.rotate_token(chosen), out)
     return Answer(made, f"the new secret of token {chosen} is in {out}")
 
 
@@ -89,30 +100,30 @@ def revoke(
     number: NumberOption, url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False
 ) -> Answer:
     """Make a token, and the sessions that it opened, worthless at once."""
-    HubClient(url, token_file).remove(f"/v1/tokens/{number}")
+    HubClient(url, token_file).api.revoke_token(number)
     return Answer({"token": number}, f"token {number} is revoked")
 
 
-def _write_secret(hub: HubClient, path: str, order: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Post, and put the answer's secret into a private file; the answer without it."""
+def _write_secret(make: "Callable[[], TokenSecret]", out: Path) -> dict[str, Any]:
+    """Make a token and put its secret into a private file; the rest of the answer."""
     from orchestrator.services.private_files import private_file
 
     try:
         # The file is opened first: a secret that cannot be kept would be lost.
         with private_file(out) as file:
-            made: dict[str, Any] = hub.post(path, order)
-            file.write(made.pop("secret") + "\n")
+            made = make()
+            file.write(made.secret + "\n")
     except OSError as error:
         message = f"{out} cannot be written: {error.strerror}"
         raise CommandError(message, code="bad_file", exit_code=ExitCode.BAD_INPUT) from error
-    return {**made, "file": str(out)}
+    return {**made.model_dump(mode="json", exclude={"secret"}), "file": str(out)}
 
 
-def _line(item: Any) -> str:
+def _line(token: "Token") -> str:
     from datetime import UTC, datetime
 
-    ends = datetime.fromtimestamp(item["expires_unix_s"], UTC).strftime("%Y-%m-%d %H:%M UTC")
-    bound = f" of {item['node']}" if item["node"] else ""
-    narrowed = f", only {', '.join(item['operations'])}" if item["operations"] else ""
-    rights = f"{item['role']}{bound}{narrowed}"
-    return f"{item['token']}  {item['name']}: {rights}, until {ends}, by {item['issued_by']}"
+    ends = datetime.fromtimestamp(token.expires_unix_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    bound = f" of {token.node}" if token.node else ""
+    narrowed = f", only {', '.join(token.operations)}" if token.operations else ""
+    rights = f"{token.role}{bound}{narrowed}"
+    return f"{token.token}  {token.name}: {rights}, until {ends}, by {token.issued_by}"

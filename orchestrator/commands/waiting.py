@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from orchestrator.commands.output import Answer, CommandError, ExitCode
+from orchestrator.commands.progress import Progress
 
 if TYPE_CHECKING:
     from orchestrator.client.answers import Intent
@@ -26,13 +27,18 @@ def wait_for(look: Callable[[], Found | None], what: str, timeout_s: float) -> F
         CommandError: it found nothing in time (exit code 4).
     """
     deadline_s = time.monotonic() + timeout_s
-    while (found := look()) is None:
-        if time.monotonic() >= deadline_s:
-            raise CommandError(
-                f"{what} took more than {timeout_s:.0f} s", code="timed_out", exit_code=ExitCode.TIMED_OUT
-            )
-        time.sleep(_POLL_S)
+    with Progress(f"waiting for {what}"):
+        while (found := look()) is None:
+            if time.monotonic() >= deadline_s:
+                raise timed_out(what, timeout_s)
+            time.sleep(_POLL_S)
     return found
+
+
+def timed_out(what: str, timeout_s: float) -> CommandError:
+    """What a command says that waited for too long."""
+    message = f"{what} took more than {timeout_s:.0f} s"
+    return CommandError(message, code="timed_out", exit_code=ExitCode.TIMED_OUT)
 
 
 def mined(api: "Client", intent: "Intent") -> "Intent | None":

@@ -1,13 +1,24 @@
 """``collegium webhooks …``: who is told of what happens, and what became of telling them."""
 
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.commands.client import HubClient, TokenFileOption, UrlOption
-from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering
+from orchestrator.commands.output import (
+    Answer,
+    CommandError,
+    ExitCode,
+    JsonOption,
+    answering,
+    as_json_items,
+)
 from orchestrator.services.private_files import private_file
+
+if TYPE_CHECKING:
+    from orchestrator.client.answers import Delivery
 
 webhooks = typer.Typer(no_args_is_help=True, help="Webhooks: receivers that are told of what happens.")
 
@@ -32,20 +43,19 @@ def create(
         raise CommandError(message, code="file_exists", exit_code=ExitCode.BAD_INPUT)
     # The file first: a secret that cannot be written would be lost.
     with private_file(secret_file) as file:
-        made = HubClient(url, token_file).post("/v1/webhooks", {"url": receiver, "kinds": kind or []})
-        file.write(made.pop("secret") + "\n")
-    return Answer(made, f"webhook {made['id']} is made; its secret is in {secret_file}")
+        made = HubClient(url, token_file).api.create_webhook(receiver, kind or ())
+        file.write(made.secret + "\n")
+    data = made.model_dump(mode="json", exclude={"secret"})
+    return Answer(data, f"webhook {made.id} is made; its secret is in {secret_file}")
 
 
 @webhooks.command("list")
 @answering
 def list_webhooks(url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False) -> Answer:
     """List the webhooks (needs an admin's token)."""
-    items = HubClient(url, token_file).get("/v1/webhooks")["items"]
-    lines = [
-        f"webhook {each['id']}  {each['url']}  {' '.join(each['kinds']) or 'everything'}" for each in items
-    ]
-    return Answer({"items": items}, "\n".join(lines) or "there are no webhooks")
+    found = list(HubClient(url, token_file).api.webhooks())
+    lines = [f"webhook {each.id}  {each.url}  {' '.join(each.kinds) or 'everything'}" for each in found]
+    return Answer({"items": as_json_items(found)}, "\n".join(lines) or "there are no webhooks")
 
 
 @webhooks.command("delete")
@@ -54,18 +64,23 @@ def delete(
     number: NumberOption, url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False
 ) -> Answer:
     """Tell a receiver nothing more (needs an admin's token)."""
-    HubClient(url, token_file).remove(f"/v1/webhooks/{number}")
+    HubClient(url, token_file).api.delete_webhook(number)
     return Answer({"webhook": number}, f"webhook {number} is gone")
 
 
 @webhooks.command("deliveries")
 @answering
 def deliveries(
-    number: NumberOption, url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False
+    number: NumberOption,
+    url: UrlOption,
+    token_file: TokenFileOption,
+    most: Annotated[int, typer.Option(min=1, help="How many to list.")] = 50,
+    as_json: JsonOption = False,
 ) -> Answer:
     """List a webhook's newest deliveries (needs an admin's token)."""
-    items = HubClient(url, token_file).get(f"/v1/webhooks/{number}/deliveries")["items"]
-    return Answer({"items": items}, "\n".join(map(_line, items)) or "nothing was delivered yet")
+    found = list(islice(HubClient(url, token_file).api.deliveries(number), most))
+    words = "\n".join(map(_line, found)) or "nothing was delivered yet"
+    return Answer({"items": as_json_items(found)}, words)
 
 
 @webhooks.command("replay")
@@ -78,10 +93,10 @@ def replay(
     as_json: JsonOption = False,
 ) -> Answer:
     """Deliver once more, under the same message id (needs an admin's token)."""
-    again = HubClient(url, token_file).post(f"/v1/webhooks/{number}/deliveries/{delivery}/replay", {})
-    return Answer(again, f"delivery {delivery} will be tried again")
+    again = HubClient(url, token_file).api.replay_delivery(number, delivery)
+    return Answer(again.model_dump(mode="json"), f"delivery {delivery} will be tried again")
 
 
-def _line(item: Any) -> str:
-    said = f"delivery {item['id']}  event {item['event']}  {item['status']} after {item['attempts']} attempts"
-    return said if item["error"] is None else f"{said}: {item['error']}"
+def _line(each: "Delivery") -> str:
+    said = f"delivery {each.id}  event {each.event}  {each.status} after {each.attempts} attempts"
+    return said if each.error is None else f"{said}: {each.error}"

@@ -72,6 +72,8 @@ def header_panel(facts: TaskFacts) -> HeaderPanel:
         parent_digest=facts.task.parent_digest,
         spec_digest=facts.task.config.spec_digest,
         head_block=facts.head.number if facts.head else None,
+        final_block=facts.final_block if facts.final_block >= 0 else None,
+        is_settled=facts.task.changed_block <= facts.final_block,
     )
 
 
@@ -120,6 +122,7 @@ def nodes_panel(facts: TaskFacts) -> NodesPanel:
                 approved=node.node in facts.task.approved,
                 out_of_draws=_out_of_draws(node, facts),
                 roles=_roles(facts, node.node),
+                is_settled=node.changed_block <= facts.final_block,
             )
             for node in facts.nodes
         )
@@ -139,6 +142,7 @@ def rounds_panel(facts: TaskFacts, all_rounds: bool = False) -> RoundsPanel:
                     names=facts.names,
                     gas=facts.gas.get(state.round, {}),
                     slashes=facts.slashes,
+                    final_block=facts.final_block,
                     now_unix_s=facts.now_unix_s,
                 ),
             )
@@ -161,7 +165,8 @@ def rewards_panel(facts: TaskFacts) -> RewardsPanel:
         )
         for node in facts.nodes
     )
-    return RewardsPanel(numbers, rows if closed else (), _rewards_chart(numbers, rows))
+    provisional = frozenset(each.round for each in closed if each.changed_block > facts.final_block)
+    return RewardsPanel(numbers, provisional, rows if closed else (), _rewards_chart(numbers, rows))
 
 
 def events_panel(facts: TaskFacts) -> EventsPanel:

@@ -44,6 +44,7 @@ class RoundSetting:
     names: Mapping[str, str]
     gas: Mapping[str, int]
     slashes: tuple[SlashState, ...]
+    final_block: int
     now_unix_s: int
 
     def party(self, node: str) -> Party:
@@ -57,6 +58,7 @@ def round_card(state: RoundState, setting: RoundSetting) -> RoundCard:
     return RoundCard(
         number=state.round,
         phase=state.phase,
+        is_settled=state.changed_block <= setting.final_block,
         segments=_segments(state, setting.now_unix_s),
         seconds_total=_seconds_total(state, setting.now_unix_s),
         proposals=tuple(_proposal_row(state, node, setting) for node in columns),
@@ -177,6 +179,7 @@ def _fault_row(slash: SlashState, setting: RoundSetting) -> FaultRow:
         amount=slash.amount,
         status=slash.status.value,
         executable_unix_s=slash.executable_unix_s,
+        is_settled=slash.changed_block <= setting.final_block,
     )
 
 

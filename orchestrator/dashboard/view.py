@@ -13,6 +13,9 @@ from contracts.phase import Phase
 Tone = Literal["good", "warn", "bad", "live", "calm"]
 """What a badge means; the templates choose the colour."""
 
+# ``is_settled`` says that what is shown stands in blocks that will not be replaced; until then it is
+# provisional. The API says ``final``; here a round's phase has that name.
+
 
 @dataclass(frozen=True)
 class Party:
@@ -49,6 +52,8 @@ class HeaderPanel:
     parent_digest: str
     spec_digest: str
     head_block: int | None
+    final_block: int | None
+    is_settled: bool
 
     @property
     def rounds_done(self) -> int:
@@ -126,6 +131,7 @@ class NodeRow:
     approved: bool
     out_of_draws: str | None
     roles: tuple[str, ...]
+    is_settled: bool
 
 
 @dataclass(frozen=True)
@@ -193,6 +199,7 @@ class FaultRow:
     amount: int
     status: str
     executable_unix_s: int
+    is_settled: bool
 
 
 @dataclass(frozen=True)
@@ -205,6 +212,7 @@ class RewardAmount:
 class RoundCard:
     number: int
     phase: Phase
+    is_settled: bool
     segments: tuple[Segment, ...]
     seconds_total: float | None
     proposals: tuple[ProposalRow, ...]
@@ -249,7 +257,10 @@ class RewardRow:
 
 @dataclass(frozen=True)
 class RewardsPanel:
+    """``provisional`` are those of the rounds whose blocks may still be replaced."""
+
     rounds: tuple[int, ...]
+    provisional: frozenset[int]
     rows: tuple[RewardRow, ...]
     chart_json: str
 

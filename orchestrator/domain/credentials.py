@@ -47,8 +47,8 @@ class TokenRepository(Protocol):
     def by_id(self, token: int) -> TokenRecord | None:
         """The token of that number."""
 
-    def all(self) -> list[TokenRecord]:
-        """All tokens, oldest first."""
+    def after(self, token: int, limit: int, *, node: str | None) -> list[TokenRecord]:
+        """The tokens after a number, oldest first; of a node where one is named."""
 
     def add(self, token: NewToken, token_hash: str) -> TokenRecord:
         """Record a token."""
@@ -85,6 +85,18 @@ class SessionRecord:
     expires_unix_s: int
 
 
+@dataclass(frozen=True)
+class OpenSession:
+    """A browser's session under its number."""
+
+    session: int
+    name: str
+    role: Role
+    node: str | None
+    token: int | None
+    expires_unix_s: int
+
+
 class SessionRepository(Protocol):
     """Sessions, tickets and challenges."""
 
@@ -93,6 +105,12 @@ class SessionRepository(Protocol):
 
     def take(self, kind: SessionKind, secret_hash: str) -> SessionRecord | None:
         """The one with that hash, which is forgotten: of two who ask, one gets it."""
+
+    def open_after(self, session: int, limit: int, now_unix_s: int) -> list[OpenSession]:
+        """The browsers' sessions after a number that have not expired, in order."""
+
+    def end(self, session: int) -> bool:
+        """Forget the browser's session of that number; False when there is none."""
 
     def count(self, kind: SessionKind) -> int:
         """How many there are."""
@@ -125,6 +143,9 @@ class UserRepository(Protocol):
 
     def by_name(self, name: str) -> UserRecord | None:
         """The person of that name."""
+
+    def after(self, name: str, limit: int) -> list[UserRecord]:
+        """The people after a name, by name."""
 
     def save(self, user: UserRecord) -> None:
         """Insert or replace a person."""

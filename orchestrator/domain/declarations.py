@@ -52,8 +52,11 @@ class DeclarationRepository(Protocol):
     def set_sites(self, node: str, sites: Sequence[Site]) -> None:
         """Replace a network's sites."""
 
-    def policies(self, node: str) -> list[PolicyVersion]:
-        """Every version of a network's policy, oldest first."""
+    def newest_policy(self, node: str) -> PolicyVersion | None:
+        """A network's policy as it is now."""
+
+    def policies_after(self, node: str, version: int, limit: int) -> list[PolicyVersion]:
+        """The versions of a network's policy after one, oldest first."""
 
     def add_policy(self, policy: PolicyVersion) -> None:
         """Keep a new version."""

@@ -103,6 +103,9 @@ class EnrolmentRepository(Protocol):
     def all(self) -> list[EnrolmentRecord]:
         """All enrolments, oldest first."""
 
+    def after(self, enrolment: int, limit: int) -> list[EnrolmentRecord]:
+        """The enrolments after a number, oldest first."""
+
     def save(self, record: EnrolmentRecord) -> None:
         """Store what became of an enrolment; its statement and signature stay as they are."""
 

@@ -89,6 +89,10 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     # People's sessions.
     "createDashboardTicket": _PEOPLE,
     "open_dashboard": _PEOPLE,
+    "list_users": ("admin", "auditor"),
+    "list_sessions": ("admin", "auditor"),
+    "remove_user": _ADMIN,
+    "end_session": _ADMIN,
     # How busy the hub is, and who is told of what happens.
     "get_metrics": _ALL,
     "create_webhook": _ADMIN,

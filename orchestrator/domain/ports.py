@@ -500,6 +500,9 @@ class WebhookRepository(Protocol):
     def all(self) -> list[Subscription]:
         """All subscriptions, by number."""
 
+    def after(self, subscription: int, limit: int) -> list[Subscription]:
+        """The subscriptions after a number, in order."""
+
     def by_id(self, subscription: int) -> Subscription | None:
         """A subscription by its number."""
 
@@ -526,8 +529,8 @@ class WebhookRepository(Protocol):
     def delivery(self, delivery: int) -> Delivery | None:
         """A delivery by its number."""
 
-    def deliveries(self, subscription: int, before: int | None, limit: int) -> list[Delivery]:
-        """The newest deliveries of a subscription, those before a number if one is given."""
+    def deliveries(self, subscription: int, before: int, limit: int) -> list[Delivery]:
+        """The deliveries of a subscription before a number, newest first."""
 
     def save(self, delivery: Delivery) -> None:
         """Store a delivery's new state; nothing happens when its subscription was removed meanwhile."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from contracts.audit import AuditEntry, AuditOutcome, AuditRow
 from orchestrator.domain.audit import ANY_ROW, AuditFilter
 from orchestrator.domain.errors import OrchestratorError
+from orchestrator.domain.pages import Key, Page
 from orchestrator.domain.ports import Clock, Records, Unit
 from orchestrator.services.correlation import new_correlation_id
 
@@ -163,13 +164,18 @@ class _Budget:
 
 @dataclass(frozen=True)
 class AuditService:
-    """Writes refusals, and reads the log."""
+    """Writes refusals and what no unit of work records, and reads the log."""
 
     records: Records
     """Those without the log's own bookkeeping."""
     clock: Clock
     monotonic_s: Callable[[], float] = time.monotonic
     _budget: _Budget = field(default_factory=lambda: _Budget(MOST_STRANGERS_ROWS))
+
+    def record(self, attempt: Attempt) -> None:
+        """Record what was done to something else than the records. Raises RecordsUnavailable."""
+        with self.records.write() as unit:
+            unit.audit.append(attempt.entry("done", self.clock.now_unix_s()))
 
     def refuse(self, attempt: Attempt, *, is_limit: bool = False) -> None:
         """Record a refusal; the caller is refused all the same when the log cannot be written.
@@ -192,10 +198,12 @@ class AuditService:
         except OrchestratorError as error:
             logger.error("a refusal of %s is not in the audit log: %s", entries[-1].operation, error)
 
-    def page(self, after: int, limit: int, wanted: AuditFilter = ANY_ROW) -> tuple[AuditRow, ...]:
-        """Rows after a number, oldest first."""
+    def page(self, after: Key | None, limit: int, wanted: AuditFilter = ANY_ROW) -> Page[AuditRow]:
+        """Rows, oldest first; only those that are wanted."""
+        number = 0 if after is None else int(after[0])
         with self.records.read() as unit:
-            return tuple(unit.audit.after(after, limit, wanted))
+            found = unit.audit.after(number, limit + 1, wanted)
+        return Page.of(found, limit, lambda row: (row.number,))
 
 
 def _left_out(count: int, example: AuditEntry) -> AuditEntry:

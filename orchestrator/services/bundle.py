@@ -16,8 +16,10 @@ from orchestrator.services.messages import MessageService
 from orchestrator.services.models import ModelService
 from orchestrator.services.node_sign_in import NodeSignInService
 from orchestrator.services.nodes import NodeService
+from orchestrator.services.people import PeopleService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.reports import ReportService
+from orchestrator.services.sessions import SessionService
 from orchestrator.services.tasks import TaskService
 from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
@@ -48,3 +50,5 @@ class Services:
     audit: AuditService
     enrolment: EnrolmentService
     declarations: DeclarationService
+    people: PeopleService
+    sessions: SessionService

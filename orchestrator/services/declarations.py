@@ -17,6 +17,7 @@ from orchestrator.domain.declarations import (
 )
 from orchestrator.domain.errors import NotFound, Unacceptable, UnknownNode
 from orchestrator.domain.identity import Principal
+from orchestrator.domain.pages import Key, Page
 from orchestrator.domain.ports import Clock, Records, Unit
 from orchestrator.domain.projection import Announcement
 from orchestrator.domain.versions import check_version
@@ -69,17 +70,22 @@ class DeclarationService:
 
     def policy(self, caller: Principal, node: str) -> PolicyVersion:
         """A network's policy as it is now. Raises NotAllowed, NotFound."""
-        versions = self.policies(caller, node)
-        if not versions:
-            raise NotFound(f"{node} has declared no policy")
-        return versions[-1]
-
-    def policies(self, caller: Principal, node: str) -> tuple[PolicyVersion, ...]:
-        """Every version of a network's policy, oldest first. Raises NotAllowed, UnknownNode."""
         permissions.require_node(caller, node)
         with self.records.read() as unit:
             _require_known(unit, node)
-            return tuple(unit.declarations.policies(node))
+            newest = unit.declarations.newest_policy(node)
+        if newest is None:
+            raise NotFound(f"{node} has declared no policy")
+        return newest
+
+    def policies(self, caller: Principal, node: str, after: Key | None, limit: int) -> Page[PolicyVersion]:
+        """The versions of a network's policy, oldest first. Raises NotAllowed, UnknownNode."""
+        permissions.require_node(caller, node)
+        version = 0 if after is None else int(after[0])
+        with self.records.read() as unit:
+            _require_known(unit, node)
+            found = unit.declarations.policies_after(node, version, limit + 1)
+        return Page.of(found, limit, lambda policy: (policy.version,))
 
     def declare_policy(
         self, caller: Principal, node: str, document: dict[str, Any], expected: frozenset[str] | None
@@ -95,13 +101,13 @@ class DeclarationService:
         canonical = _canonical(document)
         with self.records.write() as unit:
             _require_known(unit, node)
-            known = unit.declarations.policies(node)
-            newest = known[-1] if known else None
+            newest = unit.declarations.newest_policy(node)
             check_version(version_of_policy(newest), expected)
             digest = sha256_digest(canonical)
             if newest is not None and newest.digest == digest:
                 return newest
-            policy = PolicyVersion(node, len(known) + 1, digest, document, self._now())
+            version = 1 if newest is None else newest.version + 1
+            policy = PolicyVersion(node, version, digest, document, self._now())
             unit.declarations.add_policy(policy)
             facts: dict[str, str | int | bool | None] = {"version": policy.version, "digest": digest}
             unit.stream.append(Announcement("policy.declared", node=node, facts=facts), self._now())

@@ -16,6 +16,7 @@ from orchestrator.domain.enrolment import (
 )
 from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.outbox import Intent
+from orchestrator.domain.pages import Key, Page
 from orchestrator.domain.ports import Clock, Records, Unit
 from orchestrator.domain.projection import Announcement
 from orchestrator.domain.signatures import SignatureClaim
@@ -84,10 +85,11 @@ class EnrolmentService:
             unit.stream.append(announcement, now_unix_s)
             return record
 
-    def all(self) -> tuple[EnrolmentRecord, ...]:
-        """All enrolments, oldest first."""
+    def list(self, after: Key | None, limit: int) -> Page[EnrolmentRecord]:
+        """Enrolments, oldest first."""
         with self.records.read() as unit:
-            return tuple(unit.enrolments.all())
+            found = unit.enrolments.after(0 if after is None else int(after[0]), limit + 1)
+        return Page.of(found, limit, lambda record: (record.id,))
 
     def get(self, enrolment: int) -> EnrolmentRecord:
         """One enrolment. Raises NotFound."""

@@ -47,16 +47,14 @@ class EventFeed:
         if self._followers >= self.most_followers:
             raise Unavailable("too many programs follow the events already; try again later")
 
-    async def follow(self, after_id: int | None) -> AsyncIterator[Batch]:
-        """The events after a number (None: from now on), for ever, some at a time.
+    async def follow(self, after_id: int) -> AsyncIterator[Batch]:
+        """The events after a number, for ever, some at a time.
 
         A batch is empty now and then, as a sign of life.
         """
         self._followers += 1
         try:
             last_id = after_id
-            if last_id is None:
-                last_id = await asyncio.to_thread(self.queries.last_event_id)
             while True:
                 self._keep_looking()
                 # Taken before looking, so that what comes in between is not missed.

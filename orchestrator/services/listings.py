@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from orchestrator.domain.outbox import IntentStatus
-from orchestrator.domain.pages import Key, Page
+from orchestrator.domain.pages import NEWEST, Key, Page
 from orchestrator.domain.ports import Clock, EvaluationRecord, Records, RewardLine
 from orchestrator.domain.views import IntentView, NodeView, RoundView, SlashView, TaskView
 from orchestrator.services.queries import (
@@ -19,7 +19,6 @@ from orchestrator.services.queries import (
 )
 
 _ON_CHAIN, _ORDERED = 0, 1
-_MOST_ID = (1 << 63) - 1
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class ListingService:
         self, after: Key | None, limit: int, *, status: IntentStatus | None = None, task: int | None = None
     ) -> Page[IntentView]:
         """Intents, newest first; in a status or of a task where one is named."""
-        before = _MOST_ID if after is None else int(after[0])
+        before = NEWEST if after is None else int(after[0])
         with self.records.read() as unit:
             found = unit.outbox.newest_before(before, limit + 1, status=status, task=task)
         return Page.of(found, limit, lambda intent: (intent.id,)).shown_as(intent_view)

@@ -14,6 +14,7 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from orchestrator.domain.credentials import UserRecord
 from orchestrator.domain.errors import NotFound, Unacceptable, Unauthenticated, Unavailable
 from orchestrator.domain.identity import Principal
+from orchestrator.domain.pages import Key, Page
 from orchestrator.domain.ports import Clock, Records
 from orchestrator.services.sessions import SESSION_S
 
@@ -57,6 +58,12 @@ class PeopleService:
             if not unit.users.remove(name):
                 raise NotFound(f"there is no user {name}")
             unit.sessions.remove_named(_session_name(name))
+
+    def list(self, after: Key | None, limit: int) -> Page[UserRecord]:
+        """The admins with a password, by name."""
+        with self.records.read() as unit:
+            found = unit.users.after("" if after is None else str(after[0]), limit + 1)
+        return Page.of(found, limit, lambda user: (user.name,))
 
     def authenticate(self, name: str, password: str) -> Principal:
         """The admin of that name.

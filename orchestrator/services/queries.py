@@ -8,6 +8,7 @@ from orchestrator.domain.chain import CreateTask
 from orchestrator.domain.council import funding_refusal
 from orchestrator.domain.errors import NotFound, UnknownNode
 from orchestrator.domain.outbox import Intent, IntentStatus, subject_of
+from orchestrator.domain.pages import Key, Page
 from orchestrator.domain.ports import (
     Clock,
     Records,
@@ -92,14 +93,13 @@ class QueryService:
         with self.records.read() as unit:
             return task_view(unit, task_of_unit(unit, task))
 
-    def approvals(self, task: int) -> tuple[ApprovalView, ...]:
+    def approvals(self, task: int, after: Key | None, limit: int) -> Page[ApprovalView]:
         """The approvals of a task that stand, by node. Raises NotFound."""
         with self.records.read() as unit:
             state, names = task_of_unit(unit, task), unit.names.names()
             indexed = unit.projection.approved_events(task)
         newest = {each.event.node: (each.event, each) for each in indexed if isinstance(each.event, Approved)}
-        found = [newest[node] for node in sorted(state.approved)]
-        return tuple(
+        views = (
             ApprovalView(
                 node=approved.node,
                 name=names.get(approved.node),
@@ -109,8 +109,9 @@ class QueryService:
                 block_number=at.block_number,
                 transaction_hash=at.transaction_hash,
             )
-            for approved, at in found
+            for approved, at in (newest[node] for node in state.approved)
         )
+        return Page.within(views, after, limit, lambda view: (view.node.lower(),))
 
     def round(self, task: int, round_number: int) -> RoundView:
         """One round. Raises NotFound."""

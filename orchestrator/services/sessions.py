@@ -8,9 +8,10 @@ import secrets
 from dataclasses import dataclass
 from hashlib import sha256
 
-from orchestrator.domain.credentials import SessionKind, SessionRecord
-from orchestrator.domain.errors import Unauthenticated
+from orchestrator.domain.credentials import OpenSession, SessionKind, SessionRecord
+from orchestrator.domain.errors import NotFound, Unauthenticated
 from orchestrator.domain.identity import Principal
+from orchestrator.domain.pages import Key, Page
 from orchestrator.domain.ports import Clock, Records, Unit
 from orchestrator.services.audit import identify
 from orchestrator.services.tokens import is_live
@@ -65,6 +66,19 @@ class SessionService:
             if record is None or not self._is_live(unit, record):
                 return None
         return _principal(record)
+
+    def list(self, after: Key | None, limit: int) -> Page[OpenSession]:
+        """The open sessions, by number."""
+        number = 0 if after is None else int(after[0])
+        with self.records.read() as unit:
+            found = unit.sessions.open_after(number, limit + 1, self.clock.now_unix_s())
+        return Page.of(found, limit, lambda session: (session.session,))
+
+    def end(self, session: int) -> None:
+        """Sign a browser out from now on. Raises NotFound."""
+        with self.records.write() as unit:
+            if not unit.sessions.end(session):
+                raise NotFound(f"there is no session {session}")
 
     def close(self, secret: str) -> None:
         """End a session."""

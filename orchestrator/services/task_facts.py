@@ -8,6 +8,7 @@ from orchestrator.domain.errors import NotFound
 from orchestrator.domain.outbox import Intent, subject_of
 from orchestrator.domain.ports import Clock, EvaluationRecord, FlowerRunRecord, Records, StreamEvent, Unit
 from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
+from orchestrator.services.queries import final_block
 
 SHOWN_EVENTS = 40
 _READ_EVENTS = 400
@@ -36,6 +37,8 @@ class TaskFacts:
     events: tuple[StreamEvent, ...]
     last_event_id: int
     head: Block | None
+    final_block: int
+    """The height up to which blocks will not be replaced; -1 while none is known."""
     now_unix_s: int
 
     @property
@@ -85,5 +88,6 @@ def _facts(unit: Unit, task: int, now_unix_s: int) -> TaskFacts:
         events=tuple(event for event in newest if event.announcement.task in (None, task))[:SHOWN_EVENTS],
         last_event_id=unit.stream.last_id(),
         head=unit.projection.last_block(),
+        final_block=final_block(unit),
         now_unix_s=now_unix_s,
     )

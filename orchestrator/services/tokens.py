@@ -14,6 +14,7 @@ from orchestrator.domain import permissions
 from orchestrator.domain.credentials import NewToken, TokenRecord
 from orchestrator.domain.errors import NotAllowed, NotFound, Unacceptable
 from orchestrator.domain.identity import Principal, Role
+from orchestrator.domain.pages import Key, Page
 from orchestrator.domain.ports import Clock, Records, Unit
 from orchestrator.services.private_files import private_file
 
@@ -72,13 +73,13 @@ class TokenService:
         _require_no_longer(caller, self.clock.now_unix_s() + request.lasts_s)
         return self._add(request, issued_by=caller.name, signer=self._signer_of(caller))
 
-    def list(self, caller: Principal) -> tuple[TokenRecord, ...]:
+    def list(self, caller: Principal, after: Key | None, limit: int) -> Page[TokenRecord]:
         """The tokens, oldest first; an operator's are those of its node."""
+        number = 0 if after is None else int(after[0])
+        node = caller.node if caller.role == "operator" else None
         with self.records.read() as unit:
-            found = unit.tokens.all()
-        if caller.role == "operator":
-            found = [token for token in found if token.node == caller.node]
-        return tuple(found)
+            found = unit.tokens.after(number, limit + 1, node=node)
+        return Page.of(found, limit, lambda token: (token.id,))
 
     def current(self, caller: Principal) -> TokenRecord:
         """The token that the caller showed. Raises NotFound when it was none."""
@@ -123,6 +124,14 @@ class TokenService:
         return Principal(
             record.name, record.role, record.expires_unix_s, record.node, record.operations, record.id
         )
+
+    def still_holds(self, principal: Principal) -> bool:
+        """Whether the token that somebody showed is good still, with the same secret."""
+        with self.records.read() as unit:
+            record = None if principal.token is None else unit.tokens.by_id(principal.token)
+            if record is None or record.expires_unix_s != principal.expires_unix_s:
+                return False
+            return is_live(unit, record, self.clock.now_unix_s())
 
     def issue_to_signer(self, node: str, signer: str, lasts_s: int) -> IssuedToken:
         """A token for the operator of a node whose signing key proved itself; it ends when that key does."""

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from standardwebhooks import Webhook
 
 from orchestrator.domain.errors import NotFound, Unacceptable, Unavailable, WebhookRefused
+from orchestrator.domain.pages import NEWEST, Key, Page
 from orchestrator.domain.ports import Clock, Records, StreamEvent, WebhookFailed, WebhookReceivers
 from orchestrator.domain.webhooks import (
     MOST_ATTEMPTS,
@@ -85,10 +86,11 @@ class WebhookService:
             made = unit.webhooks.add(url, kinds, salt, unit.stream.last_id(), self.clock.now_unix_s())
         return made, self.key.secret(salt)
 
-    def all(self) -> list[Subscription]:
-        """All subscriptions, by number."""
+    def list(self, after: Key | None, limit: int) -> Page[Subscription]:
+        """Subscriptions, by number."""
         with self.records.read() as unit:
-            return unit.webhooks.all()
+            found = unit.webhooks.after(0 if after is None else int(after[0]), limit + 1)
+        return Page.of(found, limit, lambda subscription: (subscription.id,))
 
     def remove(self, subscription: int) -> None:
         """Forget a subscription and its deliveries. Raises NotFound."""
@@ -97,12 +99,14 @@ class WebhookService:
                 raise NotFound(f"there is no webhook {subscription}")
             unit.webhooks.remove(subscription)
 
-    def deliveries(self, subscription: int, before: int | None, limit: int) -> list[Delivery]:
-        """The newest deliveries, those before a number if one is given. Raises NotFound."""
+    def deliveries(self, subscription: int, after: Key | None, limit: int) -> Page[Delivery]:
+        """A subscription's deliveries, newest first. Raises NotFound."""
+        before = NEWEST if after is None else int(after[0])
         with self.records.read() as unit:
             if unit.webhooks.by_id(subscription) is None:
                 raise NotFound(f"there is no webhook {subscription}")
-            return unit.webhooks.deliveries(subscription, before, limit)
+            found = unit.webhooks.deliveries(subscription, before, limit + 1)
+        return Page.of(found, limit, lambda delivery: (delivery.id,))
 
     def replay(self, subscription: int, delivery: int) -> Delivery:
         """Deliver once more, under the same message id, whatever became of it. Raises NotFound."""

@@ -203,6 +203,28 @@ def test_signing_in_and_seeing_a_round(story: Story, hub: Hub, page: Page) -> No
     _wait_until(lambda: _drawn_pixels(page, "#chart-rewards") > 1000, "the rewards chart")
 
 
+def test_what_the_chain_may_take_back_is_shown_apart(story: Story, hub: Hub, page: Page) -> None:
+    story.found()
+    story.play_round(1, poisoned=DOUBS)
+    _sign_in(page, hub)
+    round_card, rewards = page.locator("#round-1"), page.locator("#panel-rewards")
+    expect(round_card.locator("summary")).to_contain_text("provisional")
+    expect(rewards.locator("th", has_text="Round 1")).to_contain_text("provisional")
+    expect(page.locator("#panel-header")).to_contain_text("provisional")
+    for _ in range(12):
+        story.happen()
+    page.reload()
+    expect(round_card.locator("summary")).to_contain_text("settled")
+    expect(page.locator("#panel-header .settled")).to_be_visible()
+    # Fresh blocks on top of what is settled.
+    story.request(2)
+    story.draw(2)
+    page.reload()
+    expect(page.locator("#round-2 summary")).to_contain_text("provisional")
+    expect(round_card.locator("summary .settled")).to_have_count(1)
+    expect(rewards.locator(".provisional")).to_have_count(0)
+
+
 def test_a_wrong_token_is_explained(story: Story, hub: Hub, page: Page, complaints: Complaints) -> None:
     complaints.expected = ("status of 401",)
     page.goto(f"{hub.url}/login")

@@ -152,8 +152,8 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         }
         write_key(tmp_path / "relayer", chain)
         council_key = write_key(tmp_path / "council", chain)
-        run_command(environment, "deploy-contracts", "--out", str(tmp_path / "deployment.json"))
         run_command(environment, "migrate")
+        run_command(environment, "deploy-contracts", "--out", str(tmp_path / "deployment.json"))
         run_command(environment, "tokens", "bootstrap")
         server = start(environment, tmp_path, "serve")
         worker = start(environment, tmp_path, "worker")

@@ -41,7 +41,7 @@ def setting(tmp_path: Path, databases: Databases) -> Iterator[Setting]:
     records.close()
 
 
-async def read(feed: EventFeed, after: int | None, count: int) -> list[int]:
+async def read(feed: EventFeed, after: int, count: int) -> list[int]:
     """The numbers of the first events."""
     got: list[int] = []
     follower = feed.follow(after)
@@ -106,7 +106,8 @@ def test_from_now_on(setting: Setting) -> None:
     setting.happen(5)
 
     async def work() -> list[int]:
-        follower = asyncio.create_task(read(setting.feed, None, 2))
+        now = await asyncio.to_thread(setting.feed.queries.last_event_id)
+        follower = asyncio.create_task(read(setting.feed, now, 2))
         while setting.feed._looked_to is None:
             await asyncio.sleep(0)
         await asyncio.to_thread(setting.happen, 2)

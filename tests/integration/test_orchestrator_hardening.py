@@ -64,6 +64,7 @@ def test_an_address_that_guesses_tokens_is_stopped(rig: Rig) -> None:
     [
         ("/v1/sign-in/challenges", {"node": "0x" + "11" * 20}),
         ("/v1/sign-in/tokens", {"nonce": "0" * 32, "signature": "0x" + "11" * 65}),
+        ("/v1/enrolments", {}),
         ("/dashboard/tickets", {}),
     ],
 )

@@ -9,14 +9,28 @@ from typing import Any
 
 import pytest
 
+from contracts.audit import AuditEntry
 from contracts.digests import sha256_digest
+from contracts.messages import Enrolment
 from contracts.phase import Phase
 from contracts.settlement import Fault
 from contracts.task_config import TaskConfig
 from orchestrator.api.paging import MOST_ITEMS
 from orchestrator.domain.chain import CreateTask, StakeTerms
+from orchestrator.domain.credentials import NewToken
+from orchestrator.domain.declarations import PolicyVersion
 from orchestrator.domain.ports import EvaluationRecord, TaskOrder, Unit
-from orchestrator.domain.state import NodeState, PhaseStart, RegistryState, RoundState, SlashState, TaskState
+from orchestrator.domain.projection import Announcement
+from orchestrator.domain.state import (
+    NodeState,
+    PhaseStart,
+    ProposalState,
+    RegistryState,
+    RoundState,
+    SlashState,
+    TaskState,
+    VoteState,
+)
 from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import Rig
 from tests.integration.orchestrator_rig import task_spec, terms_of
@@ -24,6 +38,14 @@ from tests.integration.orchestrator_rig import task_spec, terms_of
 COUNT = 7
 CONFIG = TaskConfig(**terms_of(task_spec()))
 DIGEST = sha256_digest(b"x")
+AUDITED = {
+    "time_unix_s": 1,
+    "principal": "somebody",
+    "role": "admin",
+    "operation": "test",
+    "outcome": "done",
+    "correlation_id": "c",
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +56,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory, module_databases: Databases) -
         unit.projection.save_registry(RegistryState(StakeTerms()))
         for number in range(1, COUNT + 1):
             add_one_of_each(unit, number)
+        add_full_round(unit)
+        add_deliveries(unit)
     yield rig
     rig.close()
 
@@ -41,6 +65,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory, module_databases: Databases) -
 def address(number: int) -> str:
     # Letters of both cases at the front: text order is not the order of numbers.
     return "0x" + ("aB", "Ab", "9f", "cD", "0A", "Ff", "fE", "eE", "1c")[number % 9] + f"{number:038x}"
+
+
+DRAWN = [address(number) for number in range(COUNT, 0, -1)]
 
 
 def order(number: int) -> TaskOrder:
@@ -64,6 +91,59 @@ def add_one_of_each(unit: Unit, number: int) -> None:
     name = ("a", "B", "c", "D", "e", "F", "g", "H")[number]
     unit.evaluations.save(EvaluationRecord(1, number // 2, name, DIGEST, 1, 1, 1.0, 1.0, 1.0, 0.5))
     unit.evaluations.save(EvaluationRecord(2, 0, name, DIGEST, 1, 1, 1.0, 1.0, 1.0, 0.5))
+    unit.declarations.add_policy(PolicyVersion(address(1), number, DIGEST, {"version": number}, 1))
+    unit.audit.append(AuditEntry(**AUDITED, task=number))
+    unit.tokens.add(NewToken(f"token {number}", "auditor", None, None, 1, 1 << 40, "test"), f"hash {number}")
+    unit.webhooks.add(f"https://hooks.example.org/{number}", (), b"salt", 0, 1)
+    add_enrolment(unit, number)
+
+
+def add_enrolment(unit: Unit, number: int) -> None:
+    """An invite and the statement that used it up."""
+    fields = {
+        "node": address(number),
+        "signer": address(number),
+        "network": f"network-{number}",
+        "flower_key": "",
+        "certificate": DIGEST,
+        "invite": sha256_digest(f"invite {number}".encode()),
+    }
+    made = unit.enrolments.add_invite(fields["invite"], fields["network"], number, 1, 1 << 40)
+    unit.enrolments.add(made, Enrolment.parse(fields), "0x" + "1b" * 65, 1)
+
+
+def add_full_round(unit: Unit) -> None:
+    """A round of another task with proposals and votes, drawn in another order than that of the addresses."""
+    unit.projection.save_task(TaskState(9, replace(CONFIG, spec_digest=sha256_digest(b"nine")), DIGEST))
+    nodes = [address(number) for number in range(1, COUNT + 1)]
+    ascending = sorted(nodes, key=str.lower)
+    unit.projection.save_round(
+        RoundState(
+            9,
+            1,
+            Phase.FINAL,
+            DIGEST,
+            0,
+            0,
+            (),
+            (PhaseStart(Phase.FINAL, 1),),
+            proposers=tuple(nodes),
+            voters=tuple(reversed(nodes)),
+            proposer_groups=tuple(range(COUNT)),
+            voter_groups=tuple(range(COUNT)),
+            proposals=tuple(ProposalState(node, sha256_digest(node.encode()), DIGEST) for node in ascending),
+            votes=tuple(VoteState(node, DIGEST) for node in ascending),
+        )
+    )
+
+
+def add_deliveries(unit: Unit) -> None:
+    """Deliveries of one webhook, and one of another."""
+    first, second = (each.id for each in unit.webhooks.all()[:2])
+    for _ in range(COUNT):
+        unit.stream.append(Announcement("round.training"), 1)
+    unit.webhooks.queue(first, range(1, COUNT + 1), COUNT, 1)
+    unit.webhooks.queue(second, (1,), 1, 1)
 
 
 LISTS: dict[str, Callable[[Any], Any]] = {
@@ -73,19 +153,32 @@ LISTS: dict[str, Callable[[Any], Any]] = {
     "/v1/tasks/1/rounds": lambda item: item["round"],
     "/v1/tasks/1/evaluations": lambda item: (item["round"], item["name"]),
     "/v1/tasks/2/rounds/0/evaluations": lambda item: item["name"],
+    "/v1/tasks/9/rounds/1/proposals": lambda item: int(item["node"], 16),
+    "/v1/tasks/9/rounds/1/reports": lambda item: int(item["node"], 16),
+    "/v1/tasks/9/rounds/1/votes": lambda item: DRAWN.index(item["node"]),
+    "/v1/audit": lambda item: item["number"],
+    "/v1/audit?operation=test": lambda item: item["number"],
+    "/v1/enrolments": lambda item: item["id"],
+    f"/v1/nodes/{address(1)}/policy/versions": lambda item: item["version"],
+    "/v1/tokens": lambda item: item["token"],
+    "/v1/webhooks": lambda item: item["id"],
+    "/v1/webhooks/1/deliveries": lambda item: -item["id"],
 }
+BEFORE = {"/v1/tokens": 3, "/v1/tasks": COUNT + 1}
+"""What is in a list beside."""
 
 
 def pages(rig: Rig, path: str, limit: int) -> list[list[Any]]:
     found: list[list[Any]] = []
-    query = f"?limit={limit}"
+    separator = "&" if "?" in path else "?"
+    query = f"{separator}limit={limit}"
     while len(found) < 100:
         page = rig.get(path + query)
         assert set(page) == {"items", "next_cursor"}
         found.append(page["items"])
         if page["next_cursor"] is None:
             return found
-        query = f"?limit={limit}&cursor={page['next_cursor']}"
+        query = f"{separator}limit={limit}&cursor={page['next_cursor']}"
     raise AssertionError("the pages do not end")
 
 
@@ -94,8 +187,8 @@ def pages(rig: Rig, path: str, limit: int) -> list[list[Any]]:
 def test_pages_hold_every_item_once_and_in_order(rig: Rig, path: str, limit: int) -> None:
     found = pages(rig, path, limit)
     whole = [item for page in found for item in page]
-    assert whole == rig.get(f"{path}?limit={MOST_ITEMS}")["items"]
-    assert len(whole) == (2 * COUNT if path == "/v1/tasks" else COUNT)
+    assert whole == rig.get(f"{path}{'&' if '?' in path else '?'}limit={MOST_ITEMS}")["items"]
+    assert len(whole) == COUNT + BEFORE.get(path, 0)
     # A page is full unless it is the last, and the last is never empty.
     assert [len(page) for page in found[:-1]] == [limit] * (len(found) - 1)
     assert found[-1]

@@ -51,7 +51,7 @@ NOW_UNIX_S = 2000
 
 def _card(state: RoundState) -> RoundCard:
     names = {A: "Aare", B: "Birs", C: "Cassarate"}
-    return round_card(state, RoundSetting(CONFIG, names, {"advance": 5, "fund": 0}, SLASHES, NOW_UNIX_S))
+    return round_card(state, RoundSetting(CONFIG, names, {"advance": 5, "fund": 0}, SLASHES, 0, NOW_UNIX_S))
 
 
 def _state(phase: Phase, *starts: tuple[Phase, int]) -> RoundState:

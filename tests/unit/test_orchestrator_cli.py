@@ -100,6 +100,13 @@ def test_migrate_and_bootstrap_answer_envelopes(tmp_path: Path, monkeypatch: pyt
     assert migrated.exit_code == 0, migrated.output
     head = ScriptDirectory("orchestrator/migrations").get_current_head()
     assert json.loads(migrated.stdout) == {"ok": True, "data": {"revision": head}}
+    assert runner.invoke(app, ["migrate"]).exit_code == 0
+    exported = tmp_path / "audit.jsonl"
+    assert runner.invoke(app, ["audit", "export", "--from-database", "--out", str(exported)]).exit_code == 0
+    (row,) = map(json.loads, exported.read_text().splitlines())
+    assert (row["operation"], row["role"], row["outcome"]) == ("migrate", "host", "done"), (
+        "once: it changed once"
+    )
     made = runner.invoke(app, ["tokens", "bootstrap", "--json"])
     assert made.exit_code == 0, made.output
     token = (tmp_path / "tokens" / "admin").read_text().strip()

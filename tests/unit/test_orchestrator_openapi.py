@@ -67,8 +67,13 @@ def test_every_error_is_declared_as_a_problem(method: str, path: str, operation:
     assert (409 in statuses) >= (method in ("post", "put", "delete"))
     for status, response in operation["responses"].items():
         if int(status) >= 400:
-            assert list(response["content"]) == ["application/problem+json"]
-            assert response["description"]
+            declared = DESCRIPTION["components"]["responses"][status]
+            assert response == {"$ref": f"#/components/responses/{status}"}
+            assert list(declared["content"]) == ["application/problem+json"]
+            assert declared["description"]
+            example = declared["content"]["application/problem+json"]["example"]
+            assert valid(DESCRIPTION["components"]["schemas"]["Problem"], example)
+            assert example["status"] == int(status)
     names = {parameter["name"] for parameter in operation.get("parameters", ())}
     assert ("Idempotency-Key" in names) == (method == "post")
 

@@ -6,7 +6,14 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from orchestrator.adapters.database.credential_models import SessionRow, TokenRow, UserRow
-from orchestrator.domain.credentials import NewToken, SessionKind, SessionRecord, TokenRecord, UserRecord
+from orchestrator.domain.credentials import (
+    NewToken,
+    OpenSession,
+    SessionKind,
+    SessionRecord,
+    TokenRecord,
+    UserRecord,
+)
 from orchestrator.domain.identity import Role
 
 
@@ -26,9 +33,12 @@ class SqlTokenRepository:
         row = self._session.get(TokenRow, token)
         return None if row is None else _token(row)
 
-    def all(self) -> list[TokenRecord]:
-        """All tokens, oldest first."""
-        return [_token(row) for row in self._session.scalars(select(TokenRow).order_by(TokenRow.id))]
+    def after(self, token: int, limit: int, *, node: str | None) -> list[TokenRecord]:
+        """The tokens after a number, oldest first; of a node where one is named."""
+        query = select(TokenRow).where(TokenRow.id > token).order_by(TokenRow.id).limit(limit)
+        if node is not None:
+            query = query.where(TokenRow.node == node)
+        return [_token(row) for row in self._session.scalars(query)]
 
     def add(self, token: NewToken, token_hash: str) -> TokenRecord:
         """Record a token."""
@@ -117,6 +127,21 @@ class SqlSessionRepository:
         """Forget one; nothing happens when there is none."""
         self._session.execute(delete(SessionRow).where(SessionRow.secret_hash == secret_hash))
 
+    def open_after(self, session: int, limit: int, now_unix_s: int) -> list[OpenSession]:
+        """The browsers' sessions after a number that have not expired, in order."""
+        query = select(SessionRow).where(
+            SessionRow.id > session, SessionRow.kind == "session", SessionRow.expires_unix_s > now_unix_s
+        )
+        return [_open(row) for row in self._session.scalars(query.order_by(SessionRow.id).limit(limit))]
+
+    def end(self, session: int) -> bool:
+        """Forget the browser's session of that number; False when there is none."""
+        row = self._session.get(SessionRow, session)
+        if row is None or row.kind != "session":
+            return False
+        self._session.execute(delete(SessionRow).where(SessionRow.id == session))
+        return True
+
     def remove_named(self, name: str) -> None:
         """Forget all of a name."""
         self._session.execute(delete(SessionRow).where(SessionRow.name == name))
@@ -137,7 +162,12 @@ class SqlUserRepository:
         row = self._session.get(UserRow, name)
         if row is None:
             return None
-        return UserRecord(row.name, row.password_hash, row.failures, row.waits_until_unix_s)
+        return _user(row)
+
+    def after(self, name: str, limit: int) -> list[UserRecord]:
+        """The people after a name, by name."""
+        query = select(UserRow).where(UserRow.name > name).order_by(UserRow.name).limit(limit)
+        return [_user(row) for row in self._session.scalars(query)]
 
     def save(self, user: UserRecord) -> None:
         """Insert or replace a person."""
@@ -156,6 +186,14 @@ class SqlUserRepository:
             return False
         self._session.execute(delete(UserRow).where(UserRow.name == name))
         return True
+
+
+def _user(row: UserRow) -> UserRecord:
+    return UserRecord(row.name, row.password_hash, row.failures, row.waits_until_unix_s)
+
+
+def _open(row: SessionRow) -> OpenSession:
+    return OpenSession(row.id, row.name, cast(Role, row.role), row.node, row.token, row.expires_unix_s)
 
 
 def _record(row: SessionRow) -> SessionRecord:

@@ -33,13 +33,16 @@ class SqlDeclarationRepository:
             self._session.merge(SiteRow(node=node, name=name, state=state))
         self._session.flush()
 
-    def policies(self, node: str) -> list[PolicyVersion]:
-        """Every version of a network's policy, oldest first."""
-        query = select(PolicyRow).where(PolicyRow.node == node).order_by(PolicyRow.version)
-        return [
-            PolicyVersion(row.node, row.version, row.digest, json.loads(row.document), row.declared_unix_s)
-            for row in self._session.scalars(query)
-        ]
+    def newest_policy(self, node: str) -> PolicyVersion | None:
+        """A network's policy as it is now."""
+        query = select(PolicyRow).where(PolicyRow.node == node).order_by(PolicyRow.version.desc()).limit(1)
+        row = self._session.scalar(query)
+        return None if row is None else _policy(row)
+
+    def policies_after(self, node: str, version: int, limit: int) -> list[PolicyVersion]:
+        """The versions of a network's policy after one, oldest first."""
+        query = select(PolicyRow).where(PolicyRow.node == node, PolicyRow.version > version)
+        return [_policy(row) for row in self._session.scalars(query.order_by(PolicyRow.version).limit(limit))]
 
     def add_policy(self, policy: PolicyVersion) -> None:
         """Keep a new version."""
@@ -57,3 +60,7 @@ class SqlDeclarationRepository:
     def _site_rows(self, node: str) -> list[SiteRow]:
         query = select(SiteRow).where(SiteRow.node == node).order_by(by_bytes(self._session, SiteRow.name))
         return list(self._session.scalars(query))
+
+
+def _policy(row: PolicyRow) -> PolicyVersion:
+    return PolicyVersion(row.node, row.version, row.digest, json.loads(row.document), row.declared_unix_s)

@@ -64,6 +64,11 @@ class SqlEnrolmentRepository:
         """All enrolments, oldest first."""
         return [_record(row) for row in self._session.scalars(select(EnrolmentRow).order_by(EnrolmentRow.id))]
 
+    def after(self, enrolment: int, limit: int) -> list[EnrolmentRecord]:
+        """The enrolments after a number, oldest first."""
+        query = select(EnrolmentRow).where(EnrolmentRow.id > enrolment).order_by(EnrolmentRow.id)
+        return [_record(row) for row in self._session.scalars(query.limit(limit))]
+
     def save(self, record: EnrolmentRecord) -> None:
         """Store what became of an enrolment; its statement and signature stay as they are."""
         row = self._session.get_one(EnrolmentRow, record.id)

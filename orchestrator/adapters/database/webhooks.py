@@ -22,6 +22,11 @@ class SqlWebhookRepository:
         query = select(SubscriptionRow).order_by(SubscriptionRow.id)
         return [_subscription(row) for row in self._session.scalars(query)]
 
+    def after(self, subscription: int, limit: int) -> list[Subscription]:
+        """The subscriptions after a number, in order."""
+        query = select(SubscriptionRow).where(SubscriptionRow.id > subscription).order_by(SubscriptionRow.id)
+        return [_subscription(row) for row in self._session.scalars(query.limit(limit))]
+
     def by_id(self, subscription: int) -> Subscription | None:
         """A subscription by its number."""
         row = self._session.get(SubscriptionRow, subscription)
@@ -87,11 +92,9 @@ class SqlWebhookRepository:
         row = self._session.get(DeliveryRow, delivery)
         return None if row is None else _delivery(row)
 
-    def deliveries(self, subscription: int, before: int | None, limit: int) -> list[Delivery]:
-        """The newest deliveries of a subscription, those before a number if one is given."""
-        query = select(DeliveryRow).where(DeliveryRow.subscription == subscription)
-        if before is not None:
-            query = query.where(DeliveryRow.id < before)
+    def deliveries(self, subscription: int, before: int, limit: int) -> list[Delivery]:
+        """The deliveries of a subscription before a number, newest first."""
+        query = select(DeliveryRow).where(DeliveryRow.subscription == subscription, DeliveryRow.id < before)
         rows = self._session.scalars(query.order_by(DeliveryRow.id.desc()).limit(limit))
         return [_delivery(row) for row in rows]
 

@@ -1,11 +1,12 @@
 """Artifacts: bytes under their SHA-256, streamed both ways, in pieces if wanted."""
 
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
+from contracts.digests import Digest
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.preconditions import entity_tag, is_known
 from orchestrator.api.problems import problem_response
@@ -20,7 +21,11 @@ OFFSET_HEADER = "Upload-Offset"
 _MEDIA_TYPE = "application/octet-stream"
 router = APIRouter(prefix=PREFIX, tags=["artifacts"], route_class=TokenFirst)
 
-DigestInPath = Annotated[str, Path(description="SHA-256 as 0x and 64 lower-case hex digits")]
+_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+}
+
+DigestInPath = Annotated[Digest, Path(description="SHA-256 as 0x and 64 lower-case hex digits")]
 RangeHeader = Annotated[str | None, Header(alias="Range", description="one range, `bytes=FIRST-LAST`")]
 IfRangeHeader = Annotated[str | None, Header(alias="If-Range", description="the `ETag` that the range is of")]
 ContentRangeHeader = Annotated[
@@ -84,7 +89,9 @@ async def put_artifact(
     return ArtifactAnswer(digest=digest, complete=progress.is_complete)
 
 
-@router.head("/{digest}", operation_id="get_artifact_size")
+@router.head(
+    "/{digest}", operation_id="get_artifact_size", response_class=StreamingResponse, responses=_BYTES
+)
 def get_artifact_size(digest: DigestInPath, services: ServicesOfApp, principal: Caller) -> Response:
     """Whether it is stored, and its size; for whom, as in reading it."""
     return Response(headers=_headers(services.artifacts.open(digest, principal)), media_type=_MEDIA_TYPE)
@@ -95,7 +102,7 @@ def get_artifact_size(digest: DigestInPath, services: ServicesOfApp, principal: 
     operation_id="get_artifact",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}},
+        **_BYTES,
         206: {
             "content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
             "description": "The range that was asked for.",

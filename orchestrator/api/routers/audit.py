@@ -1,5 +1,6 @@
 """The audit log, for auditors: only to be read."""
 
+from hashlib import sha256
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -7,15 +8,12 @@ from fastapi import APIRouter, Query
 from contracts.audit import AuditOutcome
 from contracts.messages import Address
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
-from orchestrator.api.schemas import AuditPage
+from orchestrator.api.paging import Listing, PagingOfRequest
+from orchestrator.api.schemas import AuditRowList
 from orchestrator.domain.audit import AuditFilter
-
-MOST_ROWS = 1000
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=TokenFirst)
 
-After = Annotated[int, Query(ge=0, lt=1 << 53, description="begin after this row")]
-Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="how many rows at most")]
 Text = Annotated[str | None, Query(min_length=1, max_length=200, description="only rows with this")]
 Task = Annotated[int | None, Query(ge=1, lt=1 << 53, description="only rows about this task")]
 Node = Annotated[Address | None, Query(description="only rows about this node")]
@@ -26,15 +24,20 @@ Outcome = Annotated[AuditOutcome | None, Query(description="only rows that ended
 def list_audit_rows(
     services: ServicesOfApp,
     _: Caller,
-    after: After = 0,
-    limit: Limit = 100,
+    paging: PagingOfRequest,
     principal: Text = None,
     operation: Text = None,
     outcome: Outcome = None,
     task: Task = None,
     node: Node = None,
-) -> AuditPage:
-    """Rows of the audit log, oldest first; ``next`` is the ``after`` of the page that follows."""
+) -> AuditRowList:
+    """Rows of the audit log, oldest first; only those of a principal, an operation and so on, if wanted."""
     wanted = AuditFilter(principal, operation, outcome, task, node)
-    rows = services.audit.page(after, limit, wanted)
-    return AuditPage(items=rows, next=rows[-1].number if len(rows) == limit else None)
+    listing = Listing(f"audit rows {_short_digest(wanted)}", (int,))
+    page = services.audit.page(paging.after(listing), paging.limit, wanted)
+    return AuditRowList(items=page.items, next_cursor=listing.cursor(page.next_key))
+
+
+def _short_digest(wanted: AuditFilter) -> str:
+    """A few letters that stand for a filter: its texts may be long."""
+    return sha256(repr(wanted).encode()).hexdigest()[:16]

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Response
 
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.declaration_schemas import PolicyAnswer, PolicyList, PolicyRequest, SiteBody, SiteList
+from orchestrator.api.paging import Listing, PagingOfRequest
 from orchestrator.api.preconditions import ExpectedVersions, entity_tag
 from orchestrator.api.routers.paths import NodeInPath
 from orchestrator.domain.declarations import Site, version_of_policy, version_of_sites
@@ -55,10 +56,14 @@ def declare_policy(
 
 
 @router.get("/policy/versions", operation_id="list_policies")
-def list_policies(node: NodeInPath, services: ServicesOfApp, caller: Caller) -> PolicyList:
+def list_policies(
+    node: NodeInPath, services: ServicesOfApp, caller: Caller, paging: PagingOfRequest
+) -> PolicyList:
     """Every version of a network's policy, oldest first."""
-    versions = services.declarations.policies(caller, node)
-    return PolicyList(items=tuple(PolicyAnswer.model_validate(each) for each in versions))
+    listing = Listing(f"policies of {node}", (int,))
+    page = services.declarations.policies(caller, node, paging.after(listing), paging.limit)
+    items = page.shown_as(PolicyAnswer.model_validate).items
+    return PolicyList(items=items, next_cursor=listing.cursor(page.next_key))
 
 
 def _site_list(sites: tuple[Site, ...], response: Response) -> SiteList:

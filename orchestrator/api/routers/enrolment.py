@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
 
-from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
+from orchestrator.api.access import ATTEMPT, Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.enrolment_schemas import (
     EnrolmentAnswer,
     EnrolmentApproval,
@@ -16,12 +16,18 @@ from orchestrator.api.enrolment_schemas import (
     RefusalRequest,
 )
 from orchestrator.api.idempotency import holds_a_secret
+from orchestrator.api.media_types import JsonRoute
+from orchestrator.api.paging import Listing, PagingOfRequest
 from orchestrator.api.schemas import IntentAnswer
 from orchestrator.services.queries import intent_view
 
 router = APIRouter(prefix="/v1/enrolments", tags=["enrolment"], route_class=TokenFirst)
-open_router = APIRouter(prefix="/v1/enrolments", tags=["enrolment"])
+open_router = APIRouter(
+    prefix="/v1/enrolments", tags=["enrolment"], route_class=JsonRoute, dependencies=[ATTEMPT]
+)
 """For those who have no token yet: the invite in the body is what they show."""
+
+_ENROLMENTS = Listing("enrolments", (int,))
 
 EnrolmentInPath = Annotated[int, Path(ge=1, lt=1 << 63, description="the enrolment's number at this hub")]
 
@@ -52,10 +58,11 @@ def invite_network(request: InviteRequest, services: ServicesOfApp, _: Caller) -
 
 
 @router.get("", operation_id="list_enrolments")
-def list_enrolments(services: ServicesOfApp, _: Caller) -> EnrolmentList:
+def list_enrolments(services: ServicesOfApp, _: Caller, paging: PagingOfRequest) -> EnrolmentList:
     """All enrolments, oldest first."""
-    records = services.enrolment.all()
-    return EnrolmentList(items=tuple(EnrolmentAnswer.model_validate(record) for record in records))
+    page = services.enrolment.list(paging.after(_ENROLMENTS), paging.limit)
+    items = page.shown_as(EnrolmentAnswer.model_validate).items
+    return EnrolmentList(items=items, next_cursor=_ENROLMENTS.cursor(page.next_key))
 
 
 @router.get("/{enrolment}", operation_id="get_enrolment")

@@ -32,6 +32,7 @@ from orchestrator.domain.chain import (
     RelayReveal,
     RoundMessageCall,
 )
+from orchestrator.domain.pages import Page
 from orchestrator.services.bundle import Services
 from orchestrator.services.queries import intent_view
 
@@ -55,27 +56,38 @@ def get_round(task: TaskInPath, round_number: RoundInPath, services: ServicesOfA
 
 @router.get("/{round_number}/proposals", operation_id="list_proposals")
 def list_proposals(
-    task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller
+    task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller, paging: PagingOfRequest
 ) -> ProposalList:
-    """A round's proposals, by node: no more than the draw allows, so all on one page."""
+    """A round's proposals, by node."""
+    listing = Listing(f"proposals of {task}/{round_number}", (str,))
     found = services.queries.round(task, round_number).proposals
-    return ProposalList(items=tuple(map(ProposalAnswer.model_validate, found)), next_cursor=None)
+    page = Page.within(found, paging.after(listing), paging.limit, lambda proposal: (proposal.node.lower(),))
+    items = page.shown_as(ProposalAnswer.model_validate).items
+    return ProposalList(items=items, next_cursor=listing.cursor(page.next_key))
 
 
 @router.get("/{round_number}/votes", operation_id="list_votes")
-def list_votes(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller) -> VoteList:
-    """The drawn voters' votes, in the order of the draw: no more than it allows, so all on one page."""
-    found = services.queries.round(task, round_number).votes
-    return VoteList(items=tuple(map(VoteAnswer.model_validate, found)), next_cursor=None)
+def list_votes(
+    task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller, paging: PagingOfRequest
+) -> VoteList:
+    """The drawn voters' votes, in the order of the draw."""
+    listing = Listing(f"votes of {task}/{round_number}", (int,))
+    drawn = enumerate(services.queries.round(task, round_number).votes)
+    page = Page.within(drawn, paging.after(listing), paging.limit, lambda placed: (placed[0],))
+    items = page.shown_as(lambda placed: VoteAnswer.model_validate(placed[1])).items
+    return VoteList(items=items, next_cursor=listing.cursor(page.next_key))
 
 
 @router.get("/{round_number}/reports", operation_id="list_reports")
 def list_reports(
-    task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller
+    task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller, paging: PagingOfRequest
 ) -> ReportList:
     """What the networks say of their proposals, by node; nothing before the proposal phase is over."""
+    listing = Listing(f"reports of {task}/{round_number}", (str,))
     found = services.reports.of_round(task, round_number)
-    return ReportList(items=tuple(map(ReportAnswer.model_validate, found)), next_cursor=None)
+    page = Page.within(found, paging.after(listing), paging.limit, lambda report: (report.node.lower(),))
+    items = page.shown_as(ReportAnswer.model_validate).items
+    return ReportList(items=items, next_cursor=listing.cursor(page.next_key))
 
 
 @router.post("/{round_number}/proposals", operation_id="propose", status_code=HTTPStatus.ACCEPTED)

@@ -3,14 +3,15 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.messages import Address, Signature
-from orchestrator.api.access import ServicesOfApp, address_of
+from orchestrator.api.access import ATTEMPT, ServicesOfApp
+from orchestrator.api.media_types import JsonRoute
 from orchestrator.api.token_schemas import TokenSecretAnswer
 
-router = APIRouter(prefix="/v1/sign-in", tags=["sign-in"])
+router = APIRouter(prefix="/v1/sign-in", tags=["sign-in"], route_class=JsonRoute, dependencies=[ATTEMPT])
 
 
 class ChallengeRequest(BaseModel):
@@ -50,9 +51,8 @@ class SignInRequest(BaseModel):
     status_code=HTTPStatus.CREATED,
     responses={404: {}},
 )
-def create_challenge(order: ChallengeRequest, request: Request, services: ServicesOfApp) -> ChallengeAnswer:
+def create_challenge(order: ChallengeRequest, services: ServicesOfApp) -> ChallengeAnswer:
     """Ask for a text that the node's signing key has to sign within five minutes."""
-    services.throttle.attempt(address_of(request))
     asked = services.node_sign_in.challenge(order.node)
     return ChallengeAnswer(
         url=asked.url,
@@ -68,7 +68,6 @@ def create_challenge(order: ChallengeRequest, request: Request, services: Servic
 
 
 @router.post("/tokens", operation_id="sign_in_node", status_code=HTTPStatus.CREATED)
-def sign_in_node(answer: SignInRequest, request: Request, services: ServicesOfApp) -> TokenSecretAnswer:
+def sign_in_node(answer: SignInRequest, services: ServicesOfApp) -> TokenSecretAnswer:
     """Exchange a signed challenge for an operator's token that lasts an hour. A challenge works once."""
-    services.throttle.attempt(address_of(request))
     return TokenSecretAnswer.of_issued(services.node_sign_in.redeem(answer.nonce, answer.signature))

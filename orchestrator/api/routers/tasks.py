@@ -66,10 +66,14 @@ def list_task_evaluations(
 
 
 @router.get("/{task}/approvals", operation_id="list_approvals")
-def list_approvals(task: TaskInPath, services: ServicesOfApp, _: Caller) -> ApprovalList:
+def list_approvals(
+    task: TaskInPath, services: ServicesOfApp, _: Caller, paging: PagingOfRequest
+) -> ApprovalList:
     """The approvals of a task that stand on chain, by node."""
-    views = services.queries.approvals(task)
-    return ApprovalList(items=tuple(ApprovalAnswer.model_validate(view) for view in views))
+    listing = Listing(f"approvals of {task}", (str,))
+    page = services.queries.approvals(task, paging.after(listing), paging.limit)
+    items = page.shown_as(ApprovalAnswer.model_validate).items
+    return ApprovalList(items=items, next_cursor=listing.cursor(page.next_key))
 
 
 @router.post("/{task}/approvals", operation_id="approve_task", status_code=HTTPStatus.ACCEPTED)

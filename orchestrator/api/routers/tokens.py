@@ -7,19 +7,22 @@ from fastapi import APIRouter, Depends, Path
 
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.idempotency import holds_a_secret
+from orchestrator.api.paging import Listing, PagingOfRequest
 from orchestrator.api.token_schemas import TokenAnswer, TokenList, TokenOrder, TokenSecretAnswer
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"], route_class=TokenFirst)
 
+_TOKENS = Listing("tokens", (int,))
 _SECRET = [Depends(holds_a_secret)]
 
 TokenInPath = Annotated[int, Path(ge=1, lt=1 << 63, description="the token's number, as listed")]
 
 
 @router.get("", operation_id="list_tokens")
-def list_tokens(services: ServicesOfApp, caller: Caller) -> TokenList:
+def list_tokens(services: ServicesOfApp, caller: Caller, paging: PagingOfRequest) -> TokenList:
     """All tokens that have not been revoked, oldest first; an operator sees those of its own node."""
-    return TokenList(items=tuple(TokenAnswer.of(record) for record in services.tokens.list(caller)))
+    page = services.tokens.list(caller, paging.after(_TOKENS), paging.limit).shown_as(TokenAnswer.of)
+    return TokenList(items=page.items, next_cursor=_TOKENS.cursor(page.next_key))
 
 
 @router.post("", operation_id="create_token", status_code=HTTPStatus.CREATED, dependencies=_SECRET)

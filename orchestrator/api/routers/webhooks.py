@@ -3,10 +3,11 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path
 
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.idempotency import holds_a_secret
+from orchestrator.api.paging import Listing, PagingOfRequest
 from orchestrator.api.schemas import (
     DeliveryAnswer,
     DeliveryList,
@@ -20,8 +21,8 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], route_class=TokenFi
 
 WebhookInPath = Annotated[int, Path(ge=1, lt=1 << 63, description="the webhook's number")]
 DeliveryInPath = Annotated[int, Path(ge=1, lt=1 << 63, description="the delivery's number")]
-Before = Annotated[int | None, Query(ge=1, lt=1 << 63, description="only deliveries before this number")]
-Limit = Annotated[int, Query(ge=1, le=200, description="at most so many")]
+
+_WEBHOOKS = Listing("webhooks", (int,))
 
 
 @router.post(
@@ -37,9 +38,11 @@ def create_webhook(request: WebhookRequest, services: ServicesOfApp, _: Caller) 
 
 
 @router.get("", operation_id="list_webhooks")
-def list_webhooks(services: ServicesOfApp, _: Caller) -> WebhookList:
+def list_webhooks(services: ServicesOfApp, _: Caller, paging: PagingOfRequest) -> WebhookList:
     """All webhooks, by number."""
-    return WebhookList(items=tuple(WebhookAnswer.model_validate(each) for each in services.webhooks.all()))
+    page = services.webhooks.list(paging.after(_WEBHOOKS), paging.limit)
+    items = page.shown_as(WebhookAnswer.model_validate).items
+    return WebhookList(items=items, next_cursor=_WEBHOOKS.cursor(page.next_key))
 
 
 @router.delete("/{webhook}", operation_id="delete_webhook", status_code=HTTPStatus.NO_CONTENT)
@@ -50,11 +53,13 @@ def delete_webhook(webhook: WebhookInPath, services: ServicesOfApp, _: Caller) -
 
 @router.get("/{webhook}/deliveries", operation_id="list_deliveries")
 def list_deliveries(
-    webhook: WebhookInPath, services: ServicesOfApp, _: Caller, before: Before = None, limit: Limit = 50
+    webhook: WebhookInPath, services: ServicesOfApp, _: Caller, paging: PagingOfRequest
 ) -> DeliveryList:
     """A webhook's deliveries, newest first."""
-    found = services.webhooks.deliveries(webhook, before, limit)
-    return DeliveryList(items=tuple(DeliveryAnswer.model_validate(each) for each in found))
+    listing = Listing(f"deliveries of {webhook}", (int,))
+    page = services.webhooks.deliveries(webhook, paging.after(listing), paging.limit)
+    items = page.shown_as(DeliveryAnswer.model_validate).items
+    return DeliveryList(items=items, next_cursor=listing.cursor(page.next_key))
 
 
 @router.post(

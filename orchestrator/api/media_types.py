@@ -1,0 +1,41 @@
+"""Bodies are JSON and say so: anything else is refused before it is read."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from orchestrator.domain.errors import OrchestratorError
+
+_JSON = "application/json"
+
+
+class UnsupportedMediaType(OrchestratorError):
+    """The body is something else than JSON, or does not say what it is."""
+
+    code = "unsupported_media_type"
+
+
+class JsonRoute(APIRoute):
+    """A route whose body, if it takes one, is JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, behind the check."""
+        handle = super().get_route_handler()
+
+        async def handle_json(request: Request) -> Response:
+            if self.body_field is not None:
+                require_json(request)
+            return await handle(request)
+
+        return handle_json
+
+
+def require_json(request: Request) -> None:
+    """Raises UnsupportedMediaType unless a body, where there is one, is said to be JSON."""
+    given = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if given == _JSON or (given.startswith("application/") and given.endswith("+json")):
+        return
+    if given or request.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in request.headers:
+        raise UnsupportedMediaType(f"a body is {_JSON} here, and its Content-Type says so")
