@@ -15,7 +15,7 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from contracts import abi
 from contracts.deployment import Deployment
-from orchestrator.adapters.chain.endpoints import Endpoints, FailoverProvider
+from orchestrator.adapters.chain.endpoints import Endpoints, FailoverProvider, StrictProvider
 from orchestrator.domain.chain import CallRefused, ChainError
 
 _EXECUTION_REVERTED = 3
@@ -35,7 +35,7 @@ _CONTRACT_NAMES: tuple[abi.ContractName, ...] = (
 def open_web3(rpc_url: str, *, timeout_s: float) -> Web3:
     """A web3 that asks once and gives up after ``timeout_s``: trying again is the caller's decision."""
     return Web3(
-        HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None)
+        StrictProvider(rpc_url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None)
     )
 
 
