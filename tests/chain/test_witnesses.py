@@ -100,6 +100,14 @@ def silent(request: dict[str, Any], result: Any) -> Any:
     raise AnswerWithError("out of order")
 
 
+def null(request: dict[str, Any], result: Any) -> Any:
+    return None
+
+
+def null_logs(request: dict[str, Any], result: Any) -> Any:
+    return None if request["method"] == "eth_getLogs" else result
+
+
 def honest(request: dict[str, Any], result: Any) -> Any:
     return result
 
@@ -111,6 +119,8 @@ def honest(request: dict[str, Any], result: Any) -> Any:
         (other_chain, "is chain 1", False),
         (lagging, "8 blocks behind", False),
         (silent, "does not answer", False),
+        (null, "does not answer", False),
+        (null_logs, "contradicts another", True),
         (other_hash, "contradicts another", True),
         (other_amount, "contradicts another", True),
     ],
@@ -168,6 +178,16 @@ def test_it_looks_now_and_then_only(played: World, records: DatabaseRecords) -> 
         watch.clock.unix_s -= 10_000
         watch.service.run_once()
         assert len(asked) > seen, "a clock that was set back does not stop it"
+
+
+def test_a_node_that_answers_null_is_replaced_by_the_other(played: World) -> None:
+    url, head = played.anvil.rpc_url, played.reader.head().number
+    with tampering_proxy(url, null_logs) as tampered:
+        events = open_reader(open_endpoints((tampered, url)), played.deployment).events(0, head)
+        assert events == played.reader.events(0, head)
+        for alone in (tampered, open_endpoints((tampered,))):
+            with pytest.raises(ChainError):
+                open_reader(alone, played.deployment).events(0, head)
 
 
 @pytest.mark.parametrize("alter", [silent, other_chain])

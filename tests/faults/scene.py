@@ -184,7 +184,7 @@ class Scene:
         assert len(state["proposals"]) == len(state["proposers"]) == self.proposers
         assert [vote["revealed"] for vote in state["votes"]] == [True] * len(self.networks)
         assert state["aggregate_digest"] == sha256_digest(aggregate_of(hub, state))
-        assert "unexpected" not in (hub.folder / "worker.log").read_text()
+        assert "unexpected error" not in (hub.folder / "worker.log").read_text()
         self._require_single_effects(hub)
         self._require_rebuilt_projection(hub)
 

@@ -18,7 +18,7 @@ from contracts import abi
 from contracts.deployment import Deployment
 from orchestrator.adapters.chain.calls import CallData
 from orchestrator.adapters.chain.deadline import DeadlineSession
-from orchestrator.adapters.chain.endpoints import Endpoints, FailoverProvider
+from orchestrator.adapters.chain.endpoints import Endpoints, FailoverProvider, StrictProvider
 from orchestrator.domain.chain import CallRefused, ChainError
 
 _EXECUTION_REVERTED = 3
@@ -38,7 +38,7 @@ _CONTRACT_NAMES: tuple[abi.ContractName, ...] = (
 def open_web3(rpc_url: str, *, timeout_s: float) -> Web3:
     """A web3 that asks once and gives up after ``timeout_s``: trying again is the caller's decision."""
     return Web3(
-        HTTPProvider(
+        StrictProvider(
             rpc_url,
             request_kwargs={"timeout": timeout_s},
             session=DeadlineSession(),

@@ -15,6 +15,11 @@ _AVOIDED_S = 30.0
 """How long an endpoint that did not answer is asked only after the others."""
 _ORDINALS = ("first", "second", "third", "fourth")
 
+_MAY_BE_NULL = frozenset(
+    ("eth_getBlockByHash", "eth_getBlockByNumber", "eth_getTransactionByHash", "eth_getTransactionReceipt")
+)
+"""Methods whose result is null for what the endpoint does not know; no other may be null."""
+
 logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
@@ -55,6 +60,34 @@ class WrongChain(requests.RequestException):
     """The endpoint belongs to another chain."""
 
 
+class UnusableAnswer(requests.RequestException):
+    """The endpoint gave an answer that its method never has."""
+
+
+class StrictProvider(HTTPProvider):
+    """web3's provider, which raises UnusableAnswer where a result is missing or null and may not be."""
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        """The answer to one request."""
+        return _with_result(method, super().make_request(method, params))
+
+    def make_batch_request(
+        self, batch_requests: list[tuple[RPCEndpoint, Any]]
+    ) -> list[RPCResponse] | RPCResponse:
+        """The answers to several requests sent as one."""
+        answers = super().make_batch_request(batch_requests)
+        if isinstance(answers, list):
+            for (method, _), answer in zip(batch_requests, answers, strict=False):
+                _with_result(method, answer)
+        return answers
+
+
+def _with_result(method: RPCEndpoint, answer: RPCResponse) -> RPCResponse:
+    if answer.get("error") is None and answer.get("result") is None and method not in _MAY_BE_NULL:
+        raise UnusableAnswer(f"{method} has no result")
+    return answer
+
+
 class FailoverProvider(HTTPProvider):
     """web3's provider over several endpoints: each request goes to the first that answers it."""
 
@@ -66,7 +99,9 @@ class FailoverProvider(HTTPProvider):
         super().__init__(endpoints.urls[0], **options)
         self._endpoints = endpoints
         self._chain_id = chain_id
-        self._providers = [HTTPProvider(url, session=DeadlineSession(), **options) for url in endpoints.urls]
+        self._providers = [
+            StrictProvider(url, session=DeadlineSession(), **options) for url in endpoints.urls
+        ]
         self._confirmed: set[int] = set()
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
