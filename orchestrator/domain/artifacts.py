@@ -1,6 +1,6 @@
 """Artifacts: what a store of them takes, gives and refuses."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -105,7 +105,7 @@ class ArtifactStore(Protocol):
             NotFound: it is not stored.
         """
 
-    def chunks(self, digest: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    def chunks(self, digest: str, start: int = 0, stop: int | None = None) -> Generator[bytes]:
         """The artifact's bytes in order, from ``start`` to ``stop``; NotFound before the first chunk."""
 
     def read(self, digest: str, limit_bytes: int) -> bytes:

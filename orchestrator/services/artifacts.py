@@ -1,6 +1,6 @@
 """Artifacts in and out; most may have only what the chain has made public."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 from orchestrator.domain import permissions
@@ -21,7 +21,7 @@ class StoredArtifact:
     size_bytes: int
     store: ArtifactStore
 
-    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    def chunks(self, start: int = 0, stop: int | None = None) -> Generator[bytes]:
         """Its bytes, or a part of them."""
         return self.store.chunks(self.digest, start, stop)
 

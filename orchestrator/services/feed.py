@@ -7,7 +7,7 @@ has missed from the database. Whoever keeps up is served from the newest events,
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from orchestrator.domain.errors import Unavailable
@@ -47,7 +47,7 @@ class EventFeed:
         if self._followers >= self.most_followers:
             raise Unavailable("too many programs follow the events already; try again later")
 
-    async def follow(self, after_id: int) -> AsyncIterator[Batch]:
+    async def follow(self, after_id: int) -> AsyncGenerator[Batch]:
         """The events after a number, for ever, some at a time.
 
         A batch is empty now and then, as a sign of life.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_utils.address import to_checksum_address
 
 from contracts.audit import AuditEntry
 from contracts.digests import sha256_digest
@@ -63,8 +64,9 @@ def rig(tmp_path_factory: pytest.TempPathFactory, module_databases: Databases) -
 
 
 def address(number: int) -> str:
-    # Letters of both cases at the front: text order is not the order of numbers.
-    return "0x" + ("aB", "Ab", "9f", "cD", "0A", "Ff", "fE", "eE", "1c")[number % 9] + f"{number:038x}"
+    # As checksums their first letters are of both cases: text order is not the order of numbers.
+    start = ("1c", "ba", "fa", "ea", "9f", "cb", "cb", "aa", "1d")[number % 9]
+    return str(to_checksum_address("0x" + start + f"{number:038x}"))
 
 
 DRAWN = [address(number) for number in range(COUNT, 0, -1)]

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -114,7 +114,7 @@ class FolderArtifactStore:
             pass
         raise NotFound(f"artifact {digest[:80]} is not stored")
 
-    def chunks(self, digest: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    def chunks(self, digest: str, start: int = 0, stop: int | None = None) -> Generator[bytes]:
         """The bytes in order, from ``start`` to ``stop``. Raises NotFound, before the first chunk."""
         size_bytes = self.size_bytes(digest)
         return self._read_chunks(digest, start, size_bytes if stop is None else min(stop, size_bytes))
@@ -218,7 +218,7 @@ class FolderArtifactStore:
                 raise UploadUnderWay("another piece of this upload is on its way; ask again when it is done")
             yield part, file
 
-    def _read_chunks(self, digest: str, start: int, stop: int) -> Iterator[bytes]:
+    def _read_chunks(self, digest: str, start: int, stop: int) -> Generator[bytes]:
         with self._required_path(digest).open("rb") as file:
             file.seek(start)
             left_bytes = stop - start

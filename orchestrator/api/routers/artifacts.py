@@ -4,10 +4,10 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
-from fastapi.responses import StreamingResponse
 
 from contracts.digests import Digest
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
+from orchestrator.api.closing_stream import ClosingStream
 from orchestrator.api.preconditions import entity_tag, is_known
 from orchestrator.api.problems import problem_response
 from orchestrator.api.ranges import asked_span, content_length, sent_piece
@@ -89,9 +89,7 @@ async def put_artifact(
     return ArtifactAnswer(digest=digest, complete=progress.is_complete)
 
 
-@router.head(
-    "/{digest}", operation_id="get_artifact_size", response_class=StreamingResponse, responses=_BYTES
-)
+@router.head("/{digest}", operation_id="get_artifact_size", response_class=ClosingStream, responses=_BYTES)
 def get_artifact_size(digest: DigestInPath, services: ServicesOfApp, principal: Caller) -> Response:
     """Whether it is stored, and its size; for whom, as in reading it."""
     return Response(headers=_headers(services.artifacts.open(digest, principal)), media_type=_MEDIA_TYPE)
@@ -100,7 +98,7 @@ def get_artifact_size(digest: DigestInPath, services: ServicesOfApp, principal: 
 @router.get(
     "/{digest}",
     operation_id="get_artifact",
-    response_class=StreamingResponse,
+    response_class=ClosingStream,
     responses={
         **_BYTES,
         206: {
@@ -124,7 +122,7 @@ def get_artifact(
     headers, size_bytes = _headers(artifact), artifact.size_bytes
     span = None if is_known(request, headers["ETag"]) else asked_span(request, headers["ETag"], size_bytes)
     if span is None:
-        return StreamingResponse(artifact.chunks(), media_type=_MEDIA_TYPE, headers=headers)
+        return ClosingStream(artifact.chunks(), headers, _MEDIA_TYPE)
     if span.start == span.stop:
         return problem_response(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
@@ -134,8 +132,8 @@ def get_artifact(
         )
     headers["Content-Length"] = str(span.stop - span.start)
     headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size_bytes}"
-    return StreamingResponse(
-        artifact.chunks(span.start, span.stop), HTTPStatus.PARTIAL_CONTENT, headers, _MEDIA_TYPE
+    return ClosingStream(
+        artifact.chunks(span.start, span.stop), headers, _MEDIA_TYPE, HTTPStatus.PARTIAL_CONTENT
     )
 
 

@@ -1,14 +1,15 @@
 """What happens, as server-sent events; a follower that lost its connection resumes by ``Last-Event-ID``."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
 
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
+from orchestrator.api.closing_stream import ClosingStream
 from orchestrator.api.schemas import EventAnswer
 from orchestrator.domain.identity import Principal
 from orchestrator.domain.ports import StreamEvent
@@ -53,12 +54,12 @@ LastEventId = Annotated[
 @router.get(
     "",
     operation_id="follow_events",
-    response_class=StreamingResponse,
+    response_class=ClosingStream,
     responses={200: {"content": {_MEDIA_TYPE: {"schema": _ONE_EVENT, "example": _EXAMPLE}}}},
 )
 async def follow_events(
     services: ServicesOfApp, caller: Caller, after: EventNumber = None, last_event_id: LastEventId = None
-) -> StreamingResponse:
+) -> ClosingStream:
     """Events after ``Last-Event-ID``, else after ``after``, else from now on.
 
     The first line says after which event the stream begins, so that a stream that breaks before its first
@@ -68,23 +69,21 @@ async def follow_events(
     services.feed.require_room()
     if resume_after is None:
         resume_after = await run_in_threadpool(services.queries.last_event_id)
-    return StreamingResponse(
-        _lines(services, caller, resume_after),
-        media_type=_MEDIA_TYPE,
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return ClosingStream(_lines(services, caller, resume_after), headers, _MEDIA_TYPE)
 
 
-async def _lines(services: Services, caller: Principal, after: int) -> AsyncIterator[str]:
+async def _lines(services: Services, caller: Principal, after: int) -> AsyncGenerator[str]:
     yield f"id: {after}\n\n"
     looked_at_s = time.monotonic()
-    async for events in services.feed.follow(after):
-        if time.monotonic() - looked_at_s >= _TRUSTED_FOR_S:
-            if not await run_in_threadpool(services.tokens.still_holds, caller):
-                return
-            looked_at_s = time.monotonic()
-        # One piece for all of them: with many followers, sending is what costs.
-        yield "".join(map(_line, events)) or ": still here\n\n"
+    async with aclosing(services.feed.follow(after)) as batches:
+        async for events in batches:
+            if time.monotonic() - looked_at_s >= _TRUSTED_FOR_S:
+                if not await run_in_threadpool(services.tokens.still_holds, caller):
+                    return
+                looked_at_s = time.monotonic()
+            # One piece for all of them: with many followers, sending is what costs.
+            yield "".join(map(_line, events)) or ": still here\n\n"
 
 
 def _line(event: StreamEvent) -> str:
