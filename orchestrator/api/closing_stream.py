@@ -19,9 +19,9 @@ class ClosingStream(StreamingResponse):
         pieces: Generator[bytes] | AsyncGenerator[str],
         headers: Mapping[str, str],
         media_type: str,
-        status: HTTPStatus = HTTPStatus.OK,
+        status_code: int = HTTPStatus.OK,
     ) -> None:
-        super().__init__(pieces, status, headers, media_type)
+        super().__init__(pieces, status_code, headers, media_type)
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
