@@ -168,7 +168,7 @@ BUDGET = 10.0
 MOST_STEPS_PER_DAY = 35
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(steps_of_history)
 def test_no_history_overspends_in_any_day_or_year(history: Sequence[tuple[str, int]]) -> None:
     with TemporaryDirectory() as folder:
