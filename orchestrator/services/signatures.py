@@ -10,7 +10,7 @@ from threading import BoundedSemaphore
 from typing import TypeVar
 
 from orchestrator.domain.chain import ChainError
-from orchestrator.domain.errors import Unavailable
+from orchestrator.domain.errors import BadSignature, Unavailable
 from orchestrator.domain.ports import ContractSigners
 from orchestrator.domain.signatures import SignatureClaim, UnprovenSignature
 from orchestrator.services.audit import asker
@@ -40,8 +40,10 @@ class SignatureService:
         try:
             return attempt(None)
         except UnprovenSignature as doubt:
-            if not self.accept(doubt.claim):
+            if self.contracts is None:
                 raise
+            if not self.accept(doubt.claim):
+                raise BadSignature(f"{doubt}, and no contract at that account accepts it") from doubt
             accepted = doubt.claim
         return attempt(accepted)
 

@@ -203,7 +203,7 @@ def test_what_no_wallet_accepts_is_refused(rig: Rig) -> None:
     for kind, message in zip(("returns", "exits"), refused, strict=True):
         answer = rig.admin.post(path(kind), json=signed(message, by=NETWORKS[1]))
         assert (answer.status_code, answer.json()["code"]) == (422, "bad_signature")
-        assert "is not by" in answer.json()["detail"]
+        assert "no contract at that account accepts it" in answer.json()["detail"]
 
 
 def test_the_chain_is_asked_last(rig: Rig) -> None:

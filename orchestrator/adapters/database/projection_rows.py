@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, String, Table, collate, insert, select
+from sqlalchemy import Column, ColumnElement, String, Table, insert, select
 from sqlalchemy.orm import Session
 
 from orchestrator.adapters.database.models import PROJECTION_TABLES, Base
+from orchestrator.adapters.database.text_order import by_bytes
 from orchestrator.domain.projection_rows import ProjectionRow
 
 _ROWS_AT_ONCE = 500
@@ -19,10 +20,9 @@ TABLES: tuple[Table, ...] = tuple(
 
 def read_rows(session: Session) -> Iterator[ProjectionRow]:
     """All rows, by table and key."""
-    postgresql = session.get_bind().dialect.name == "postgresql"
     for place, table in enumerate(TABLES):
         keys = list(table.primary_key)
-        query = select(table).order_by(*(_ascending(key, postgresql=postgresql) for key in keys))
+        query = select(table).order_by(*(_in_order(session, key) for key in keys))
         found = session.execute(query.execution_options(yield_per=_ROWS_AT_ONCE)).mappings()
         for row in found:
             yield ProjectionRow(
@@ -37,6 +37,5 @@ def insert_rows(session: Session, rows: Iterable[ProjectionRow]) -> None:
             session.execute(insert(TABLES[place]), some)
 
 
-def _ascending(column: Column[Any], *, postgresql: bool) -> ColumnElement[Any]:
-    # SQLite compares text byte by byte; PostgreSQL as its operator's language does, unless told otherwise.
-    return collate(column, "C") if postgresql and isinstance(column.type, String) else column
+def _in_order(session: Session, column: Column[Any]) -> ColumnElement[Any]:
+    return by_bytes(session, column) if isinstance(column.type, String) else column
