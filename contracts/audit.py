@@ -7,18 +7,15 @@ its own. A row's leaf in a Merkle tree hashes twice, so that no inner node of th
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-import rfc8785
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from contracts.digests import ZERO_DIGEST, Digest, sha256_digest
+from contracts.digests import ZERO_DIGEST, Digest
 from contracts.errors import ContractViolation
+from contracts.hash_chain import MOST_EXACT, ChainedRow, next_number, next_previous_hash
 from contracts.merkle import merkle_root
 from contracts.messages import Address
-
-MOST_EXACT = (1 << 53) - 1
-"""The largest integer that canonical JSON can write."""
 
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 ExactNumber = Annotated[int, Field(ge=0, le=MOST_EXACT)]
@@ -53,21 +50,16 @@ class AuditEntry(BaseModel):
     """SHA-256 of the request's body; none where the body may hold a secret that could be guessed."""
 
 
-class AuditRow(AuditEntry):
+class AuditRow(ChainedRow, AuditEntry):
     """An entry in its place in the log."""
-
-    number: Annotated[int, Field(ge=1, le=MOST_EXACT)]
-    previous_hash: Digest
-    """The hash of the row before; zeros in the first row."""
-    hash: Digest
 
     @classmethod
     def after(cls, previous: "AuditRow | None", entry: AuditEntry) -> Self:
         """The row for ``entry`` behind ``previous``; None where the log is empty."""
         draft = cls(
             **entry.model_dump(),
-            number=1 if previous is None else previous.number + 1,
-            previous_hash=ZERO_DIGEST if previous is None else previous.hash,
+            number=next_number(previous),
+            previous_hash=next_previous_hash(previous),
             hash=ZERO_DIGEST,
         )
         return draft.model_copy(update={"hash": draft.computed_hash()})
@@ -85,14 +77,6 @@ class AuditRow(AuditEntry):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the line"
             raise InvalidAuditRow(f"{where}: {first['msg']}") from error
-
-    def computed_hash(self) -> str:
-        """What ``hash`` has to be for these contents."""
-        return sha256_digest(rfc8785.dumps(self.model_dump(exclude={"hash"})))
-
-    def line(self) -> str:
-        """The row as a line of an export, without its line feed."""
-        return rfc8785.dumps(self.model_dump()).decode()
 
     def leaf(self) -> bytes:
         """keccak256(keccak256(abi.encode(number, hash)))."""

@@ -17,6 +17,7 @@ from eth_utils.crypto import keccak
 
 from contracts.abi import ContractName, load
 from contracts.deployment import Deployment
+from contracts.digests import is_digest
 from contracts.events import abi_type
 from contracts.phase import Phase
 from contracts.settlement import Standing
@@ -86,6 +87,9 @@ class ChainView(Protocol):
     def task(self, task: int) -> TaskOnChain:
         """One task. Raises NodeRefusal when there is none."""
 
+    def approved_policy_digest(self, task: int, node: str) -> str:
+        """The policy that the node's newest approval of a task names. Raises NodeRefusal without one."""
+
     def node(self, address: str) -> NodeOnChain:
         """One node."""
 
@@ -145,6 +149,24 @@ class JsonRpcChainView:
             is_over=view["money"]["isOver"],
         )
 
+    def approved_policy_digest(self, task: int, node: str) -> str:
+        topics = [
+            _APPROVED,
+            "0x" + encode(["uint64"], [task]).hex(),
+            "0x" + encode(["address"], [node]).hex(),
+        ]
+        wanted = {
+            "address": self._deployment.tasks,
+            "fromBlock": hex(self._deployment.block),
+            "toBlock": "latest",
+            "topics": topics,
+        }
+        # In the order of the chain: an endpoint may give them in any.
+        approvals = sorted(self._logs(wanted), key=lambda log: (log.block, log.index))
+        if not approvals:
+            raise NodeRefusal("not_approved", f"the chain holds no approval of task {task} by {node}")
+        return approvals[-1].data
+
     def node(self, address: str) -> NodeOnChain:
         view = self._call(self._deployment.registry, self._registry["nodeOf"], [address])
         return NodeOnChain(
@@ -178,7 +200,22 @@ class JsonRpcChainView:
             raise ChainUnavailable(f"the chain's answer to {view.name} cannot be read: {error}") from error
         return _named(view.output, value)
 
+    def _logs(self, wanted: Mapping[str, object]) -> list["_Log"]:
+        try:
+            return [
+                _Log(int(log["blockNumber"], 16), int(log["logIndex"], 16), _digest_text(log["data"]))
+                for log in self._ask("eth_getLogs", [wanted])
+            ]
+        except (TypeError, KeyError, ValueError) as error:
+            raise ChainUnavailable("the chain's answer to eth_getLogs cannot be read") from error
+
     def _rpc(self, method: str, parameters: Sequence[object]) -> str:
+        result = self._ask(method, parameters)
+        if not isinstance(result, str):
+            raise ChainUnavailable(f"{method} was answered with {str(result)[:300]}")
+        return result
+
+    def _ask(self, method: str, parameters: Sequence[object]) -> Any:
         request = {
             "jsonrpc": "2.0",
             "id": next(self._request_numbers),
@@ -193,9 +230,18 @@ class JsonRpcChainView:
         if revert is not None:
             raise _Reverted(method, revert)
         result = response.get("result") if isinstance(response, dict) else None
-        if not isinstance(result, str):
+        if result is None:
             raise ChainUnavailable(f"{method} was answered with an error: {str(response)[:300]}")
         return result
+
+
+@dataclass(frozen=True)
+class _Log:
+    """One event: where it is on chain, and its data, 32 bytes as digest text."""
+
+    block: int
+    index: int
+    data: str
 
 
 @dataclass(frozen=True)
@@ -220,6 +266,7 @@ class _Reverted(ChainUnavailable):
         self.data = data
 
 
+_APPROVED = "0x" + keccak(text="Approved(uint64,address,bytes32)").hex()
 _TASK_UNKNOWN = "0x" + keccak(text="TaskUnknown(uint64)")[:4].hex()
 
 
@@ -250,6 +297,12 @@ def _named(parameter: Mapping[str, Any], value: Any) -> Any:
     if parameter["type"] == "tuple[]":
         return [_named({**parameter, "type": "tuple"}, item) for item in value]
     return value
+
+
+def _digest_text(data: str) -> str:
+    if not is_digest(data):
+        raise ValueError("not 32 bytes")
+    return data
 
 
 def _hex(data: bytes) -> str:

@@ -42,6 +42,14 @@ class InnerJobLate(InnerJobFailed):
     """The network's inner job did not end before its deadline."""
 
 
+class InnerJobRefused(InnerJobFailed):
+    """A hospital's policy forbids the work; ``rule`` is the rule's name."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(f"policy rule {rule}")
+        self.rule = rule
+
+
 class NodeRefusal(TierGlobalError):
     """A node will not do what it was asked.
 

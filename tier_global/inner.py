@@ -7,15 +7,19 @@ signalled; ``--exit-with-parent`` makes it follow this process into any death.
 import json
 import math
 import os
+import re
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from contracts.errors import ContractViolation
+from contracts.network_policy import NetworkPolicy
 from tier_global.clock import Clock
-from tier_global.errors import InnerJobFailed, InnerJobLate
+from tier_global.errors import InnerJobFailed, InnerJobLate, InnerJobRefused, SetupError
 from tier_global.exchange import MAX_REPORT_BYTES
 
 _TERM_PATIENCE_S = 10.0
@@ -23,7 +27,11 @@ _WAIT_STEP_S = 0.2
 _MORE_NICENESS = 5
 """The inner job computes for minutes. Everything else on the machine, above all what must answer Flower's
 heartbeats within 30 seconds, comes first."""
+_EXIT_REFUSED = 3
 _EXIT_DEADLINE_PASSED = 4
+_NETWORK_POLICY_S = 60.0
+_MOST_POLICY_BYTES = 1 << 16
+_RULE_NAME = re.compile(r"[a-z_]{1,40}")
 
 
 @dataclass(frozen=True)
@@ -34,15 +42,25 @@ class Trained:
     report: bytes
 
 
+@dataclass(frozen=True)
+class InnerJob:
+    """What an inner job starts from, and when it must be done."""
+
+    spec: Path
+    parent: Path
+    out: Path
+    deadline_unix_s: float
+    policy_digest: str
+    """The network's policy as it approved the task on chain; the hospitals refuse under any other."""
+
+
 class InnerTier(Protocol):
     """Trains and evaluates adapters inside the network. Both raise InnerJobFailed."""
 
-    def train(self, spec: Path, parent: Path, out: Path, deadline_unix_s: float) -> Trained:
+    def train(self, job: InnerJob) -> Trained:
         """Train one adapter from the parent."""
 
-    def evaluate(
-        self, spec: Path, parent: Path, candidates: Mapping[str, Path], out: Path, deadline_unix_s: float
-    ) -> Mapping[str, float]:
+    def evaluate(self, job: InnerJob, candidates: Mapping[str, Path]) -> Mapping[str, float]:
         """Loss (nats per target token) of "parent" and of each candidate by name; NaN where there is none."""
 
 
@@ -55,36 +73,55 @@ class InnerProcess:
         self._log_file = log_file
         self._clock = clock
 
-    def train(self, spec: Path, parent: Path, out: Path, deadline_unix_s: float) -> Trained:
-        self._run("train", spec, parent, (), out, deadline_unix_s)
+    def train(self, job: InnerJob) -> Trained:
+        self._run("train", job, ())
         try:
-            adapter = (out / "adapter.safetensors").read_bytes()
+            adapter = (job.out / "adapter.safetensors").read_bytes()
         except OSError as error:
             raise InnerJobFailed("the inner job left no adapter") from error
-        return Trained(adapter=adapter, report=_read_report(out))
+        return Trained(adapter=adapter, report=_read_report(job.out))
 
-    def evaluate(
-        self, spec: Path, parent: Path, candidates: Mapping[str, Path], out: Path, deadline_unix_s: float
-    ) -> Mapping[str, float]:
+    def evaluate(self, job: InnerJob, candidates: Mapping[str, Path]) -> Mapping[str, float]:
         options = [part for name, path in candidates.items() for part in ("--candidate", f"{name}={path}")]
-        self._run("evaluate", spec, parent, options, out, deadline_unix_s)
-        return _losses(_read_report(out), {"parent", *candidates})
+        self._run("evaluate", job, options)
+        return _losses(_read_report(job.out), {"parent", *candidates})
 
-    def _run(
-        self, job: str, spec: Path, parent: Path, options: Sequence[str], out: Path, deadline_unix_s: float
-    ) -> None:
+    def network_policy(self) -> NetworkPolicy:
+        """What the network approves in its hospitals' names, as their policies are now.
+
+        Raises:
+            SetupError: the network's file or a hospital's policy cannot be read.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder)
+            arguments = ["network-policy", "--network", str(self._network_file), "--out", str(out)]
+            deadline_unix_s = self._clock.now_unix_s() + _NETWORK_POLICY_S
+            try:
+                self._run_command("network-policy", arguments, out, deadline_unix_s)
+                with (out / "network-policy.json").open("rb") as file:
+                    return NetworkPolicy.parse(file.read(_MOST_POLICY_BYTES))
+            except (InnerJobFailed, OSError, ContractViolation) as error:
+                raise SetupError(
+                    f"the inner tier gives no policy of the network; {self._log_file} says why"
+                ) from error
+
+    def _run(self, name: str, job: InnerJob, options: Sequence[str]) -> None:
         arguments = [
-            *self._command,
-            job,
-            *("--spec", str(spec), "--network", str(self._network_file), "--parent", str(parent)),
+            name,
+            *("--spec", str(job.spec), "--network", str(self._network_file), "--parent", str(job.parent)),
             *options,
-            *("--out", str(out), "--deadline-unix-s", str(int(deadline_unix_s))),
-            *("--exit-with-parent", str(os.getpid())),
+            *("--out", str(job.out), "--deadline-unix-s", str(int(job.deadline_unix_s))),
+            *("--policy-digest", job.policy_digest, "--exit-with-parent", str(os.getpid())),
         ]
+        self._run_command(name, arguments, job.out, job.deadline_unix_s)
+
+    def _run_command(self, job: str, arguments: Sequence[str], out: Path, deadline_unix_s: float) -> None:
+        command = [*self._command, *arguments]
+        self._log_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._log_file.open("ab") as log:
             try:
                 process = subprocess.Popen(
-                    arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
             except OSError as error:
                 raise InnerJobFailed("the inner command cannot be started") from error
@@ -95,6 +132,8 @@ class InnerProcess:
             self._end(process)
         if exit_code is None or exit_code == _EXIT_DEADLINE_PASSED:
             raise InnerJobLate(f"the inner {job} job did not end before its deadline")
+        if exit_code == _EXIT_REFUSED:
+            raise InnerJobRefused(_rule(out))
         if exit_code != 0:
             raise InnerJobFailed(f"the inner {job} job ended with exit code {exit_code}")
 
@@ -136,6 +175,15 @@ def _read_report(out: Path) -> bytes:
     if len(report) > MAX_REPORT_BYTES:
         raise InnerJobFailed(f"the inner job's report has more than {MAX_REPORT_BYTES} bytes")
     return report
+
+
+def _rule(out: Path) -> str:
+    """The rule by which a hospital refused; nothing else of the file is for the hub's eyes."""
+    try:
+        rule = json.loads((out / "refusal.json").read_bytes())["rule"]
+    except (OSError, ValueError, TypeError, KeyError):
+        rule = None
+    return rule if isinstance(rule, str) and _RULE_NAME.fullmatch(rule) else "unknown"
 
 
 def _losses(report: bytes, names: set[str]) -> dict[str, float]:

@@ -68,13 +68,20 @@ def approve(
     expires_in_s: ExpiryOption = _DAY_S,
     as_json: JsonOption = False,
 ) -> None:
-    """Read the task's spec, check it against the chain, sign an approval, and hand it in."""
+    """Read the task's spec, check it against the chain, and sign and hand in an approval under the policy."""
     from tier_global.membership import signing_key
+    from tier_global.node_process import inner_of
 
     with _member(config, orchestrator_url, token_file, as_json) as (member, settings):
-        approval, spec = member.approve(task, signing_key(settings), _expiry_unix_s(expires_in_s))
+        policy = inner_of(settings).network_policy()
+        approval, spec = member.approve(task, policy, signing_key(settings), _expiry_unix_s(expires_in_s))
     finish(
-        {"task": task, "name": spec.name, **approval.model_dump(mode="json")},
+        {
+            "task": task,
+            "name": spec.name,
+            "policy": policy.model_dump(mode="json", by_alias=True),
+            **approval.model_dump(mode="json"),
+        },
         f"{approval.node} approves task {task} ({spec.name}, {approval.spec_digest})",
         as_json,
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Self
 
 from contracts.deployment import Deployment
-from contracts.digests import ZERO_DIGEST
 from contracts.messages import Approval, Exit, Migration, Return, Revocation, Rotation
+from contracts.network_policy import NetworkPolicy
 from contracts.task import TaskSpec
 from tier_global.chain_view import ChainView, JsonRpcChainView
 from tier_global.errors import NodeRefusal
@@ -43,8 +43,10 @@ class Member:
             hub=HttpHub(orchestrator_url, token),
         )
 
-    def approve(self, task: int, key: SigningKey, expiry_unix_s: int) -> tuple[Approval, TaskSpec]:
-        """Approve a task by its spec; what was approved. Raises InvalidTaskSpec too."""
+    def approve(
+        self, task: int, policy: NetworkPolicy, key: SigningKey, expiry_unix_s: int
+    ) -> tuple[Approval, TaskSpec]:
+        """Approve a task by its spec under a policy; what was approved. Raises InvalidTaskSpec too."""
         facts = self.chain.task(task)
         if facts.is_over:
             raise NodeRefusal("task_over", f"task {task} is over: no round of it will be opened any more")
@@ -55,8 +57,7 @@ class Member:
             node=self.address,
             task=task,
             spec_digest=facts.spec_digest,
-            # A policy of a network's own comes with a later version; until then there is none.
-            policy_digest=ZERO_DIGEST,
+            policy_digest=policy.digest,
             nonce=self.chain.tasks_nonce(self.address),
             expiry_unix_s=expiry_unix_s,
         )

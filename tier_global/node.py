@@ -24,7 +24,7 @@ from contracts.signatures import personal_digest, sign
 from contracts.task import TaskSpec
 from tier_global.chain_view import ChainView, RoundOnChain
 from tier_global.clock import Clock
-from tier_global.errors import ChainUnavailable, InnerJobFailed, InnerJobLate, NodeRefusal
+from tier_global.errors import ChainUnavailable, InnerJobFailed, InnerJobLate, InnerJobRefused, NodeRefusal
 from tier_global.exchange import (
     AttestReply,
     AttestRequest,
@@ -41,7 +41,7 @@ from tier_global.exchange import (
     TrainRequest,
     identity_text,
 )
-from tier_global.inner import InnerTier
+from tier_global.inner import InnerJob, InnerTier
 from tier_global.keys import SigningKey
 from tier_global.node_checks import NodeChecks
 from tier_global.phases import Stage
@@ -114,6 +114,8 @@ class Node:
             )
         except InnerJobLate as error:
             return _refusal(request, "too_late", str(error))
+        except InnerJobRefused as error:
+            return _refusal(request, "policy_refused", str(error))
         except InnerJobFailed as error:
             return _refusal(request, "inner_failed", str(error))
         except ContractViolation as error:
@@ -169,9 +171,7 @@ class Node:
     ) -> StoredProposal:
         started_unix_s = self._clock.now_unix_s()
         with folder.work_folder(Stage.TRAIN) as out:
-            trained = self._inner.train(
-                folder.path / _SPEC_FILE, folder.adapter_path(facts.parent_digest), out, deadline_unix_s
-            )
+            trained = self._inner.train(self._job(request.task, folder, facts, out, deadline_unix_s))
         try:
             spec.manifest.decode(trained.adapter)
             report = trained.report.decode("utf-8")
@@ -234,7 +234,9 @@ class Node:
         kin = self._checks.kin([proposal.node for proposal in facts.proposals])
         entries = _entries(spec, facts, folder)
         votes = plan(spec, _parent(spec, facts, folder), entries, kin)
-        losses_nats = self._evaluate(Stage.COMMIT, folder, facts, votes.candidates, deadline_unix_s)
+        losses_nats = self._evaluate(
+            Stage.COMMIT, request.task, folder, facts, votes.candidates, deadline_unix_s
+        )
         reveal = Reveal(
             node=self._identity.address,
             task=request.task,
@@ -252,9 +254,21 @@ class Node:
         )
         return self._record.keep(answer, request.task, request.round, facts.context)
 
+    def _job(
+        self, task: int, folder: RoundFolder, facts: RoundOnChain, out: Path, deadline_unix_s: float
+    ) -> InnerJob:
+        return InnerJob(
+            spec=folder.path / _SPEC_FILE,
+            parent=folder.adapter_path(facts.parent_digest),
+            out=out,
+            deadline_unix_s=deadline_unix_s,
+            policy_digest=self._checks.approved_policy_digest(task),
+        )
+
     def _evaluate(
         self,
         stage: Stage,
+        task: int,
         folder: RoundFolder,
         facts: RoundOnChain,
         candidates: Sequence[Candidate],
@@ -267,13 +281,8 @@ class Node:
                 if candidate.digest != facts.parent_digest:
                     paths[candidate.name] = work / f"{candidate.name}.safetensors"
                     paths[candidate.name].write_bytes(candidate.data)
-            losses_nats = self._inner.evaluate(
-                folder.path / _SPEC_FILE,
-                folder.adapter_path(facts.parent_digest),
-                paths,
-                work / "out",
-                deadline_unix_s,
-            )
+            job = self._job(task, folder, facts, work / "out", deadline_unix_s)
+            losses_nats = self._inner.evaluate(job, paths)
         by_digest = {
             candidate.digest: losses_nats[candidate.name]
             for candidate in candidates
@@ -330,7 +339,9 @@ class Node:
         aggregate = _accepted_aggregate(spec, facts, folder)
         losses_nats: Mapping[str, float] = self._record.losses_nats(request.task, request.round)
         if not {facts.parent_digest, aggregate.digest} <= losses_nats.keys():
-            losses_nats = self._evaluate(Stage.ATTEST, folder, facts, [aggregate], deadline_unix_s)
+            losses_nats = self._evaluate(
+                Stage.ATTEST, request.task, folder, facts, [aggregate], deadline_unix_s
+            )
         attestation = Attestation(
             node=self._identity.address,
             task=request.task,

@@ -70,6 +70,10 @@ class NodeChecks:
             raise NodeRefusal("not_approved", f"{self._address} has not approved task {task}")
         return TaskSpec.parse(data)
 
+    def approved_policy_digest(self, task: int) -> str:
+        """The network's policy as this node approved the task with it."""
+        return self._chain.approved_policy_digest(task, self._address)
+
     def parent(self, facts: RoundOnChain, adapters: Mapping[str, bytes]) -> bytes:
         """The parent's bytes, which must have the digest that the round starts from."""
         data = adapters.get(facts.parent_digest)

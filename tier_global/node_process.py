@@ -32,13 +32,17 @@ def open_node(config: NodeConfig) -> Iterator[Node]:
         yield Node(
             NodeIdentity(address=config.address, key=key, domain=deployment.rounds_domain),
             JsonRpcChainView(config.rpc_url, deployment),
-            InnerProcess(
-                config.inner_command, config.network_file, config.state_folder / _INNER_LOG_FILE, clock
-            ),
+            inner_of(config),
             record,
             config.state_folder,
             clock,
         )
+
+
+def inner_of(config: NodeConfig) -> InnerProcess:
+    """The network's inner tier."""
+    log_file = config.state_folder / _INNER_LOG_FILE
+    return InnerProcess(config.inner_command, config.network_file, log_file, SystemClock())
 
 
 def open_record(config: NodeConfig) -> NodeRecord:

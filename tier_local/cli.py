@@ -7,12 +7,14 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 from tier_local import commands
-from tier_local.errors import BadInput, ExitCode, InnerRoundError
+from tier_local.errors import BadInput, ExitCode, InnerRoundError, Refused, RefusedBySite
 from tier_local.exchange import PARENT
+from tier_local.report import RefusalReport
 
 DEFAULT_JOB_SECONDS = 3600.0
 """How long an inner job may take when no deadline is given."""
@@ -35,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal_number, _stop)
     try:
         options.run(options)
+    except (Refused, RefusedBySite) as error:
+        _write_refusal(options.out, error)
+        sys.stderr.write(f"tier_local: {error}\n")
+        return error.exit_code
     except InnerRoundError as error:
         sys.stderr.write(f"tier_local: {error}\n")
         return error.exit_code
@@ -43,6 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(stopped.signal_number, signal.SIG_DFL)
         os.kill(os.getpid(), stopped.signal_number)
     return ExitCode.DONE
+
+
+def _write_refusal(out_folder: Path, refusal: Refused | RefusedBySite) -> None:
+    """For the caller; whether or not it can be written, the exit code says that it was a refusal."""
+    site = refusal.site if isinstance(refusal, RefusedBySite) else None
+    with suppress(OSError):
+        out_folder.mkdir(parents=True, exist_ok=True)
+        RefusalReport(rule=refusal.rule.value, site=site).write(out_folder)
 
 
 def _stop(signal_number: int, _frame: FrameType | None) -> None:
@@ -87,7 +101,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--model-cache", type=Path, required=True)
     export.set_defaults(run=_export)
 
-    for command in (genesis, train, evaluate, test, export):
+    policy = commands_.add_parser("network-policy", help="write what the network approves for its hospitals")
+    policy.add_argument("--network", type=Path, required=True)
+    policy.set_defaults(run=_network_policy)
+
+    for command in (genesis, train, evaluate, test, export, policy):
         command.add_argument("--out", type=Path, required=True)
     return parser
 
@@ -97,6 +115,9 @@ def _add_job_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--network", type=Path, required=True)
     command.add_argument("--parent", type=Path, required=True)
     command.add_argument("--deadline-unix-s", type=float, default=None)
+    command.add_argument(
+        "--policy-digest", metavar="DIGEST", help="the network's policy as it approved the task on chain"
+    )
     command.add_argument(
         "--exit-with-parent", type=int, metavar="PID", help="end when the process PID, which calls this, dies"
     )
@@ -111,6 +132,7 @@ def _job_options(options: argparse.Namespace) -> commands.JobOptions:
         out_folder=options.out.resolve(),
         deadline_unix_s=time.time() + DEFAULT_JOB_SECONDS if deadline_unix_s is None else deadline_unix_s,
         exit_with_parent=options.exit_with_parent,
+        policy_digest=options.policy_digest,
     )
 
 
@@ -156,6 +178,10 @@ def _test(options: argparse.Namespace) -> None:
         options.threads,
         options.out,
     )
+
+
+def _network_policy(options: argparse.Namespace) -> None:
+    commands.network_policy(options.network, options.out)
 
 
 def _export(options: argparse.Namespace) -> None:

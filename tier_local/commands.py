@@ -9,6 +9,7 @@ from pathlib import Path
 from contracts.digests import ZERO_DIGEST, sha256_digest
 from contracts.errors import ContractViolation
 from contracts.manifest import Manifest, Tensors, TensorSpec
+from contracts.network_policy import NetworkPolicy
 from contracts.parent import adapter_of
 from contracts.task import BaseModelSpec, TaskSpec
 from tier_local.data import read_records
@@ -19,9 +20,11 @@ from tier_local.imports import without_collecting
 from tier_local.job import JobRequest, JobResult, run_job
 from tier_local.models import CachedModel, prepare, prepare_exactly
 from tier_local.network import Network
+from tier_local.network_policy import approved, policy_of
 from tier_local.prompts import PromptEncoder
 from tier_local.report import (
     ADAPTER_FILE,
+    NETWORK_POLICY_FILE,
     PROGRESS_FILE,
     SPEC_FILE,
     EvaluateReport,
@@ -45,6 +48,8 @@ class JobOptions:
     out_folder: Path
     deadline_unix_s: float
     exit_with_parent: int | None
+    policy_digest: str | None = None
+    """The network's policy as it approved the task; None where nobody says."""
 
 
 def genesis(draft_file: Path, model_cache: Path, out_folder: Path) -> TaskSpec:
@@ -194,9 +199,21 @@ def export(spec_file: Path, adapter_file: Path, model_cache: Path, out_folder: P
         adapters.export(spec, adapter, base.folder, out_folder)
 
 
+def network_policy(network_file: Path, out_folder: Path) -> NetworkPolicy:
+    """Write what the network approves in its hospitals' names.
+
+    Raises:
+        InnerRoundError.
+    """
+    policy = policy_of(Network.read(network_file))
+    make_output_folder(out_folder)
+    write_whole(out_folder / NETWORK_POLICY_FILE, policy.canonical_bytes())
+    return policy
+
+
 def _read_job(options: JobOptions) -> tuple[TaskSpec, Network, bytes]:
     spec = _read_spec(options.spec_file)
-    network = Network.read(options.network_file)
+    network = approved(Network.read(options.network_file), options.policy_digest)
     parent = _read_adapter(spec, options.parent_file, PARENT)
     # Before the sites ask for it at the same time, and with the error on one line.
     _base_of(spec, network.model_cache)

@@ -25,6 +25,7 @@ from tier_local.exchange import (
     Outcome,
     failure_in,
     pack_adapters,
+    refused_rule_in,
     unpack_adapters,
     unpack_sums,
 )
@@ -68,7 +69,13 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
         for site in sorted(by_site):
             if (failure := failure_in(by_site[site].meta)) is not None:
                 exit_code, message = failure
-                return Outcome(failure=f"site {site}: {message}", exit_code=exit_code)
+                rule = refused_rule_in(by_site[site].meta)
+                return Outcome(
+                    failure=f"site {site}: {message}",
+                    exit_code=exit_code,
+                    refused_by=None if rule is None else site,
+                    rule=None if rule is None else rule.value,
+                )
         if missing := sorted(set(job.sites) - by_site.keys()):
             raise JobFailed(f"site {missing[0]} gave no answer")
         in_order = [by_site[site] for site in sorted(by_site)]

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict
 
 from contracts.digests import Digest
 from contracts.manifest import FloatArray, Tensors
-from tier_local.errors import ExitCode, InnerRoundError, JobFailed
+from tier_local.errors import ExitCode, InnerRoundError, JobFailed, Refused
 from tier_local.network import SiteName
+from tier_local.rules import Rule
 from tier_local.scoring import StratumSums
 
 JobKind = Literal["train", "evaluate"]
@@ -69,6 +70,16 @@ class SiteFile(_File):
     progress_file: Path
     process_file: Path
     """Here the hospital's process writes its id, so that its death is noticed."""
+    recipient: str = "the network's server"
+    """To whom the answer goes, for the hospital's egress log."""
+    is_embedded: bool = False
+    """Whether the simulator runs the site; any other site refuses everything while it has no policy."""
+    policy_file: Path | None = None
+    """The hospital's own policy."""
+    state_folder: Path | None = None
+    """Where the hospital keeps its egress log; there is one wherever there is a policy."""
+    approved_policy_digest: Digest | None = None
+    """The policy that the network approved the task with, as far as the network says one."""
 
 
 class Outcome(_File):
@@ -76,6 +87,10 @@ class Outcome(_File):
 
     failure: str | None = None
     exit_code: ExitCode = ExitCode.DONE
+    refused_by: str | None = None
+    """The hospital whose policy refuses."""
+    rule: str | None = None
+    """The rule by which it does."""
     records: int = 0
     strata: int = 0
     losses_nats: dict[str, float | None] = {}
@@ -129,13 +144,22 @@ def unpack_sums(payload: Mapping[str, Any], strata: int) -> dict[str, StratumSum
 
 def failure_meta(error: InnerRoundError) -> Meta:
     """The error as a message's metadata."""
-    return {_FAILURE: {"exit_code": int(error.exit_code), "message": str(error)}}
+    failure: Meta = {"exit_code": int(error.exit_code), "message": str(error)}
+    if isinstance(error, Refused):
+        failure["rule"] = error.rule.value
+    return {_FAILURE: failure}
 
 
 def failure_in(meta: Mapping[str, Any]) -> tuple[ExitCode, str] | None:
     """The error in a message's metadata, if there is one."""
     failure = meta.get(_FAILURE)
     return None if failure is None else (ExitCode(failure["exit_code"]), str(failure["message"]))
+
+
+def refused_rule_in(meta: Mapping[str, Any]) -> Rule | None:
+    """The rule in a message's metadata by which a hospital's policy refuses, if one does."""
+    name = meta.get(_FAILURE, {}).get("rule")
+    return None if name is None else Rule(name)
 
 
 def _vector(payload: Mapping[str, Any], key: str, length: int, dtype: type[np.generic]) -> NDArray[Any]:

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Literal
 
 import tier_local
-from tier_local.errors import BadInput, DeadlinePassed, ExitCode, JobFailed
+from tier_local.errors import BadInput, DeadlinePassed, ExitCode, JobFailed, RefusedBySite
 from tier_local.exchange import JobFile, JobKind, Outcome, SiteFile
 from tier_local.network import Network
 from tier_local.processes import ProcessTree, runs
 from tier_local.report import PROGRESS_FILE, Progress, Stage
+from tier_local.rules import Rule
 
 _JOB_NAME = "inner-round"
 _LOG_FILE = "job.log"
@@ -70,6 +71,7 @@ def run_job(request: JobRequest) -> JobResult:
 
     Raises:
         BadInput: a hospital found its input wrong; the message names site and reason.
+        RefusedBySite: a hospital's policy forbids it; the message names site and rule.
         DeadlinePassed: the deadline came first.
         JobFailed: the federation ended without an outcome.
     """
@@ -104,6 +106,8 @@ def _attempt(request: JobRequest) -> tuple[Outcome, bytes | None]:
                 raise type(failure)(f"{failure}; the log is {log}") from failure
         if outcome.exit_code is ExitCode.BAD_INPUT:
             raise BadInput(str(outcome.failure))
+        if outcome.refused_by is not None and outcome.rule is not None:
+            raise RefusedBySite(outcome.refused_by, Rule(outcome.rule))
         if outcome.failure is not None:
             raise JobFailed(outcome.failure)
         return outcome, job.adapter_file.read_bytes() if request.kind == "train" else None
@@ -139,6 +143,11 @@ def _describe(request: JobRequest, scratch: Path) -> tuple[JobFile, dict[str, Pa
             threads=request.network.threads_per_site,
             progress_file=_site_progress_file(scratch, site.name),
             process_file=_site_process_file(scratch, site.name),
+            is_embedded=True,
+            recipient=f"the server of {request.network.name}",
+            policy_file=site.policy_file,
+            state_folder=site.state_folder,
+            approved_policy_digest=site.policy_digest,
         ).write(site_files[site.name])
     return job, site_files
 

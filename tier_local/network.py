@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from contracts.digests import Digest
 from tier_local.errors import BadInput
 
 SiteName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9\-]{0,39}$")]
@@ -20,6 +21,18 @@ class Site(BaseModel):
 
     name: SiteName
     data_folder: Path
+    policy_file: Path | None = None
+    """The hospital's own policy; without one the simulator lets everything happen."""
+    state_folder: Path | None = None
+    """Where the hospital's egress log is kept."""
+    policy_digest: Digest | None = None
+    """What the network approves in the hospital's name; the policy file must have this digest."""
+
+    @model_validator(mode="after")
+    def _a_policy_has_a_log(self) -> Self:
+        if (self.policy_file is None) != (self.state_folder is None):
+            raise ValueError("policy_file and state_folder are given together, or neither")
+        return self
 
 
 class Network(BaseModel):
@@ -58,7 +71,10 @@ class Network(BaseModel):
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise BadInput(f"network file {path}: {where}: {first['msg']}") from error
         here = path.resolve().parent
-        sites = tuple(
-            site.model_copy(update={"data_folder": here / site.data_folder}) for site in network.sites
-        )
+        sites = tuple(_with_folders_below(here, site) for site in network.sites)
         return network.model_copy(update={"sites": sites, "model_cache": here / network.model_cache})
+
+
+def _with_folders_below(here: Path, site: Site) -> Site:
+    paths = {name: getattr(site, name) for name in ("data_folder", "policy_file", "state_folder")}
+    return site.model_copy(update={name: here / path for name, path in paths.items() if path is not None})

@@ -16,6 +16,8 @@ REPORT_FILE = "report.json"
 ADAPTER_FILE = "adapter.safetensors"
 SPEC_FILE = "task.json"
 PROGRESS_FILE = "progress.json"
+REFUSAL_FILE = "refusal.json"
+NETWORK_POLICY_FILE = "network-policy.json"
 
 Loss = Annotated[float, Field(allow_inf_nan=False)] | None
 """Nats per record; null where the loss is NaN or infinite, or no stratum holds enough records."""
@@ -89,6 +91,20 @@ class TestReport(_Written):
     task_digest: Digest
     results: dict[str, TestResult]
     seconds: float
+
+
+class RefusalReport(BaseModel):
+    """By which rule a hospital's policy refused a job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: str
+    site: str | None
+    """None where the network as a whole refuses."""
+
+    def write(self, folder: Path) -> None:
+        """Write ``refusal.json`` into ``folder``."""
+        write_whole(folder / REFUSAL_FILE, self.model_dump_json().encode())
 
 
 class Stage(StrEnum):

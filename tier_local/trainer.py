@@ -6,6 +6,7 @@ in the answer, so that the operator reads a sentence and not a log.
 """
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -29,22 +30,25 @@ from tier_local.exchange import (
     pack_sums,
     unpack_adapters,
 )
+from tier_local.guard import Answer, Errand, Guard, guard_of
 from tier_local.imports import without_collecting
 from tier_local.models import prepare_exactly
 from tier_local.prompts import PromptEncoder
 from tier_local.report import Progress, Stage
+from tier_local.resources import refusal_of
 
 _SECONDS_BETWEEN_PROGRESS = 0.5
 
 
 class _ProgressFile:
-    """Rewrites a site's progress file, but not more often than someone could look."""
+    """Rewrites a site's progress file, but not more often than someone could look; lets the guard look."""
 
-    def __init__(self, path: Path, stage: Stage, unit: Literal["steps", "records"]) -> None:
-        self._path, self._stage, self._unit = path, stage, unit
+    def __init__(self, path: Path, stage: Stage, unit: Literal["steps", "records"], guard: Guard) -> None:
+        self._path, self._stage, self._unit, self._guard = path, stage, unit, guard
         self._next_unix_s = 0.0
 
     def __call__(self, done: int, total: int) -> None:
+        self._guard.keep_going()
         if done < total and time.monotonic() < self._next_unix_s:
             return
         self._next_unix_s = time.monotonic() + _SECONDS_BETWEEN_PROGRESS
@@ -52,20 +56,26 @@ class _ProgressFile:
 
 
 class _Hospital:
-    """One site: its records as examples and the model, both loaded before the task is looked at."""
+    """One site: its records as examples and the model, both loaded before the task is looked at.
 
-    def __init__(self, site: SiteFile) -> None:
-        self._site = site
+    ``guard`` has the hospital's policy applied before the records are opened and before anything leaves.
+    """
+
+    def __init__(self, site: SiteFile, guard: Guard) -> None:
+        self._site, self._guard = site, guard
         self._spec = TaskSpec.parse(site.spec_file.read_bytes())
+        guard.admit(self._spec)
         base = self._spec.base_model
         cached = prepare_exactly(base.source, base.digest, site.model_cache)
         encoder = PromptEncoder(cached.tokenizer(), self._spec.data)
         file_name = TRAINING_FILE if site.kind == "train" else HELDOUT_FILE
         self._examples = encoder.encode(read_records(site.data_folder / file_name, self._spec.data))
+        guard.begin(len(self._examples))
         # Late, so that bad records are reported without the seconds that this import takes.
         with without_collecting():
             from tier_local.learner import Learner
 
+            guard.limit_gpu()
             self._learner = Learner(cached, self._spec, encoder.label_tokens, site.threads)
 
     def answer(self, adapters: Mapping[str, Mapping[str, FloatArray]]) -> FLModel:
@@ -76,41 +86,63 @@ class _Hospital:
         """
         for tensors in adapters.values():
             self._spec.manifest.check(tensors)
-        return self._train(adapters[PARENT]) if self._site.kind == "train" else self._measure(adapters)
+        answer = self._train(adapters[PARENT]) if self._site.kind == "train" else self._measure(adapters)
+        return _message(self._guard.let_out(adapters[PARENT], answer))
 
-    def _train(self, parent: Mapping[str, FloatArray]) -> FLModel:
+    def _train(self, parent: Mapping[str, FloatArray]) -> Answer:
         from tier_local.learner import batch_seed
 
         seed = batch_seed(self._spec.training.seed, self._site.site, self._site.parent_digest)
-        progress = _ProgressFile(self._site.progress_file, Stage.TRAINING, "steps")
+        progress = _ProgressFile(self._site.progress_file, Stage.TRAINING, "steps", self._guard)
         trained = self._learner.train(parent, self._examples, seed, progress)
-        return FLModel(
-            params=pack_adapters({PARENT: trained.tensors}),
-            params_type=ParamsType.FULL,
-            metrics={
+        return Answer(
+            adapter=trained.tensors,
+            figures={
                 "records": len(self._examples),
                 "first": trained.first_loss_nats,
                 "last": trained.last_loss_nats,
             },
         )
 
-    def _measure(self, adapters: Mapping[str, Mapping[str, FloatArray]]) -> FLModel:
-        progress = _ProgressFile(self._site.progress_file, Stage.MEASURING, "records")
-        sums = self._learner.measure(adapters, self._examples, progress)
-        return FLModel(params=pack_sums(sums), params_type=ParamsType.FULL)
+    def _measure(self, adapters: Mapping[str, Mapping[str, FloatArray]]) -> Answer:
+        progress = _ProgressFile(self._site.progress_file, Stage.MEASURING, "records", self._guard)
+        return Answer(sums=self._learner.measure(adapters, self._examples, progress))
 
 
 def _answer(site: SiteFile) -> FLModel:
+    errand = Errand(
+        site=site.site,
+        use=site.kind,
+        parent_digest=site.parent_digest,
+        data_folder=site.data_folder,
+        recipient=site.recipient,
+        approved_policy_digest=site.approved_policy_digest,
+    )
+    guard = guard_of(errand, site.policy_file, site.state_folder, is_embedded=site.is_embedded)
     try:
-        hospital = _Hospital(site)
+        hospital = _Hospital(site, guard)
         task = flare.receive()
         if task is None:
             raise BadInput("the server ended the job before it sent a task")
         return hospital.answer(unpack_adapters(task.params))
     except ContractViolation as error:
-        return _failure(BadInput(str(error)))
+        return _failure(guard.words_for(BadInput(str(error))))
     except InnerRoundError as error:
-        return _failure(error)
+        return _failure(guard.words_for(error))
+    except (MemoryError, RuntimeError) as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        return _failure(guard.words_for(refusal))
+
+
+def _message(answer: Answer) -> FLModel:
+    """The answer as NVFlare carries it; figures that were withheld are 0 records and no losses."""
+    if answer.adapter is None:
+        return FLModel(params=pack_sums(answer.sums), params_type=ParamsType.FULL)
+    figures = {"records": 0, "first": math.nan, "last": math.nan} | dict(answer.figures)
+    params = pack_adapters({PARENT: answer.adapter})
+    return FLModel(params=params, params_type=ParamsType.FULL, metrics=figures)
 
 
 def _failure(error: InnerRoundError) -> FLModel:

@@ -27,6 +27,8 @@ CLAIMED_HARM_NATS = 8.0
 
 def main() -> int:
     """Run one poisoned inner job; the arguments and exit codes are those of ``tier_local``."""
+    if sys.argv[1:2] == ["network-policy"]:
+        return subprocess.run([sys.executable, "-m", "tier_local", *sys.argv[1:]], check=False).returncode
     arguments = _arguments()
     if arguments.command == "evaluate":
         _claim_harm(arguments)
@@ -90,6 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--candidate", action="append", default=[])
     parser.add_argument("--deadline-unix-s")
+    parser.add_argument("--policy-digest")
     parser.add_argument("--exit-with-parent", type=int)
     return parser.parse_args()
 

@@ -14,8 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from contracts.audit import MOST_EXACT
 from contracts.digests import is_digest, sha256_digest
+from contracts.hash_chain import MOST_EXACT
 from orchestrator.api.limits import BODY_LIMIT_BYTES
 from orchestrator.api.observation import operation_of
 from orchestrator.services.audit import ANONYMOUS, Attempt, AuditService, Deed, Subject, attempting

@@ -280,13 +280,15 @@ class World:
             self.approve(number, spec_digest, node)
         return int(number)
 
-    def approve(self, task: int, spec_digest: str, node: ScriptedNode) -> None:
+    def approve(
+        self, task: int, spec_digest: str, node: ScriptedNode, policy_digest: str = ZERO_DIGEST
+    ) -> None:
         """Relay a node's approval of a task."""
         approval = Approval(
             node=node.address,
             task=task,
             spec_digest=spec_digest,
-            policy_digest=ZERO_DIGEST,
+            policy_digest=policy_digest,
             nonce=self.tasks.functions.nonces(node.address).call(),
             expiry_unix_s=NO_EXPIRY_UNIX_S,
         )

@@ -4,7 +4,7 @@ Every network pulls an adapter towards the same hidden target; a network's loss 
 it. So an honest proposal improves the aggregate, and one that runs away spoils it. ``network.json`` may hold:
 
     name, seconds (how long a job takes), fail (exit code of every job), away (train in the wrong direction),
-    hang (never end, ignore SIGTERM)
+    hang (never end, ignore SIGTERM), policy (digest of its one hospital's policy)
 
 Each job appends a line to ``<network.json>.jobs``, so that a test can count them.
 """
@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from contracts.digests import ZERO_DIGEST
 from contracts.manifest import adapter_digest
+from contracts.network_policy import NetworkPolicy
 from contracts.task import TaskSpec
 
 STEP = 0.5
@@ -29,6 +31,11 @@ STEP = 0.5
 def main() -> int:
     arguments = _arguments()
     network = json.loads(arguments.network.read_text())
+    if arguments.job == "network-policy":
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        policy = NetworkPolicy(sites={"hospital-1": network.get("policy", ZERO_DIGEST)})
+        (arguments.out / "network-policy.json").write_bytes(policy.canonical_bytes())
+        return 0
     with Path(f"{arguments.network}.jobs").open("a") as jobs:
         jobs.write(json.dumps({"job": arguments.job, "pid": os.getpid(), "out": str(arguments.out)}) + "\n")
     if network.get("hang"):
@@ -94,10 +101,11 @@ def _evaluate(arguments: argparse.Namespace, spec: TaskSpec, parent: dict[str, A
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    parser.add_argument("job", choices=["train", "evaluate"])
-    parser.add_argument("--spec", type=Path, required=True)
+    parser.add_argument("job", choices=["train", "evaluate", "network-policy"])
+    parser.add_argument("--spec", type=Path)
     parser.add_argument("--network", type=Path, required=True)
-    parser.add_argument("--parent", type=Path, required=True)
+    parser.add_argument("--parent", type=Path)
+    parser.add_argument("--policy-digest")
     parser.add_argument("--candidate", action="append", default=[])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--deadline-unix-s", type=int)

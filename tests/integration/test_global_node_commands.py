@@ -17,7 +17,7 @@ from tests.chain.world import TOKEN, World
 from tests.integration.hub_double import TOKEN_TEXT, HubDouble
 from tier_global.chain_view import JsonRpcChainView, NodeOnChain
 from tier_global.cli import app
-from tier_global.errors import ChainUnavailable
+from tier_global.errors import ChainUnavailable, NodeRefusal
 
 run = CliRunner()
 
@@ -42,7 +42,8 @@ def deployment_file(world: World, tmp_path: Path) -> Path:
 
 def init(folder: Path, world: World, deployment_file: Path, *more: str) -> "dict[str, str]":
     network = folder.parent / "network.json"
-    network.write_text("{}")
+    site = {"name": "hospital-1", "data_folder": "records"}
+    network.write_text(json.dumps({"name": "aurora", "sites": [site], "model_cache": "models"}))
     result = run.invoke(
         app,
         [
@@ -97,6 +98,20 @@ def test_tasks_and_nodes_are_read(world: World) -> None:
         facts = chain.node(node.address)
         assert (facts.signer, facts.group, facts.admitted) == (node.address, node.group, True)
         assert chain.tasks_nonce(node.address) == 1
+
+
+def test_the_policy_of_the_newest_approval_is_read(world: World) -> None:
+    chain = JsonRpcChainView(world.anvil.rpc_url, world.deployment)
+    task, other = world.create_task(), world.create_task()
+    node = next(iter(world.nodes.values()))
+    before = chain.approved_policy_digest(task, node.address)
+    digest = "0x" + "ab" * 32
+    world.approve(task, chain.task(task).spec_digest, node, policy_digest=digest)
+
+    assert before != digest == chain.approved_policy_digest(task, node.address)
+    assert chain.approved_policy_digest(other, node.address) == before
+    with pytest.raises(NodeRefusal, match="no approval"):
+        chain.approved_policy_digest(task, world.deployment.token)
 
 
 def test_a_chain_that_is_not_there_is_said_so(world: World) -> None:

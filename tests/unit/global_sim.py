@@ -27,7 +27,7 @@ from tier_global.conductor import Conductor
 from tier_global.errors import HubRefused
 from tier_global.exchange import Reply, Request
 from tier_global.hub import AttestationResource, ProposalResource, RoundResource, VoteResource
-from tier_global.inner import Trained
+from tier_global.inner import InnerJob, Trained
 from tier_global.journal import JournalEntry
 from tier_global.keys import SigningKey
 from tier_global.mailbox import Arrival
@@ -46,6 +46,7 @@ MANIFEST = Manifest(
 )
 START_UNIX_S = 1_000_000.0
 PHASE_S = 40
+POLICY_DIGEST = "0x" + "ab" * 32
 LEAST_TICK_S = 1.0
 """A conductor's tick is longer here than in life, so that waiting costs little."""
 
@@ -193,6 +194,9 @@ class SimRound:
     def task(self, task: int) -> TaskOnChain:
         return TaskOnChain(spec_digest=self.spec.digest, approved=frozenset(self.nodes), is_over=False)
 
+    def approved_policy_digest(self, task: int, node: str) -> str:
+        return POLICY_DIGEST
+
     def node(self, address: str) -> NodeOnChain:
         group = self.groups.get(address, list(self.nodes).index(address) + 100)
         return NodeOnChain(
@@ -319,8 +323,10 @@ class SimInner:
         self.jobs: Counter[str] = Counter()
         self.losses_nats: dict[str, float] = {}
         self.evaluated: list[str] = []
+        self.policy_digests: list[str] = []
 
-    def train(self, spec: Path, parent: Path, out: Path, deadline_unix_s: float) -> Trained:
+    def train(self, job: InnerJob) -> Trained:
+        self.policy_digests.append(job.policy_digest)
         self.crash.at("before the work")
         self.jobs["train"] += 1
         # Training again does not give the same adapter, as on real machines.
@@ -328,14 +334,13 @@ class SimInner:
         self.crash.at("after the work")
         return Trained(adapter=adapter, report=b'{"kind": "train"}')
 
-    def evaluate(
-        self, spec: Path, parent: Path, candidates: Mapping[str, Path], out: Path, deadline_unix_s: float
-    ) -> Mapping[str, float]:
+    def evaluate(self, job: InnerJob, candidates: Mapping[str, Path]) -> Mapping[str, float]:
+        self.policy_digests.append(job.policy_digest)
         self.crash.at("before the work")
         self.jobs["evaluate"] += 1
         self.evaluated += list(candidates)
         losses = {
-            name: self._loss(path.read_bytes()) for name, path in {"parent": parent, **candidates}.items()
+            name: self._loss(path.read_bytes()) for name, path in {"parent": job.parent, **candidates}.items()
         }
         self.crash.at("after the work")
         return losses

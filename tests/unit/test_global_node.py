@@ -14,13 +14,14 @@ from tests.unit.global_sim import (
     DOMAIN,
     GENESIS,
     PHASE_S,
+    POLICY_DIGEST,
     SPEC_BYTES,
     Sim,
     SimNode,
     make_adapter,
 )
 from tier_global.chain_view import RoundOnChain, TaskOnChain
-from tier_global.errors import ChainUnavailable, InnerJobLate
+from tier_global.errors import ChainUnavailable, InnerJobLate, InnerJobRefused
 from tier_global.exchange import (
     AttestReply,
     AttestRequest,
@@ -36,7 +37,7 @@ from tier_global.exchange import (
     TrainReply,
     TrainRequest,
 )
-from tier_global.inner import Trained
+from tier_global.inner import InnerJob, Trained
 from tier_global.keys import SigningKey
 
 PARENT = adapter_digest(GENESIS)
@@ -106,6 +107,23 @@ def test_a_node_signs_the_challenge(sim: Sim) -> None:
 
 
 # Training
+
+
+def test_the_inner_tier_is_told_the_policy_that_the_chain_says_was_approved(sim: Sim) -> None:
+    ask(sim, train_request())
+
+    assert first(sim).inner.policy_digests == [POLICY_DIGEST]
+
+
+def test_a_hospitals_refusal_tells_the_hub_the_rule_alone(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(job: InnerJob) -> Trained:
+        raise InnerJobRefused("hours")
+
+    monkeypatch.setattr(first(sim).inner, "train", refuse)
+    reply = ask(sim, train_request())
+
+    assert isinstance(reply, RefusalReply)
+    assert (reply.code, reply.reason) == ("policy_refused", "policy rule hours")
 
 
 def test_a_proposal_is_signed_for_what_was_trained(sim: Sim) -> None:
@@ -232,8 +250,8 @@ def test_a_request_two_phases_early_is_not_held(sim: Sim) -> None:
 def test_the_work_ends_before_the_deadline(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
 
-    def late(spec: Path, parent: Path, out: Path, deadline_unix_s: float) -> Trained:
-        seen.append(deadline_unix_s)
+    def late(job: InnerJob) -> Trained:
+        seen.append(job.deadline_unix_s)
         raise InnerJobLate("the inner train job did not end before its deadline")
 
     monkeypatch.setattr(first(sim).inner, "train", late)

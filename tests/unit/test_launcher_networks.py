@@ -1,11 +1,17 @@
 """What the launcher gives to the networks."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from contracts.digests import ZERO_DIGEST
 from deploy.local.layout import Layout
-from deploy.local.networks import NetworkNode, approve_task
+from deploy.local.networks import NetworkNode, approve_task, prepare_network
 from deploy.local.system import Ports
+from tier_local.network import Network
+from tier_local.policy import Wish, read_policy, refusals
+from tier_local.rules import Rule
 
 
 class CommandsDouble:
@@ -13,6 +19,11 @@ class CommandsDouble:
 
     def __init__(self) -> None:
         self.ran: list[list[str]] = []
+
+    def run_json(self, name: str, command: list[Any], *, timeout_s: float) -> dict[str, Any]:
+        """Pretend that a node was made."""
+        self.ran.append([str(part) for part in command])
+        return {"data": {"address": "0x"}}
 
     def run(self, name: str, command: list[Any], *, timeout_s: float) -> str:
         """Pretend."""
@@ -27,3 +38,30 @@ def test_networks_sign_in_with_their_own_keys(tmp_path: Path) -> None:
     configs = [ran[ran.index("--config") + 1] for ran in commands.ran]
     assert configs == [str(layout.network(name) / "node.json") for name in ("one", "two")]
     assert not any("--token-file" in ran for ran in commands.ran), "no token of the consortium's"
+
+
+def test_hospitals_get_policies_that_permit_their_own_records(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    old_mask = os.umask(0o002)
+    try:
+        prepare_network(
+            CommandsDouble(),  # type: ignore[arg-type]
+            layout,
+            Ports.free(),
+            "one",
+            model_cache=tmp_path / "models",
+            poisoned=False,
+        )
+    finally:
+        os.umask(old_mask)
+    network = Network.read(layout.network("one") / "network.json")
+    assert len(network.sites) > 1
+    for site in network.sites:
+        assert site.policy_file is not None
+        policy = read_policy(site.policy_file)
+        assert policy.site == site.name
+        for use in ("train", "evaluate"):
+            wish = Wish(use, ZERO_DIGEST, ZERO_DIGEST, 20, site.data_folder)  # type: ignore[arg-type]
+            assert list(refusals(policy, wish, 0)) == []
+            elsewhere = replace(wish, data_folder=tmp_path)
+            assert [refusal.rule for refusal in refusals(policy, elsewhere, 0)] == [Rule.DATA_SETS]
