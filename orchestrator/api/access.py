@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from orchestrator.api.idempotency import answered_once
-from orchestrator.api.media_types import JsonRoute
+from orchestrator.api.media_types import JsonRequest, JsonRoute
 from orchestrator.api.preconditions import conditional
 from orchestrator.domain import permissions
 from orchestrator.domain.errors import Unauthenticated
@@ -53,7 +53,8 @@ class TokenFirst(JsonRoute):
         operation = self.operation_id or self.name
         permissions.roles_for(operation)
 
-        async def handle_behind_token(request: Request) -> Response:
+        async def handle_behind_token(plain_request: Request) -> Response:
+            request = JsonRequest.of(plain_request)
             all_services, address = services(request), address_of(request)
             all_services.throttle.look_at(address)
             try:

@@ -1,10 +1,12 @@
 """Bodies are JSON and say so: anything else is refused before it is read."""
 
 from collections.abc import Callable, Coroutine
+from json import JSONDecodeError
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from pydantic_core import from_json
 
 from orchestrator.domain.errors import OrchestratorError
 
@@ -17,6 +19,26 @@ class UnsupportedMediaType(OrchestratorError):
     code = "unsupported_media_type"
 
 
+class JsonRequest(Request):
+    """A request whose JSON may be nested only so deep, whatever the interpreter's recursion limit is.
+
+    Libraries raise that limit, and then Python's own parser overflows the stack: the process would end.
+    """
+
+    @classmethod
+    def of(cls, request: Request) -> "JsonRequest":
+        """The same request, whose body nobody has read yet."""
+        return request if isinstance(request, cls) else cls(request.scope, request.receive)
+
+    async def json(self) -> Any:
+        """The body. Raises JSONDecodeError."""
+        body = await self.body()
+        try:
+            return from_json(body)
+        except ValueError as error:
+            raise JSONDecodeError(str(error), "", 0) from error
+
+
 class JsonRoute(APIRoute):
     """A route whose body, if it takes one, is JSON."""
 
@@ -27,7 +49,7 @@ class JsonRoute(APIRoute):
         async def handle_json(request: Request) -> Response:
             if self.body_field is not None:
                 require_json(request)
-            return await handle(request)
+            return await handle(JsonRequest.of(request))
 
         return handle_json
 

@@ -5,9 +5,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from eth_account import Account
 from eth_utils.crypto import keccak
 
+from contracts.accounts import Account
 from contracts.deployment import Deployment
 from contracts.digests import sha256_digest
 from contracts.manifest import FloatArray, Manifest

@@ -128,12 +128,12 @@ def test_refusals_are_recorded_with_their_reason(rig: Rig) -> None:
     rig.auditor.post(path, json=forged)
     rig.conductor.post(path, json=forged)
     rig.conductor.post(path, json={"message": 1})
-    rig.conductor.post(path, content=b"[" * 100_000)
+    rig.conductor.post(path, content=b"[" * 100_000, headers={"Content-Type": "application/json"})
     rig.conductor.post("/v1/tasks/9/rounds/1/proposals", json=node.proposal(DOMAIN, state))
     rig.conductor.post("/v1/tasks/1/rounds/1/commits", json=node.commit(DOMAIN, state))
     rig.admin.delete("/v1/tasks/1/pause")
     rig.conductor.put(f"/v1/artifacts/0x{'0' * 64}", content=b"other bytes")
-    rig.admin.post("/v1/nodes", content=b"x" * (2 << 20))
+    rig.admin.post("/v1/nodes", content=b"x" * (2 << 20), headers={"Content-Type": "application/json"})
     items = log_of(rig)[start:]
     assert_is_one_chain(log_of(rig))
     assert [(item["principal"], item["operation"], item["reason"]) for item in items] == [

@@ -1,6 +1,7 @@
 """Limits on how often, headers on everything, and settings that a production hub refuses."""
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -151,6 +152,19 @@ def test_the_cookie_is_secure_when_the_hub_is_reached_over_tls(rig: Rig) -> None
         "http://hub.test/login", data={"token": token}, headers={"origin": "https://hub.test"}
     )
     assert "; secure" in answer.headers["set-cookie"].lower()
+
+
+def test_deep_nesting_is_refused_whatever_the_interpreter_allows(rig: Rig) -> None:
+    before = sys.getrecursionlimit()
+    # As a library leaves it; Python's own parser would overflow the stack and end the process.
+    sys.setrecursionlimit(100_000)
+    try:
+        answer = rig.admin.post(
+            "/v1/nodes", content=b"[" * 100_000, headers={"Content-Type": "application/json"}
+        )
+    finally:
+        sys.setrecursionlimit(before)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
 def test_a_body_that_does_not_come_is_given_up() -> None:
