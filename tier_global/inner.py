@@ -35,13 +35,23 @@ class Trained:
 
 
 class InnerTier(Protocol):
-    """Trains and evaluates adapters inside the network. Both raise InnerJobFailed."""
+    """Trains and evaluates adapters inside the network. Both raise InnerJobFailed.
 
-    def train(self, spec: Path, parent: Path, out: Path, deadline_unix_s: float) -> Trained:
+    ``purpose`` says what a job is for. Asked again for the same, after a crash say, a deployed federation
+    gives the job that runs or is done, and does not do it twice.
+    """
+
+    def train(self, spec: Path, parent: Path, out: Path, deadline_unix_s: float, purpose: str) -> Trained:
         """Train one adapter from the parent."""
 
     def evaluate(
-        self, spec: Path, parent: Path, candidates: Mapping[str, Path], out: Path, deadline_unix_s: float
+        self,
+        spec: Path,
+        parent: Path,
+        candidates: Mapping[str, Path],
+        out: Path,
+        deadline_unix_s: float,
+        purpose: str,
     ) -> Mapping[str, float]:
         """Loss (nats per target token) of "parent" and of each candidate by name; NaN where there is none."""
 
@@ -55,8 +65,8 @@ class InnerProcess:
         self._log_file = log_file
         self._clock = clock
 
-    def train(self, spec: Path, parent: Path, out: Path, deadline_unix_s: float) -> Trained:
-        self._run("train", spec, parent, (), out, deadline_unix_s)
+    def train(self, spec: Path, parent: Path, out: Path, deadline_unix_s: float, purpose: str) -> Trained:
+        self._run("train", spec, parent, (), out, deadline_unix_s, purpose)
         try:
             adapter = (out / "adapter.safetensors").read_bytes()
         except OSError as error:
@@ -64,21 +74,34 @@ class InnerProcess:
         return Trained(adapter=adapter, report=_read_report(out))
 
     def evaluate(
-        self, spec: Path, parent: Path, candidates: Mapping[str, Path], out: Path, deadline_unix_s: float
+        self,
+        spec: Path,
+        parent: Path,
+        candidates: Mapping[str, Path],
+        out: Path,
+        deadline_unix_s: float,
+        purpose: str,
     ) -> Mapping[str, float]:
         options = [part for name, path in candidates.items() for part in ("--candidate", f"{name}={path}")]
-        self._run("evaluate", spec, parent, options, out, deadline_unix_s)
+        self._run("evaluate", spec, parent, options, out, deadline_unix_s, purpose)
         return _losses(_read_report(out), {"parent", *candidates})
 
     def _run(
-        self, job: str, spec: Path, parent: Path, options: Sequence[str], out: Path, deadline_unix_s: float
+        self,
+        job: str,
+        spec: Path,
+        parent: Path,
+        options: Sequence[str],
+        out: Path,
+        deadline_unix_s: float,
+        purpose: str,
     ) -> None:
         arguments = [
             *self._command,
             job,
             *("--spec", str(spec), "--network", str(self._network_file), "--parent", str(parent)),
             *options,
-            *("--out", str(out), "--deadline-unix-s", str(int(deadline_unix_s))),
+            *("--out", str(out), "--deadline-unix-s", str(int(deadline_unix_s)), "--purpose", purpose),
             *("--exit-with-parent", str(os.getpid())),
         ]
         with self._log_file.open("ab") as log:

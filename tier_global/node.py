@@ -119,6 +119,10 @@ class Node:
         except ContractViolation as error:
             return _refusal(request, error.code, str(error))
 
+    def _purpose(self, request: Request, stage: Stage) -> str:
+        """What an inner job is for: the same whenever this node does this stage of this round."""
+        return f"{request.task}-{request.round}-{self._identity.address}-{stage}"
+
     def _sign(self, message: Proposal | Commit | Attestation) -> str:
         return message.sign(self._identity.domain, self._identity.key.reveal())
 
@@ -171,7 +175,11 @@ class Node:
         started_unix_s = self._clock.now_unix_s()
         with folder.work_folder(Stage.TRAIN) as out:
             trained = self._inner.train(
-                folder.path / _SPEC_FILE, folder.adapter_path(facts.parent_digest), out, deadline_unix_s
+                folder.path / _SPEC_FILE,
+                folder.adapter_path(facts.parent_digest),
+                out,
+                deadline_unix_s,
+                self._purpose(request, Stage.TRAIN),
             )
         try:
             spec.manifest.decode(trained.adapter)
@@ -235,7 +243,7 @@ class Node:
         kin = self._checks.kin([proposal.node for proposal in facts.proposals])
         entries = _entries(spec, facts, folder)
         votes = plan(spec, _parent(spec, facts, folder), entries, kin)
-        losses_nats = self._evaluate(Stage.COMMIT, folder, facts, votes.candidates, deadline_unix_s)
+        losses_nats = self._evaluate(Stage.COMMIT, request, folder, facts, votes.candidates, deadline_unix_s)
         reveal = Reveal(
             node=self._identity.address,
             task=request.task,
@@ -256,6 +264,7 @@ class Node:
     def _evaluate(
         self,
         stage: Stage,
+        request: CommitRequest | AttestRequest,
         folder: RoundFolder,
         facts: RoundOnChain,
         candidates: Sequence[Candidate],
@@ -274,6 +283,7 @@ class Node:
                 paths,
                 work / "out",
                 deadline_unix_s,
+                self._purpose(request, stage),
             )
         by_digest = {
             candidate.digest: losses_nats[candidate.name]
@@ -331,7 +341,7 @@ class Node:
         aggregate = _accepted_aggregate(spec, facts, folder)
         losses_nats: Mapping[str, float] = self._record.losses_nats(request.task, request.round)
         if not {facts.parent_digest, aggregate.digest} <= losses_nats.keys():
-            losses_nats = self._evaluate(Stage.ATTEST, folder, facts, [aggregate], deadline_unix_s)
+            losses_nats = self._evaluate(Stage.ATTEST, request, folder, facts, [aggregate], deadline_unix_s)
         attestation = Attestation(
             node=self._identity.address,
             task=request.task,

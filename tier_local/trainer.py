@@ -1,19 +1,15 @@
-"""What runs at a hospital: an NVFlare client script that trains or measures on the hospital's records.
+"""What runs at a hospital: trains or measures on the hospital's records.
 
-NVFlare runs this file in the site's own process. It answers one task and ends. The records never leave
-this process; what does is an adapter, or sums of losses. What is wrong with a hospital's input is said
-in the answer, so that the operator reads a sentence and not a log.
+It is installed at the hospital; a job only says what to do (``executor`` is NVFlare's side of it). The
+records never leave this process; what does is an adapter, or sums of losses. What is wrong with a
+hospital's input is said in the answer, so that the operator reads a sentence and not a log.
 """
 
-import argparse
-import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import nvflare.client as flare
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 
 from contracts.errors import ContractViolation
@@ -23,7 +19,9 @@ from tier_local.data import HELDOUT_FILE, TRAINING_FILE, read_records
 from tier_local.errors import BadInput, InnerRoundError
 from tier_local.exchange import (
     PARENT,
+    Assignment,
     SiteFile,
+    assignment_in,
     failure_meta,
     pack_adapters,
     pack_sums,
@@ -52,15 +50,16 @@ class _ProgressFile:
 
 
 class _Hospital:
-    """One site: its records as examples and the model, both loaded before the task is looked at."""
+    """One site at one assignment: its records as examples, and the model."""
 
-    def __init__(self, site: SiteFile) -> None:
+    def __init__(self, site: SiteFile, assignment: Assignment) -> None:
         self._site = site
-        self._spec = TaskSpec.parse(site.spec_file.read_bytes())
+        self._assignment = assignment
+        self._spec = TaskSpec.parse(assignment.spec.encode())
         base = self._spec.base_model
         cached = prepare_exactly(base.source, base.digest, site.model_cache)
         encoder = PromptEncoder(cached.tokenizer(), self._spec.data)
-        file_name = TRAINING_FILE if site.kind == "train" else HELDOUT_FILE
+        file_name = TRAINING_FILE if assignment.kind == "train" else HELDOUT_FILE
         self._examples = encoder.encode(read_records(site.data_folder / file_name, self._spec.data))
         # Late, so that bad records are reported without the seconds that this import takes.
         with without_collecting():
@@ -76,12 +75,14 @@ class _Hospital:
         """
         for tensors in adapters.values():
             self._spec.manifest.check(tensors)
-        return self._train(adapters[PARENT]) if self._site.kind == "train" else self._measure(adapters)
+        if self._assignment.kind == "train":
+            return self._train(adapters[PARENT])
+        return self._measure(adapters)
 
     def _train(self, parent: Mapping[str, FloatArray]) -> FLModel:
         from tier_local.learner import batch_seed
 
-        seed = batch_seed(self._spec.training.seed, self._site.site, self._site.parent_digest)
+        seed = batch_seed(self._spec.training.seed, self._site.site, self._assignment.parent_digest)
         progress = _ProgressFile(self._site.progress_file, Stage.TRAINING, "steps")
         trained = self._learner.train(parent, self._examples, seed, progress)
         return FLModel(
@@ -100,38 +101,20 @@ class _Hospital:
         return FLModel(params=pack_sums(sums), params_type=ParamsType.FULL)
 
 
-def _answer(site: SiteFile) -> FLModel:
+def answer(site: SiteFile, task: FLModel) -> FLModel:
+    """The site's answer to the server's task; a failure of the site's is an answer too."""
     try:
-        hospital = _Hospital(site)
-        task = flare.receive()
-        if task is None:
-            raise BadInput("the server ended the job before it sent a task")
-        return hospital.answer(unpack_adapters(task.params))
+        assignment = assignment_in(task.meta)
+        unit: Literal["steps", "records"] = "steps" if assignment.kind == "train" else "records"
+        Progress(stage=Stage.LOADING, done=0, total=1, unit=unit).write(site.progress_file)
+        return _Hospital(site, assignment).answer(unpack_adapters(task.params))
     except ContractViolation as error:
-        return _failure(BadInput(str(error)))
+        return failed(BadInput(str(error)))
     except InnerRoundError as error:
-        return _failure(error)
+        return failed(error)
 
 
-def _failure(error: InnerRoundError) -> FLModel:
+def failed(error: InnerRoundError) -> FLModel:
+    """The answer of a site that cannot do its task."""
     # NVFlare wants something in every answer.
     return FLModel(metrics={"failed": 1}, meta=failure_meta(error))
-
-
-def main(arguments: list[str]) -> None:
-    """Answer the one task of the job whose description lies in ``--site-file``."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--site-file", type=Path, required=True)
-    site = SiteFile.read(parser.parse_args(arguments).site_file)
-    site.process_file.write_text(str(os.getpid()))
-    flare.init()
-    Progress(stage=Stage.LOADING, done=0, total=1, unit="steps" if site.kind == "train" else "records").write(
-        site.progress_file
-    )
-    answer: Any = _answer(site)
-    if flare.receive() is not None:
-        flare.send(answer)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -313,7 +313,7 @@ class SimInner:
         self.losses_nats: dict[str, float] = {}
         self.evaluated: list[str] = []
 
-    def train(self, spec: Path, parent: Path, out: Path, deadline_unix_s: float) -> Trained:
+    def train(self, spec: Path, parent: Path, out: Path, deadline_unix_s: float, purpose: str) -> Trained:
         self.crash.at("before the work")
         self.jobs["train"] += 1
         # Training again does not give the same adapter, as on real machines.
@@ -322,7 +322,13 @@ class SimInner:
         return Trained(adapter=adapter, report=b'{"kind": "train"}')
 
     def evaluate(
-        self, spec: Path, parent: Path, candidates: Mapping[str, Path], out: Path, deadline_unix_s: float
+        self,
+        spec: Path,
+        parent: Path,
+        candidates: Mapping[str, Path],
+        out: Path,
+        deadline_unix_s: float,
+        purpose: str,
     ) -> Mapping[str, float]:
         self.crash.at("before the work")
         self.jobs["evaluate"] += 1

@@ -33,6 +33,8 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 time.sleep(600)
 """
 
+PURPOSE = "7-2-0xaa-train"
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path, Path]:
@@ -57,13 +59,13 @@ def test_train_gives_the_files_of_the_job(tmp_path: Path, files: tuple[Path, Pat
     spec, parent, out = files
     deadline_unix_s = soon()
 
-    trained = inner(tmp_path, WRITES.format(report="{}")).train(spec, parent, out, deadline_unix_s)
+    trained = inner(tmp_path, WRITES.format(report="{}")).train(spec, parent, out, deadline_unix_s, PURPOSE)
 
     assert (trained.adapter, trained.report) == (b"adapter", b"{}")
     assert json.loads((tmp_path / "arguments.json").read_text()) == [
         *("train", "--spec", str(spec), "--network", str(tmp_path / "network.json"), "--parent", str(parent)),
         *("--out", str(out), "--deadline-unix-s", str(int(deadline_unix_s))),
-        *("--exit-with-parent", str(os.getpid())),
+        *("--purpose", PURPOSE, "--exit-with-parent", str(os.getpid())),
     ]
 
 
@@ -74,7 +76,7 @@ def test_evaluate_gives_losses_by_name(tmp_path: Path, files: tuple[Path, Path, 
     report = json.dumps({"losses_nats": {"parent": 2.5, "all": None, "other": 1}})
 
     losses = inner(tmp_path, WRITES.format(report=report)).evaluate(
-        spec, parent, {"all": candidate}, out, soon()
+        spec, parent, {"all": candidate}, out, soon(), PURPOSE
     )
 
     assert losses["parent"] == 2.5
@@ -90,7 +92,9 @@ def test_a_report_without_the_losses_is_a_failure(
 ) -> None:
     spec, parent, out = files
     with pytest.raises(InnerJobFailed):
-        inner(tmp_path, WRITES.format(report=report)).evaluate(spec, parent, {"all": parent}, out, soon())
+        inner(tmp_path, WRITES.format(report=report)).evaluate(
+            spec, parent, {"all": parent}, out, soon(), PURPOSE
+        )
 
 
 @pytest.mark.parametrize(("code", "error"), [(1, InnerJobFailed), (2, InnerJobFailed), (4, InnerJobLate)])
@@ -98,13 +102,13 @@ def test_exit_codes(
     tmp_path: Path, files: tuple[Path, Path, Path], code: int, error: type[InnerJobFailed]
 ) -> None:
     with pytest.raises(error):
-        inner(tmp_path, f"raise SystemExit({code})").train(*files, soon())
+        inner(tmp_path, f"raise SystemExit({code})").train(*files, soon(), PURPOSE)
 
 
 def test_what_the_job_says_stays_in_the_network(tmp_path: Path, files: tuple[Path, Path, Path]) -> None:
     script = "import sys; sys.stderr.write('hospital-1: 17 records\\n'); raise SystemExit(1)"
     with pytest.raises(InnerJobFailed) as failure:
-        inner(tmp_path, script).train(*files, soon())
+        inner(tmp_path, script).train(*files, soon(), PURPOSE)
 
     assert "hospital" not in str(failure.value)
     assert "hospital-1: 17 records" in (tmp_path / "inner.log").read_text()
@@ -112,13 +116,13 @@ def test_what_the_job_says_stays_in_the_network(tmp_path: Path, files: tuple[Pat
 
 def test_success_without_files_is_a_failure(tmp_path: Path, files: tuple[Path, Path, Path]) -> None:
     with pytest.raises(InnerJobFailed, match="no adapter"):
-        inner(tmp_path, "").train(*files, soon())
+        inner(tmp_path, "").train(*files, soon(), PURPOSE)
 
 
 def test_a_command_that_is_not_there(tmp_path: Path, files: tuple[Path, Path, Path]) -> None:
     missing = InnerProcess(["/nonexistent"], tmp_path / "n.json", tmp_path / "inner.log", SystemClock())
     with pytest.raises(InnerJobFailed, match="cannot be started"):
-        missing.train(*files, soon())
+        missing.train(*files, soon(), PURPOSE)
 
 
 def test_at_the_deadline_the_whole_group_is_killed(
@@ -127,7 +131,7 @@ def test_at_the_deadline_the_whole_group_is_killed(
     monkeypatch.setattr("tier_global.inner._TERM_PATIENCE_S", 0.5)
 
     with pytest.raises(InnerJobLate):
-        inner(tmp_path, SPAWNS_AND_HANGS).train(*files, soon(3.0))
+        inner(tmp_path, SPAWNS_AND_HANGS).train(*files, soon(3.0), PURPOSE)
 
     child = int((tmp_path / "child.pid").read_text())
     assert ended_within(child, 10.0)

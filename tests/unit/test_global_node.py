@@ -232,7 +232,7 @@ def test_a_request_two_phases_early_is_not_held(sim: Sim) -> None:
 def test_the_work_ends_before_the_deadline(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
 
-    def late(spec: Path, parent: Path, out: Path, deadline_unix_s: float) -> Trained:
+    def late(spec: Path, parent: Path, out: Path, deadline_unix_s: float, purpose: str) -> Trained:
         seen.append(deadline_unix_s)
         raise InnerJobLate("the inner train job did not end before its deadline")
 
