@@ -377,7 +377,7 @@ class EventDecoder:
             "Rounds": deployment.rounds,
         }
         self._shapes = {
-            (address, topic): shape
+            (address.lower(), topic): shape
             for contract, address in addresses.items()
             for topic, shape in _shapes_of(contract).items()
         }
@@ -390,7 +390,7 @@ class EventDecoder:
         """
         if not topics:
             return None
-        shape = self._shapes.get((to_checksum_address(address), bytes(topics[0])))
+        shape = self._shapes.get((address.lower(), bytes(topics[0])))
         return None if shape is None else shape.decode(topics[1:], data)
 
 

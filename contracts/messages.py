@@ -5,7 +5,7 @@ Amounts of time are unix seconds, scores are millionths of a nat (micronats) per
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from eth_abi.abi import encode
 from eth_utils.address import is_address, to_checksum_address
@@ -20,9 +20,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from contracts.accounts import Account, SignableMessage, encode_typed_data, recover_signer
 from contracts.digests import Digest
 from contracts.errors import InvalidMessage
+from contracts.signatures import domain_separator, recover_signer, sign, struct_hash, typed_digest
 
 SCORE_LIMIT_MICRONATS = 8_000_000
 """Scores are clipped to ±8 nats."""
@@ -70,14 +70,10 @@ class Domain:
     chain_id: int
     verifying_contract: str
 
-    def typed_data(self) -> dict[str, object]:
-        """The domain as EIP-712 JSON."""
-        return {
-            "name": "Collegium",
-            "version": "1",
-            "chainId": self.chain_id,
-            "verifyingContract": self.verifying_contract,
-        }
+    @property
+    def separator(self) -> bytes:
+        """The domain's hash."""
+        return domain_separator("Collegium", "1", self.chain_id, self.verifying_contract)
 
 
 class _Message(BaseModel):
@@ -106,21 +102,14 @@ class _SignedMessage(_Message):
 
     node: Address
 
-    def signable(self, domain: Domain) -> SignableMessage:
-        """The EIP-712 message to sign."""
-        values: dict[str, Any] = {
-            solidity_name: getattr(self, name) for name, _, solidity_name in self.FIELDS
-        }
-        struct = type(self).__name__
-        return encode_typed_data(
-            domain_data=domain.typed_data(),
-            message_types={struct: [{"name": s, "type": t} for _, t, s in self.FIELDS]},
-            message_data=values,
-        )
+    def digest(self, domain: Domain) -> bytes:
+        """The EIP-712 digest, which is what is signed."""
+        members = [(kind, solidity_name, getattr(self, name)) for name, kind, solidity_name in self.FIELDS]
+        return typed_digest(domain.separator, struct_hash(type(self).__name__, members))
 
     def sign(self, domain: Domain, private_key: str | bytes) -> str:
         """The 65-byte signature of this message, as 0x text."""
-        return "0x" + bytes(Account.sign_message(self.signable(domain), private_key).signature).hex()
+        return sign(self.digest(domain), private_key)
 
     def require_signer(self, domain: Domain, signature: str, signer: str) -> None:
         """Refuse a signature that ``signer`` did not make for this message in this domain.
@@ -128,7 +117,7 @@ class _SignedMessage(_Message):
         Raises:
             InvalidMessage: malformed signature, or another signer.
         """
-        recovered = recover_signer(self.signable(domain), signature)
+        recovered = recover_signer(self.digest(domain), signature)
         if recovered.lower() != signer.lower():
             raise InvalidMessage(f"the signature is not by {signer}, the signing key of {self.node}")
 

@@ -2,7 +2,7 @@
 
 The node writes the text itself, out of the address that it dialled and the deployment that it trusts; of the
 hub's challenge it takes the nonce and the times only. So no hub gets a signature that another would accept.
-Contract wallets (ERC-1271) cannot sign in: their operator asks the consortium for a token.
+A contract wallet (ERC-1271) signs in too, where it accepts the digest of the text.
 """
 
 import re
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
-from contracts.accounts import Account, SignableMessage, encode_defunct, recover_signer
 from contracts.errors import InvalidMessage
+from contracts.signatures import personal_digest, recover_signer, sign
 
 LONGEST_CHALLENGE_S = 600
 _NONCE = re.compile(r"[A-Za-z0-9]{16,64}")
@@ -58,14 +58,16 @@ class SignIn:
 
     def sign(self, private_key: str) -> str:
         """The signature by a key, 65 bytes in hex."""
-        return "0x" + bytes(Account.sign_message(self._signable(), private_key).signature).hex()
+        return sign(self.digest, private_key)
+
+    @property
+    def digest(self) -> bytes:
+        """What a key signs, and what a contract wallet is asked about."""
+        return personal_digest(self.text)
 
     def signer_of(self, signature: str) -> str:
         """Who signed this text. Raises InvalidMessage."""
-        return recover_signer(self._signable(), signature)
-
-    def _signable(self) -> SignableMessage:
-        return encode_defunct(text=self.text)
+        return recover_signer(self.digest, signature)
 
 
 def domain_of(url: str) -> str:

@@ -46,15 +46,17 @@ from orchestrator.composition import (
     open_artifacts,
     open_database,
     open_outlet,
+    open_signers,
 )
 from orchestrator.dashboard import SingleSignOn
 from orchestrator.domain.artifacts import ArtifactStore
-from orchestrator.domain.ports import Clock, Records
+from orchestrator.domain.ports import Clock, ContractSigners, Records
 from orchestrator.logs import configure_logs
 from orchestrator.options import AppOptions
 from orchestrator.services.audit import AuditedRecords, AuditService
 from orchestrator.services.node_sign_in import NodeSignInService
 from orchestrator.services.people import PeopleService
+from orchestrator.services.signatures import SignatureService
 from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
 from orchestrator.settings import load_settings
@@ -89,17 +91,20 @@ def create_app(
     clock: Clock,
     outlet: WebhookOutlet | None = None,
     options: AppOptions = _USUAL,
+    contract_signers: ContractSigners | None = None,
 ) -> FastAPI:
     """The application over given adapters; ``deployment`` names the contracts that nodes sign for.
 
-    Without an ``outlet`` there are no webhooks.
+    Without an ``outlet`` there are no webhooks; without ``contract_signers`` only keys sign.
     """
     # The API's description is served behind a token; the interactive pages would load foreign scripts.
     app = FastAPI(title="Collegium", version="1", openapi_url=None, docs_url=None, redoc_url=None)
     audited, audit_log = AuditedRecords(records, clock), AuditService(records, clock)
+    throttle = Throttle(options.limits)
+    signatures = SignatureService(contract_signers, throttle)
     # What strangers cause without being let in is not audited as a deed: attempts have rows of their own.
     node_sign_in = NodeSignInService(
-        records, clock, TokenService(audited, clock), deployment, options.public_url
+        records, clock, TokenService(audited, clock), deployment, options.public_url, signatures
     )
     app.state.services = build_services(
         audited,
@@ -109,7 +114,8 @@ def create_app(
         audit_log,
         outlet or WebhookOutlet(),
         node_sign_in,
-        Throttle(options.limits),
+        throttle,
+        signatures,
     )
     app.state.uploads = Uploads()
     app.state.metrics = Metrics(app.state.services)
@@ -124,11 +130,10 @@ def create_app(
         audited,
         clock,
         PeopleService(records, clock),
-        app.state.services.throttle,
+        throttle,
         _single_sign_on(options),
         options.is_https,
     )
-    throttle = app.state.services.throttle
     app.add_middleware(RememberedAnswers, records=records, clock=clock, throttle=throttle)
     app.add_middleware(BodyLimitMiddleware, streamed_prefix=artifact_router.PREFIX)
     app.add_middleware(AuditMiddleware, audit=audit_log, streamed_prefix=artifact_router.PREFIX)
@@ -143,13 +148,15 @@ def create_app_from_environment() -> FastAPI:
     """The application that the environment describes; what ``collegium serve`` runs."""
     settings = load_settings()
     configure_logs(settings.log_format == "lines")
+    deployment = settings.deployment()
     app = create_app(
         open_database(settings),
         open_artifacts(settings),
-        settings.deployment(),
+        deployment,
         SystemClock(),
         open_outlet(settings),
         settings.app_options(),
+        open_signers(settings, deployment),
     )
     provider = start_tracing(settings, "collegium-api")
     if provider is not None:

@@ -10,6 +10,7 @@ from orchestrator.commands import (
     hub,
     node,
     openapi,
+    projection,
     rounds,
     slash,
     task,
@@ -39,6 +40,7 @@ app.add_typer(tokens.tokens, name="tokens")
 app.add_typer(artifacts.artifacts, name="artifacts")
 app.add_typer(users.users, name="users")
 app.add_typer(audit.audit, name="audit")
+app.add_typer(projection.projection, name="projection")
 app.add_typer(enrolment.enrolment, name="enrolment")
 app.add_typer(node.node, name="node")
 app.add_typer(task.task, name="task")

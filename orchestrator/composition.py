@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 from contracts.deployment import Deployment
 from orchestrator.adapters.artifacts import FolderArtifactStore
+from orchestrator.adapters.chain import open_contract_signers
 from orchestrator.adapters.database import DatabaseRecords, open_records
 from orchestrator.adapters.notifications import HttpReceivers
 from orchestrator.domain.artifacts import ArtifactStore
-from orchestrator.domain.ports import Clock, Records, WebhookReceivers
+from orchestrator.domain.ports import Clock, ContractSigners, Records, WebhookReceivers
 from orchestrator.services.artifacts import ArtifactService
 from orchestrator.services.audit import AuditService
 from orchestrator.services.bundle import Services
@@ -27,6 +28,7 @@ from orchestrator.services.nodes import NodeService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.reports import ReportService
 from orchestrator.services.retention import RetentionService
+from orchestrator.services.signatures import SignatureService
 from orchestrator.services.tasks import TaskService
 from orchestrator.services.throttle import Throttle
 from orchestrator.services.tokens import TokenService
@@ -59,6 +61,7 @@ def build_services(
     outlet: WebhookOutlet,
     node_sign_in: NodeSignInService,
     throttle: Throttle,
+    signatures: SignatureService,
 ) -> Services:
     """The services over given adapters."""
     queries = QueryService(records, clock)
@@ -75,10 +78,10 @@ def build_services(
         nodes=NodeService(records, clock),
         council=CouncilService(records, clock),
         tasks=TaskService(records, artifacts, clock),
-        messages=MessageService(records, artifacts, deployment, clock),
+        messages=MessageService(records, artifacts, deployment, clock, signatures),
         audit=audit,
         declarations=DeclarationService(records, clock),
-        enrolment=EnrolmentService(records, deployment, clock),
+        enrolment=EnrolmentService(records, deployment, clock, signatures),
         evaluations=EvaluationService(records, clock),
         idempotency=IdempotencyService(records, clock),
         figures=FigureService(records, artifacts, queries, clock),
@@ -89,6 +92,13 @@ def build_services(
 def open_database(settings: Settings) -> DatabaseRecords:
     """The records that the settings name."""
     return open_records(settings.database_url)
+
+
+def open_signers(settings: Settings, deployment: Deployment) -> ContractSigners | None:
+    """What asks contracts for their signatures; None without the chain's address."""
+    if settings.rpc_url is None:
+        return None
+    return open_contract_signers(settings.chain_rpc_urls(), deployment)
 
 
 def open_artifacts(settings: Settings) -> ArtifactStore:

@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     """How often the worker asks whether a conductor still runs."""
     webhook_key_file: Path | None = None
     """What secrets of webhooks are derived from: 32 random bytes or more. Without it there are none."""
-    audit_epoch_minutes: Annotated[int, Field(ge=1)] = 60
+    audit_epoch_minutes: Annotated[int, Field(ge=1, le=10_080)] = 60
     """After how long the audit log's new rows are anchored on chain, if there are any."""
     audit_epoch_rows: Annotated[int, Field(ge=1, le=1 << 20)] = 4096
     """After how many rows they are anchored earlier."""
@@ -96,10 +96,12 @@ class Settings(BaseSettings):
 
     trusted_proxies: str = ""
     """Addresses of proxies whose X-Forwarded-For is believed, with commas between them."""
+    api_processes: Annotated[int, Field(ge=1, le=256)] = 1
+    """How many ``collegium serve`` answer for this hub; each allows its share of the limits."""
     request_limit: str | None = "30000/minute"
-    """Requests of one principal, per process."""
+    """Requests of one principal."""
     sign_in_limit: str = "60/minute"
-    """Attempts to sign in, and wrong credentials, of one address, per process."""
+    """Attempts to sign in, and wrong credentials, of one address."""
     oidc_issuer: str | None = None
     """The identity provider of people; without it there is no single sign-on."""
     oidc_client_id: str = "collegium"
@@ -120,7 +122,12 @@ class Settings(BaseSettings):
         """What the web application takes of the settings. Raises SettingsError."""
         try:
             roles = RoleMap.parse(self.oidc_roles)
-            limits = Limits(self.request_limit, self.sign_in_limit, self.sign_in_limit)
+            limits = Limits(
+                requests=self.request_limit,
+                attempts=self.sign_in_limit,
+                wrong_credentials=self.sign_in_limit,
+                processes=self.api_processes,
+            )
             limits.check()
         except ValueError as error:
             raise SettingsError(f"COLLEGIUM_OIDC_ROLES or a limit: {error}") from error

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.adapters.chain import LaneTerms, open_endpoints, open_lanes, open_reader, open_witnesses
 from orchestrator.adapters.flower import FlowerCommandRuns
@@ -26,7 +26,14 @@ from orchestrator.logs import configure_logs
 from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
-from orchestrator.services.lease import LeasedLanes, LeasedRecords, LeasedRuns, LeaseLost, WorkerLease
+from orchestrator.services.lease import (
+    LeasedLanes,
+    LeasedReceivers,
+    LeasedRecords,
+    LeasedRuns,
+    LeaseLost,
+    WorkerLease,
+)
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
 from orchestrator.services.retention import ChainNotCurrent, RetentionService
@@ -154,6 +161,8 @@ def build_worker(settings: Settings) -> Worker:
     lease = WorkerLease(plain_records, clock, settings.worker_name or socket.gethostname(), settings.lease_s)
     records = LeasedRecords(plain_records, lease)
     conductors = _conductors(settings, records, clock, lease)
+    outlet = open_outlet(settings)
+    leased_outlet = replace(outlet, receivers=LeasedReceivers(outlet.receivers, lease))
     return Worker(
         indexer=Indexer(records, reader, clock, deployment.block, settings.confirmations),
         reconciler=Reconciler(records, reader, clock, conducts=conductors is not None),
@@ -164,7 +173,7 @@ def build_worker(settings: Settings) -> Worker:
         conductors=conductors,
         poll_s=settings.poll_s,
         metrics=WorkerMetrics(plain_records, reader),
-        webhooks=build_deliveries(plain_records, open_outlet(settings), clock),
+        webhooks=build_deliveries(records, leased_outlet, clock),
         lease=lease,
         witnesses=Witnesses(
             records,

@@ -90,7 +90,7 @@ class Conductor:
         self._domain = domain
         self._clock = clock
         self._journal = journal
-        signers = Signers(hub.signers)
+        signers = Signers(hub)
         self._roster = Roster(task, round_number, domain, mailbox, signers, clock, book)
         self._files = RoundFiles(hub, task)
         self._relay = Relay(hub, domain, clock, signers)

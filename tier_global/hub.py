@@ -100,6 +100,10 @@ class _EnrolmentResource(_Resource):
     id: int
 
 
+class _SignatureResource(_Resource):
+    is_accepted: bool
+
+
 class _NodeResource(_Resource):
     node: Address
     signer: Address
@@ -124,6 +128,9 @@ class Hub(Protocol):
 
     def signers(self) -> Mapping[str, str]:
         """Signing key address by node address."""
+
+    def accepts(self, node: str, digest: str, signature: str) -> bool:
+        """Whether the chain would take a signature over a digest as the node's signing key's."""
 
     def artifact(self, digest: str) -> bytes:
         """The artifact with this digest; its bytes are checked."""
@@ -170,6 +177,11 @@ class HttpHub:
             signers |= {node.node: node.signer for node in page.items}
             path = None if page.next_cursor is None else f"/v1/nodes?cursor={quote(page.next_cursor)}"
         return signers
+
+    def accepts(self, node: str, digest: str, signature: str) -> bool:
+        body = {"digest": digest, "signature": signature}
+        answer = self._request("POST", f"/v1/nodes/{node}/signature-checks", json=body)
+        return _parsed(_SignatureResource, answer).is_accepted
 
     def artifact(self, digest: str) -> bytes:
         received = bytearray()

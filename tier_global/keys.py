@@ -5,18 +5,21 @@ import re
 import stat
 from pathlib import Path
 
-from contracts.accounts import Account
+from contracts.signatures import address_of, new_private_key
 from tier_global.errors import UnsafeKeyFile
 
 _KEY = re.compile(r"0x[0-9a-fA-F]{64}")
 
 
 class SigningKey:
-    """A private key that never shows itself in a log or a traceback."""
+    """A private key that never shows itself in a log or a traceback.
 
-    def __init__(self, private_key: str) -> None:
+    ``address`` is whom it signs for: its own account, or the contract ``wallet`` that accepts its signatures.
+    """
+
+    def __init__(self, private_key: str, wallet: str | None = None) -> None:
         self._private_key = private_key
-        self.address: str = Account.from_key(private_key).address
+        self.address: str = wallet or address_of(private_key)
 
     def __repr__(self) -> str:
         return f"SigningKey({self.address})"
@@ -26,8 +29,8 @@ class SigningKey:
         return self._private_key
 
 
-def read_key(path: Path) -> SigningKey:
-    """The key in ``path``.
+def read_key(path: Path, wallet: str | None = None) -> SigningKey:
+    """The key in ``path``, which signs for a contract ``wallet`` if one is named.
 
     Raises:
         UnsafeKeyFile: missing, readable by others, not the caller's own, or not a key.
@@ -45,9 +48,8 @@ def read_key(path: Path) -> SigningKey:
     if _KEY.fullmatch(text) is None:
         raise UnsafeKeyFile(f"the key file {path} does not hold one 32-byte key in hex")
     try:
-        return SigningKey(text)
+        return SigningKey(text, wallet)
     except ValueError:
-        # The library's own message may quote the key.
         raise UnsafeKeyFile(f"the key file {path} holds a number that is no private key") from None
 
 
@@ -57,7 +59,7 @@ def create_key(path: Path) -> SigningKey:
     Raises:
         UnsafeKeyFile: the file exists already.
     """
-    key = SigningKey("0x" + bytes(Account.create().key).hex())
+    key = SigningKey(new_private_key())
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:

@@ -144,7 +144,7 @@ class Member:
 
 def signing_key(config: NodeConfig) -> SigningKey:
     """The node's signing key. Raises UnsafeKeyFile."""
-    return read_key(config.key_file)
+    return read_key(config.key_file, config.wallet)
 
 
 def owner_key(config: NodeConfig, file: Path | None) -> SigningKey:

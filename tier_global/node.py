@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
 
-from contracts.accounts import Account, encode_defunct
 from contracts.digests import sha256_digest
 from contracts.errors import ContractViolation, InvalidAdapter
 from contracts.manifest import adapter_digest
 from contracts.messages import Attestation, Commit, Domain, Proposal, Reveal
 from contracts.parent import Parent, read_parent
+from contracts.signatures import personal_digest, sign
 from contracts.task import TaskSpec
 from tier_global.chain_view import ChainView, RoundOnChain
 from tier_global.clock import Clock
@@ -133,12 +133,11 @@ class Node:
         text = identity_text(
             identity.domain.chain_id, identity.address, request.task, request.round, request.challenge
         )
-        signed = Account.sign_message(encode_defunct(text=text), identity.key.reveal())
         return IdentifyReply(
             task=request.task,
             round=request.round,
             node=identity.address,
-            signature="0x" + bytes(signed.signature).hex(),
+            signature=sign(personal_digest(text), identity.key.reveal()),
         )
 
     # Training

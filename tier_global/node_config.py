@@ -23,6 +23,8 @@ class NodeConfig(BaseModel):
     state_folder: Path
     network_file: Path
     inner_command: Annotated[tuple[str, ...], Field(min_length=1)]
+    wallet: Address | None = None
+    """The contract wallet (ERC-1271) that is the node's signing key, where the key signs for one."""
 
     @classmethod
     def load(cls, path: Path) -> Self:

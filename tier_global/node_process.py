@@ -26,7 +26,7 @@ def open_node(config: NodeConfig) -> Iterator[Node]:
         SetupError: a file that the configuration names is missing or wrong.
     """
     deployment = read_deployment(config)
-    key = read_key(config.key_file)
+    key = read_key(config.key_file, config.wallet)
     clock = SystemClock()
     with open_record(config) as record:
         yield Node(

@@ -39,7 +39,7 @@ def read_status(config: NodeConfig) -> NodeStatus:
     Raises:
         SetupError: the key or the deployment file is missing or wrong.
     """
-    key = read_key(config.key_file)
+    key = read_key(config.key_file, config.wallet)
     with open_record(config) as record:
         answers = record.answered()
     return NodeStatus(

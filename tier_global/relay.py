@@ -97,18 +97,11 @@ class Relay:
             self._handed_in[node, stage] = (answer, self._clock.now_unix_s())
 
     def _check(self, answer: Answer, view: RoundResource, spec: TaskSpec) -> None:
-        node = answer.node
-        signer = self._signers.of(node)
-        if signer is None:
-            raise HubRefused(404, "unknown_node", f"{node} is not a node")
-        try:
-            check_reply(answer.reply, node, signer, view, spec, self._domain)
-        except InvalidMessage:
-            # The node may have changed its key since.
-            now = self._signers.renewed(node)
-            if now is None or now == signer:
-                raise
-            check_reply(answer.reply, node, now, view, spec, self._domain)
+        if not self._signers.knows(answer.node):
+            raise HubRefused(404, "unknown_node", f"{answer.node} is not a node")
+        signed = check_reply(answer.reply, answer.node, view, spec, self._domain)
+        if signed is not None and not self._signers.have_signed(answer.node, *signed):
+            raise InvalidMessage(f"the signature is not by the signing key of {answer.node}")
 
     def _send(self, reply: Reply) -> None:
         match reply:

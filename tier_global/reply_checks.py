@@ -1,5 +1,7 @@
 """What the conductor checks before it relays a node's answer. Pure; each check raises ContractViolation.
 
+Whether the node signed it is for ``Signers`` to say.
+
 The chain and the orchestrator check again: this is the first place that can know, so that a bad answer
 costs no gas and its node is named in the log.
 """
@@ -13,24 +15,29 @@ from tier_global.hub import RoundResource
 
 
 def check_reply(
-    reply: Reply, node: str, signer: str, view: RoundResource, spec: TaskSpec, domain: Domain
-) -> None:
-    """Refuse an answer of ``node`` that the protocol would not accept in the round as ``view`` shows it."""
+    reply: Reply, node: str, view: RoundResource, spec: TaskSpec, domain: Domain
+) -> tuple[bytes, str] | None:
+    """Refuse an answer of ``node`` that the protocol would not accept in the round as ``view`` shows it.
+
+    Returns the digest that the node must have signed, and its signature; None for a reveal, whose commitment
+    proves it.
+    """
     match reply:
         case TrainReply():
             _check_message(reply.proposal, node, view)
             _check_training(reply, view, spec)
-            reply.proposal.require_signer(domain, reply.signature, signer)
+            return reply.proposal.digest(domain), reply.signature
         case CommitReply():
             _check_message(reply.commit, node, view)
-            reply.commit.require_signer(domain, reply.signature, signer)
+            return reply.commit.digest(domain), reply.signature
         case RevealReply():
             _check_message(reply.reveal, node, view)
             if len(reply.reveal.scores_micronats) != len(view.proposals):
                 raise InvalidMessage(f"a reveal has one score for each of {len(view.proposals)} proposals")
+            return None
         case AttestReply():
             _check_message(reply.attestation, node, view)
-            reply.attestation.require_signer(domain, reply.signature, signer)
+            return reply.attestation.digest(domain), reply.signature
         case _:
             raise InvalidMessage(f"a reply of kind {reply.stage} holds no message")
 

@@ -4,13 +4,12 @@ import logging
 import secrets
 from dataclasses import dataclass
 
-from contracts.accounts import encode_defunct, recover_signer
-from contracts.errors import InvalidMessage
 from contracts.messages import Domain
+from contracts.signatures import personal_digest
 from tier_global.backoff import Backoff
 from tier_global.clock import Clock
 from tier_global.connection_book import ConnectionBook
-from tier_global.errors import HubUnavailable
+from tier_global.errors import HubRefused, HubUnavailable
 from tier_global.exchange import IdentifyReply, IdentifyRequest, identity_text
 from tier_global.mailbox import Arrival, Mailbox
 from tier_global.signers import Signers
@@ -82,7 +81,7 @@ class Roster:
             return None
         try:
             is_the_node = self._has_signed(reply, greeting)
-        except HubUnavailable as error:
+        except (HubRefused, HubUnavailable) as error:
             log.warning("identify: %s", error)
             self._failures.count(greeting.connection)
             return None
@@ -107,17 +106,5 @@ class Roster:
             self._greetings[letter] = _Greeting(connection, challenge)
 
     def _has_signed(self, reply: IdentifyReply, greeting: _Greeting) -> bool:
-        known = self._signers.of(reply.node)
-        if known is not None and self._signed_by(known, reply, greeting):
-            return True
-        # It may have changed its key since.
-        now = self._signers.renewed(reply.node)
-        return now is not None and now != known and self._signed_by(now, reply, greeting)
-
-    def _signed_by(self, signer: str, reply: IdentifyReply, greeting: _Greeting) -> bool:
         text = identity_text(self._domain.chain_id, reply.node, self._task, self._round, greeting.challenge)
-        try:
-            recovered = recover_signer(encode_defunct(text=text), reply.signature)
-        except InvalidMessage:
-            return False
-        return recovered.lower() == signer.lower()
+        return self._signers.have_signed(reply.node, personal_digest(text), reply.signature)

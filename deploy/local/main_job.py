@@ -21,7 +21,7 @@ from deploy.local.hub import Hub
 from deploy.local.layout import Layout, write_json, write_secret
 from deploy.local.networks import NetworkNode, approve_task, prepare_network
 from deploy.local.profile import HOSPITALS_PER_NETWORK, NETWORK_NAMES, POISONED_NETWORK, Profile
-from deploy.local.report import AccuracyReport, RunReport, accuracy_report, round_report
+from deploy.local.report import AccuracyReport, AuditReport, RunReport, accuracy_report, round_report
 from deploy.local.supervisor import LauncherError, Supervisor
 from deploy.local.system import (
     BIN,
@@ -99,7 +99,7 @@ class MainJob:
         rounds, accuracies = self._stopwatch.time("rounds", lambda: self._follow_rounds(task))
         self._console.print("measuring the test set, verifying every round, exporting the adapter")
         alone = self._stopwatch.time("baselines", lambda: self._train_alone(nodes, rounds))
-        fault = self._stopwatch.time("verify", lambda: self._verify(task))
+        fault, audit = self._stopwatch.time("verify", lambda: self._verify(task))
         self._stopwatch.time("export", lambda: self._export(rounds[-1]))
         accuracy = self._stopwatch.time(
             "test_set",
@@ -107,7 +107,7 @@ class MainJob:
                 base.result(), {number: each.result() for number, each in accuracies.items()}, alone
             ),
         )
-        report = self._report(nodes, rounds, accuracy, fault, time.monotonic() - start_s)
+        report = self._report(nodes, rounds, accuracy, fault, audit, time.monotonic() - start_s)
         write_json(self._layout.report, report.to_json())
         return report
 
@@ -231,13 +231,17 @@ class MainJob:
             *("--deployment", str(self._layout.deployment), "--artifacts", str(self._layout.artifacts)),
         ]
 
-    def _verify(self, task: int) -> str | None:
-        """What is wrong with the task's rounds, or None when all of it could be recomputed."""
+    def _verify(self, task: int) -> tuple[str | None, AuditReport | None]:
+        """What is wrong with the task's rounds or the hub's audit log, if anything, and what the log holds.
+
+        The rounds are recomputed, and the log's hashes; its epochs are held against the chain.
+        """
         try:
             self._collegium(*self._verify_command(task))
+            audit = AuditReport.model_validate(self._collegium("audit", "verify", "--from-database"))
         except LauncherError as error:
-            return str(error)
-        return None
+            return str(error), None
+        return None, audit
 
     def _export(self, last_round: Mapping[str, Any]) -> None:
         adapter = self._layout.task / "final.safetensors"
@@ -258,6 +262,7 @@ class MainJob:
         rounds: list[Mapping[str, Any]],
         accuracy: AccuracyReport,
         fault: str | None,
+        audit: AuditReport | None,
         seconds_total: float,
     ) -> RunReport:
         network_of_node = {node.address: node.name for node in nodes}
@@ -284,6 +289,7 @@ class MainJob:
             networks=network_of_node,
             verified=fault is None,
             fault=fault,
+            audit=audit,
             adapter_folder=str(self._layout.result),
             seconds=self._stopwatch.seconds,
             seconds_total=round(seconds_total, 2),
@@ -306,6 +312,11 @@ class MainJob:
         """Where the adapter and the report lie, and how to verify."""
         verdict = "every round was recomputed and is right" if report.verified else f"WRONG: {report.fault}"
         self._console.print(f"verified: {verdict}")
+        if report.audit is not None:
+            self._console.print(
+                f"audit log: {report.audit.rows} rows as written, {report.audit.anchored_rows} of them as "
+                f"anchored on chain in {report.audit.epochs} epochs"
+            )
         self._console.print(f"adapter (PEFT): {report.adapter_folder}")
         self._console.print(f"report: {self._layout.report}")
         self._console.print(

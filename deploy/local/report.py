@@ -54,6 +54,14 @@ class RoundReport(_Part):
     bytes: Mapping[str, int]
 
 
+class AuditReport(_Part):
+    """What of the hub's audit log was verified: its rows, and those whose root is on chain, in epochs."""
+
+    rows: int
+    anchored_rows: int
+    epochs: int
+
+
 class RunReport(_Part):
     """The whole run."""
 
@@ -69,6 +77,8 @@ class RunReport(_Part):
     verified: bool
     fault: str | None
     """What the verifier found wrong, if anything."""
+    audit: AuditReport | None
+    """None where the log is not what was written."""
     adapter_folder: str
     seconds: Mapping[str, float]
     seconds_total: float = Field(ge=0)

@@ -19,6 +19,7 @@ APP_FOLDER = Path(__file__).parents[2] / "tier_global" / "app"
 READY_TIMEOUT_S = 120.0
 RPC_TIMEOUT_S = 5.0
 SECONDS_PER_BLOCK = 1
+AUDIT_EPOCH_ROWS = 16
 GAS_ALLOWANCE_WEI = 1_000 * 10**18
 
 
@@ -159,6 +160,9 @@ def orchestrator_environment(layout: Layout, ports: Ports) -> dict[str, str]:
         "COLLEGIUM_FLOWER_APP_FOLDER": str(APP_FOLDER),
         "COLLEGIUM_FLOWER_HOME": str(layout.flower / "client"),
         "COLLEGIUM_FLOWER_CONNECTION": "collegium",
+        # A run is short: its audit log is anchored on chain while it lasts.
+        "COLLEGIUM_AUDIT_EPOCH_MINUTES": "1",
+        "COLLEGIUM_AUDIT_EPOCH_ROWS": str(AUDIT_EPOCH_ROWS),
         "COLLEGIUM_HOST": "127.0.0.1",
         "COLLEGIUM_PORT": str(ports.orchestrator),
         "COLLEGIUM_URL": ports.orchestrator_url,

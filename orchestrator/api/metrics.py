@@ -3,7 +3,7 @@
 Labels come from closed sets (operations, phases, statuses, kinds), so that no request can make up a series.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -16,6 +16,7 @@ from orchestrator.domain.errors import OrchestratorError
 from orchestrator.domain.figures import HubFigures
 from orchestrator.domain.outbox import IntentStatus
 from orchestrator.domain.webhooks import DeliveryStatus
+from orchestrator.domain.witnesses import Verdict
 from orchestrator.services.bundle import Services
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
@@ -89,10 +90,23 @@ def _of_records(figures: HubFigures) -> Iterator[Metric]:
     yield _labelled("collegium_gas_used", "Gas of settled transactions.", "kind", dict(figures.gas_by_kind))
     told = dict.fromkeys(map(str, DeliveryStatus), 0) | dict(figures.webhook_deliveries)
     yield _labelled("collegium_webhook_deliveries", "Deliveries of webhooks by status.", "status", told)
+    yield from _of_endpoints(figures.endpoints)
     if figures.indexed_block is not None and figures.indexed_block_unix_s is not None:
         yield _gauge("collegium_indexed_block", "The last block in the projection.", figures.indexed_block)
         lag_s = max(0, figures.now_unix_s - figures.indexed_block_unix_s)
         yield _gauge("collegium_indexer_lag_seconds", "Age of the last block in the projection.", lag_s)
+
+
+def _of_endpoints(verdicts: Sequence[Verdict]) -> Iterator[Metric]:
+    """What the worker last found out about the chain's nodes; they are named by their place."""
+    sound = {each.name: int(each.fault is None) for each in verdicts}
+    text = "Whether the worker found nothing wrong with an RPC endpoint."
+    yield _labelled("collegium_rpc_endpoint_sound", text, "endpoint", sound)
+    heads = {each.name: each.head for each in verdicts if each.head is not None}
+    yield _labelled("collegium_rpc_endpoint_head_block", "The endpoint's newest block.", "endpoint", heads)
+    disputed = any(each.is_disputed for each in verdicts)
+    text = "Whether two RPC endpoints contradict one another on a final block."
+    yield _gauge("collegium_chain_disputed", text, int(disputed))
 
 
 Found = TypeVar("Found")

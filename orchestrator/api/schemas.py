@@ -286,6 +286,19 @@ class MigrationRequest(_Request):
     signature: Signature
 
 
+class SignatureCheckRequest(_Request):
+    """What a node is to have signed, as the digest that keys sign."""
+
+    digest: Digest
+    signature: Signature
+
+
+class SignatureCheckAnswer(_Answer):
+    """Whether the chain would take it as the signing key's: a key's (ECDSA) or a contract's (ERC-1271)."""
+
+    is_accepted: bool
+
+
 class RefundRequest(_Request):
     """Whose part of an ended task's pool is to be paid."""
 

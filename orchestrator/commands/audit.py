@@ -77,10 +77,11 @@ def verify(
     """
     from contracts.audit_check import check_log
 
-    rows = list(_rows(file, url, token_file, from_database))
+    # The chain first: what is anchored meanwhile is of rows that a log read before would not have yet.
     epochs = (
         None if rpc_url is None or deployment is None else _epochs(rpc_url, deployment, anchored_by or [])
     )
+    rows = list(_rows(file, url, token_file, from_database))
     found = check_log(rows, epochs or ())
     for tampering in found:
         say(f"{tampering.kind}: {tampering.sentence}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from orchestrator.commands.output import Answer, CommandError, ExitCode, JsonOption, answering, reporting
+from orchestrator.start_up import uncollected
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
@@ -19,17 +20,20 @@ _DEPLOY_TIMEOUT_S = 180.0
 @reporting
 def serve() -> None:
     """Serve the REST API and the dashboard (COLLEGIUM_HOST, COLLEGIUM_PORT)."""
-    import uvicorn
+    with uncollected():
+        import uvicorn
 
-    settings = settings_or_error()
-    _require_strength(settings)
-    _checked(settings.deployment)
-    _checked(settings.app_options)
-    _require_schema(settings)
-    _allow_many_connections()
+        from orchestrator.app import create_app_from_environment
+
+        settings = settings_or_error()
+        _require_strength(settings)
+        checked(settings.deployment)
+        checked(settings.app_options)
+        require_schema(settings)
+        _allow_many_connections()
+        app = create_app_from_environment()
     uvicorn.run(
-        "orchestrator.app:create_app_from_environment",
-        factory=True,
+        app,
         host=settings.host,
         port=settings.port,
         # The app sets up the log of the whole process.
@@ -48,12 +52,13 @@ def serve() -> None:
 @reporting
 def worker() -> None:
     """Follow the chain, relay what nodes signed, and keep rounds moving."""
-    from orchestrator.worker import run
+    with uncollected():
+        from orchestrator.worker import run
 
-    settings = settings_or_error()
-    _require_strength(settings)
-    _require_schema(settings)
-    _checked(lambda: run(settings))
+        settings = settings_or_error()
+        _require_strength(settings)
+        require_schema(settings)
+    checked(lambda: run(settings))
 
 
 @answering
@@ -90,8 +95,8 @@ def deploy_contracts(
     from orchestrator.domain.chain import ChainError, StakeTerms
 
     settings = settings_or_error()
-    rpc_url, key_file = _checked(settings.chain_rpc_url), _checked(settings.council_key)
-    key = _checked(lambda: read_key(key_file))
+    rpc_url, key_file = checked(settings.chain_rpc_url), checked(settings.council_key)
+    key = checked(lambda: read_key(key_file))
     council = Account.from_key(key).address
     usual = StakeTerms()
     terms = StakeTerms(
@@ -123,7 +128,7 @@ def settings_or_error() -> "Settings":
     """The settings in the environment. Raises CommandError."""
     from orchestrator.settings import load_settings
 
-    return _checked(load_settings)
+    return checked(load_settings)
 
 
 def _require_strength(settings: "Settings") -> None:
@@ -134,15 +139,15 @@ def _require_strength(settings: "Settings") -> None:
         raise CommandError(message, code="weak_settings", exit_code=ExitCode.BAD_INPUT)
 
 
-def _require_schema(settings: "Settings") -> None:
-    from orchestrator.adapters.database.migrate import is_migrated
+def require_schema(settings: "Settings") -> None:
+    from orchestrator.adapters.database.revision import is_migrated
 
     if not is_migrated(settings.database_url):
         message = "the database does not have the schema of this version; run `collegium migrate`"
         raise CommandError(message, code="not_migrated", exit_code=ExitCode.BAD_INPUT)
 
 
-def _checked(work: Callable[[], Result]) -> Result:
+def checked(work: Callable[[], Result]) -> Result:
     """Do some work whose errors are the operator's settings."""
     from contracts.errors import ContractViolation
     from orchestrator.adapters.chain.keys import ChainKeyError

@@ -7,7 +7,7 @@ messages without a round (``membership``).
 from dataclasses import dataclass
 from typing import assert_never
 
-from contracts.errors import InvalidMessage, WrongParent
+from contracts.errors import WrongParent
 from contracts.messages import Attestation, Commit, Domain, Proposal, Reveal
 from contracts.phase import Phase
 from orchestrator.domain.chain import (
@@ -18,7 +18,6 @@ from orchestrator.domain.chain import (
     RoundMessageCall,
 )
 from orchestrator.domain.errors import (
-    BadSignature,
     Conflict,
     DeadlinePassed,
     NotDrawn,
@@ -30,6 +29,7 @@ from orchestrator.domain.errors import (
     WrongRound,
     WrongScoreCount,
 )
+from orchestrator.domain.signatures import SignatureClaim, require_signed
 from orchestrator.domain.state import NodeState, RoundState
 
 _PHASE_OF: dict[type[RoundMessageCall], Phase] = {
@@ -50,13 +50,16 @@ class Place:
     node: NodeState | None
     domain: Domain
     now_unix_s: int
+    accepted: SignatureClaim | None = None
+    """What the signing key's contract has accepted, if it was asked."""
 
 
 def check_round_message(call: RoundMessageCall, place: Place) -> None:
     """Refuse a message that the round's contract would refuse now.
 
     Raises:
-        WrongRound, WrongPhase, DeadlinePassed, WrongContext, NotDrawn, BadSignature: any kind of message.
+        WrongRound, WrongPhase, DeadlinePassed, WrongContext, NotDrawn: any kind of message.
+        UnprovenSignature: a message that is signed.
         WrongParent, RepeatsParent, RepeatsAccepted: a proposal.
         WrongCommitment, WrongScoreCount: a reveal.
         Conflict: the chain has this node's message of this kind already.
@@ -104,14 +107,14 @@ def _check_proposal(call: RelayProposal, place: Place) -> None:
         raise RepeatsParent("the proposal repeats the adapter that the round starts from")
     if proposal.adapter_digest in place.accepted_before:
         raise RepeatsAccepted("the proposal repeats an adapter that an earlier round accepted")
-    _check_signature(proposal, call.signature, node, place.domain)
+    _check_signature(proposal, call.signature, node, place)
     if any(known.node == proposal.node for known in state.proposals):
         raise Conflict(f"the chain holds a proposal of {proposal.node} already")
 
 
 def _check_commit(call: RelayCommit, place: Place) -> None:
     node = _drawn(call.message.node, place.round.voters, "voter", place)
-    _check_signature(call.message, call.signature, node, place.domain)
+    _check_signature(call.message, call.signature, node, place)
     if place.round.vote_of(call.message.node) is not None:
         raise Conflict(f"the chain holds a commitment of {call.message.node} already")
 
@@ -134,7 +137,7 @@ def _check_reveal(reveal: Reveal, place: Place) -> None:
 
 def _check_attestation(call: RelayAttestation, place: Place) -> None:
     node = _drawn(call.message.node, place.round.voters, "voter", place)
-    _check_signature(call.message, call.signature, node, place.domain)
+    _check_signature(call.message, call.signature, node, place)
     if any(known.node == call.message.node for known in place.round.attestations):
         raise Conflict(f"the chain holds an attestation of {call.message.node} already")
 
@@ -146,9 +149,14 @@ def _drawn(node: str, drawn: tuple[str, ...], role: str, place: Place) -> NodeSt
 
 
 def _check_signature(
-    message: Proposal | Commit | Attestation, signature: str, node: NodeState, domain: Domain
+    message: Proposal | Commit | Attestation, signature: str, node: NodeState, place: Place
 ) -> None:
-    try:
-        message.require_signer(domain, signature, node.signer)
-    except InvalidMessage as error:
-        raise BadSignature(str(error)) from error
+    kind = type(message).__name__.lower()
+    require_signed(
+        message,
+        place.domain,
+        signature,
+        node.signer,
+        accepted=place.accepted,
+        refusal=f"the {kind} is not signed for {node.node}",
+    )

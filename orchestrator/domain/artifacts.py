@@ -54,10 +54,11 @@ class UploadPiece:
 
 @dataclass(frozen=True)
 class UploadProgress:
-    """How far an upload is; complete means that the artifact is stored."""
+    """How far an upload is; complete means that the artifact is stored, new that it was not before."""
 
     offset_bytes: int
     is_complete: bool
+    is_new: bool = False
 
 
 @dataclass(frozen=True)

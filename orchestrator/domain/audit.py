@@ -43,6 +43,9 @@ class AuditRepository(Protocol):
     def after(self, number: int, limit: int, wanted: AuditFilter) -> list[AuditRow]:
         """The rows after a number that are wanted, oldest first."""
 
+    def tells_of(self, operation: str, body_digest: str) -> bool:
+        """Whether a row says that an operation with that body was done."""
+
     def rows(self, first: int, last: int) -> Iterator[AuditRow]:
         """The rows from one number to another, oldest first, not all in memory at once."""
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from contracts.digests import ZERO_DIGEST
-from contracts.errors import InvalidMessage
 from contracts.messages import Domain, Enrolment
-from orchestrator.domain.errors import BadSignature, Conflict, NotAllowed, Unacceptable, Unauthenticated
+from orchestrator.domain.errors import Conflict, NotAllowed, Unacceptable, Unauthenticated
+from orchestrator.domain.signatures import SignatureClaim, require_signed
 
 EnrolmentStatus = Literal["pending", "approved", "refused"]
 
@@ -119,23 +119,33 @@ def check_invite(invite: InviteRecord | None, now_unix_s: int) -> InviteRecord:
 
 
 def check_statement(
-    invite: InviteRecord, statement: Enrolment, signature: str, domain: Domain, others: list[EnrolmentRecord]
+    invite: InviteRecord,
+    statement: Enrolment,
+    signature: str,
+    domain: Domain,
+    others: list[EnrolmentRecord],
+    accepted: SignatureClaim | None = None,
 ) -> None:
     """Refuse a statement that is not this invite's, not by its account, or that takes another's key.
 
     Raises:
         ForeignInvite: it names another network or invite.
-        BadSignature: the node's account did not sign it for this registry.
+        UnprovenSignature: the node's account did not sign it for this registry, nor has its contract
+            ``accepted`` it.
         KeyTaken: account, signing key, Flower key or certificate are in an enrolment that was not refused.
     """
     if statement.invite != invite.digest:
         raise ForeignInvite("the statement was signed for another invite")
     if statement.network != invite.network:
         raise ForeignInvite(f"the invite is for {invite.network}, the statement of {statement.network}")
-    try:
-        statement.require_signer(domain, signature, statement.node)
-    except InvalidMessage as error:
-        raise BadSignature(f"the account {statement.node} did not sign this statement") from error
+    require_signed(
+        statement,
+        domain,
+        signature,
+        statement.node,
+        accepted=accepted,
+        refusal=f"the account {statement.node} did not sign this statement",
+    )
     for other in others:
         if other.status != "refused" and (taken := _shared_key(other.statement, statement)) is not None:
             raise KeyTaken(f"enrolment {other.id} has the same {taken}")

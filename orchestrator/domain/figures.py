@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.domain.witnesses import Verdict
+
 
 @dataclass(frozen=True)
 class Backlog:
@@ -30,6 +32,7 @@ class HubFigures:
     outbox: tuple[Backlog, ...]
     gas_by_kind: Mapping[str, int]
     webhook_deliveries: Mapping[str, int]
+    endpoints: tuple[Verdict, ...]
     indexed_block: int | None
     indexed_block_unix_s: int | None
     now_unix_s: int

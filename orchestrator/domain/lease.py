@@ -34,3 +34,8 @@ def claimed(
     if is_namesake or now_unix_s >= known.expires_unix_s:
         return Lease(holder, known.fence + 1, expires_unix_s)
     return None
+
+
+def seized(known: Lease | None, holder: str, now_unix_s: int, duration_s: int) -> Lease:
+    """The lease taken from whoever has it, by somebody who gives it back soon."""
+    return Lease(holder, 1 if known is None else known.fence + 1, now_unix_s + duration_s)

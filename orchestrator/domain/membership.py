@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from contracts.deployment import Deployment
 from contracts.digests import ZERO_DIGEST
-from contracts.errors import InvalidMessage
 from contracts.messages import Domain
 from orchestrator.domain.chain import (
     NodeMessageCall,
@@ -21,7 +20,6 @@ from orchestrator.domain.chain import (
     RelayRotation,
 )
 from orchestrator.domain.errors import (
-    BadSignature,
     Expired,
     InOpenRounds,
     InsufficientStake,
@@ -37,6 +35,7 @@ from orchestrator.domain.errors import (
     WrongSpec,
     WrongSuccessor,
 )
+from orchestrator.domain.signatures import SignatureClaim, require_signed
 from orchestrator.domain.state import NodeState, RegistryState, TaskState
 
 MOST_EXITS = 4
@@ -54,13 +53,15 @@ class Membership:
     registry: RegistryState
     deployment: Deployment
     now_unix_s: int
+    accepted: SignatureClaim | None = None
+    """What the contract that must sign has accepted, if it was asked."""
 
 
 def check_node_message(call: NodeMessageCall, membership: Membership) -> None:
     """Refuse a message without a round that its contract would refuse now.
 
     Raises:
-        UnknownNode, Expired, WrongNonce, BadSignature: any kind of message.
+        UnknownNode, Expired, WrongNonce, UnprovenSignature: any kind of message.
         WrongSpec: an approval. NotApproved: a revocation. NodeDismissed: a return. Unacceptable: a rotation.
         InsufficientStake, TooManyExits: an exit.
         WrongSuccessor, InOpenRounds, SlashesPending, NothingMature: a migration.
@@ -81,7 +82,7 @@ def check_node_message(call: NodeMessageCall, membership: Membership) -> None:
         )
     deployment = membership.deployment
     domain = deployment.tasks_domain if of_tasks else deployment.registry_domain
-    _check_signature(call, node, domain)
+    _check_signature(call, node, domain, membership.accepted)
     _check_content(call, node, membership)
 
 
@@ -112,14 +113,20 @@ def check_claim(node: NodeState) -> None:
         raise NothingToClaim(f"{node.node} has no rewards that were not paid yet")
 
 
-def _check_signature(call: NodeMessageCall, node: NodeState, domain: Domain) -> None:
+def _check_signature(
+    call: NodeMessageCall, node: NodeState, domain: Domain, accepted: SignatureClaim | None
+) -> None:
     by_account = isinstance(call, RelayRotation | RelayExit | RelayMigration)
     signer, whose = (node.node, "own account") if by_account else (node.signer, "signing key")
-    try:
-        call.message.require_signer(domain, call.signature, signer)
-    except InvalidMessage as error:
-        kind = type(call.message).__name__.lower()
-        raise BadSignature(f"a {kind} is signed by the node's {whose}, {signer}: {error}") from error
+    kind = type(call.message).__name__.lower()
+    require_signed(
+        call.message,
+        domain,
+        call.signature,
+        signer,
+        accepted=accepted,
+        refusal=f"a {kind} is signed by the node's {whose}, {signer}",
+    )
 
 
 def _check_content(call: NodeMessageCall, node: NodeState, membership: Membership) -> None:

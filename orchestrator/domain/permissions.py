@@ -56,6 +56,7 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     "rotate_signer": _NODES,
     "withdraw_stake": _NODES,
     # Rounds.
+    "check_signature": _ROUNDS,
     "put_artifact": _ROUNDS,
     "propose": _ROUNDS,
     "commit": _ROUNDS,

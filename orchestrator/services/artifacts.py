@@ -9,6 +9,9 @@ from orchestrator.domain.errors import NotPublicYet
 from orchestrator.domain.identity import Principal
 from orchestrator.domain.ports import Records
 
+UPLOAD = "put_artifact"
+"""The operation that the audit log has for an artifact's arrival."""
+
 
 @dataclass(frozen=True)
 class StoredArtifact:
@@ -32,22 +35,30 @@ class ArtifactService:
 
     def put(self, digest: str, chunks: Iterable[bytes], length_bytes: int | None = None) -> bool:
         """Store bytes under their digest; True when they are new. Errors as ``ArtifactStore.put``."""
-        return self._noted(self.artifacts.put(digest, chunks, length_bytes))
+        is_new = self.artifacts.put(digest, chunks, length_bytes)
+        self._note(digest, is_new=is_new)
+        return is_new
 
     def append(
         self, digest: str, principal: Principal, piece: UploadPiece, chunks: Iterable[bytes]
     ) -> UploadProgress:
         """Add a piece to what the principal has sent. Errors as ``ArtifactStore.append``."""
         progress = self.artifacts.append(digest, principal.key, piece, chunks)
-        self._noted(progress.is_complete)
+        if progress.is_complete:
+            self._note(digest, is_new=progress.is_new)
         return progress
 
-    def _noted(self, is_new: bool) -> bool:
-        """Have the audit log say that an artifact is there now."""
-        if is_new:
-            with self.records.write() as unit:
-                unit.note_change()
-        return is_new
+    def _note(self, digest: str, *, is_new: bool) -> None:
+        """Have the audit log say that an artifact is there now.
+
+        Also of one that is there already when the log does not say so: whoever stored it died before.
+        """
+        if not is_new:
+            with self.records.read() as unit:
+                if unit.audit.tells_of(UPLOAD, digest):
+                    return
+        with self.records.write() as unit:
+            unit.note_change()
 
     def open(self, digest: str, principal: Principal) -> StoredArtifact:
         """An artifact for whoever asks.

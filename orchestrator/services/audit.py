@@ -99,6 +99,14 @@ def identify(principal: str, role: str) -> None:
         attempt.principal, attempt.role = principal, role
 
 
+def asker() -> str | None:
+    """Who the attempt at hand is by; None for a stranger, or where none is at hand."""
+    attempt = _current.get()
+    if attempt is None or attempt.principal == ANONYMOUS:
+        return None
+    return f"{attempt.role}:{attempt.principal}"
+
+
 def note_refusal(reason: str) -> None:
     """Say why the attempt at hand is refused; nothing happens where none is."""
     attempt = _current.get()

@@ -9,7 +9,14 @@ import logging
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from orchestrator.domain.ports import Clock, FlowerError, FlowerRunRecord, FlowerRuns, Records
+from orchestrator.domain.ports import (
+    Clock,
+    FlowerError,
+    FlowerRunNotFound,
+    FlowerRunRecord,
+    FlowerRuns,
+    Records,
+)
 from orchestrator.domain.projection import Announcement
 
 LOST_AFTER_S = 30
@@ -76,6 +83,10 @@ class Conductors:
         assert run.run_id is not None, "only submitted runs are followed"
         try:
             status = self.flower.status(run.run_id)
+        except FlowerRunNotFound as error:
+            # It never comes back; the round gets another conductor.
+            self._save(replace(run, status="lost", error=str(error)))
+            return
         except FlowerError as error:
             logger.warning("Flower run %s: %s", run.run_id, error)
             return

@@ -18,8 +18,10 @@ from orchestrator.domain.errors import Conflict, NotFound
 from orchestrator.domain.outbox import Intent
 from orchestrator.domain.ports import Clock, Records, Unit
 from orchestrator.domain.projection import Announcement
+from orchestrator.domain.signatures import SignatureClaim
 from orchestrator.services.audit import identify
 from orchestrator.services.nodes import order_admission
+from orchestrator.services.signatures import SignatureService
 
 _PREFIX = "collegium_invite_"
 _SECRET_BYTES = 32
@@ -33,6 +35,7 @@ class EnrolmentService:
     records: Records
     deployment: Deployment
     clock: Clock
+    signatures: SignatureService
 
     def invite(self, network: str, group: int, lasts_s: int) -> tuple[InviteRecord, str]:
         """A new invite and its secret, which nobody sees again.
@@ -56,7 +59,13 @@ class EnrolmentService:
         Raises:
             InviteUnknown, InviteExpired, InviteUsed: as ``check_invite``.
             ForeignInvite, BadSignature, KeyTaken: as ``check_statement``.
+            TooManyRequests, Unavailable: as ``SignatureService.settle``.
         """
+        return self.signatures.settle(lambda accepted: self._enrol(secret, statement, signature, accepted))
+
+    def _enrol(
+        self, secret: str, statement: Enrolment, signature: str, accepted: SignatureClaim | None
+    ) -> EnrolmentRecord:
         now_unix_s = self.clock.now_unix_s()
         with self.records.write() as unit:
             found = unit.enrolments.invite(invite_digest(secret))
@@ -66,9 +75,8 @@ class EnrolmentService:
                 if known is not None and (known.statement, known.signature) == (statement, signature):
                     return known
             invite = check_invite(found, now_unix_s)
-            check_statement(
-                invite, statement, signature, self.deployment.registry_domain, unit.enrolments.all()
-            )
+            domain = self.deployment.registry_domain
+            check_statement(invite, statement, signature, domain, unit.enrolments.all(), accepted)
             record = unit.enrolments.add(invite, statement, signature, now_unix_s)
             announcement = Announcement(
                 "enrolment.received", node=statement.node, facts={"network": statement.network}

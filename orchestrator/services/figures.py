@@ -33,6 +33,7 @@ class FigureService:
                 outbox=tuple(unit.outbox.backlog()),
                 gas_by_kind=unit.outbox.gas_by_kind(),
                 webhook_deliveries=unit.webhooks.count(),
+                endpoints=unit.witnesses.all(),
                 indexed_block=None if last is None else last.number,
                 indexed_block_unix_s=None if last is None else last.timestamp_unix_s,
                 now_unix_s=self.clock.now_unix_s(),

@@ -1,7 +1,8 @@
 """Holds the worker's lease, and lets nothing through that is not done under it."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -16,8 +17,16 @@ from orchestrator.domain.chain import (
     TransactionLane,
 )
 from orchestrator.domain.errors import OrchestratorError
-from orchestrator.domain.lease import Lease, claimed
-from orchestrator.domain.ports import Clock, FlowerRuns, Lanes, Records, RunStatus, Unit
+from orchestrator.domain.lease import Lease, claimed, seized
+from orchestrator.domain.ports import (
+    Clock,
+    FlowerRuns,
+    Lanes,
+    Records,
+    RunStatus,
+    Unit,
+    WebhookReceivers,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +47,8 @@ class WorkerLease:
     duration_s: int
     _lease: Lease | None = field(default=None, init=False)
     _is_told: bool = field(default=False, init=False)
+    _memory: threading.Lock = field(default_factory=threading.Lock, init=False)
+    """What was just taken is not forgotten by a thread that found the one before lost."""
 
     def hold(self) -> bool:
         """Take the lease or keep it; False while it is another worker's."""
@@ -61,14 +72,32 @@ class WorkerLease:
             return False
         if held is None or held.fence != lease.fence:
             logger.info("the lease is ours: %s, fence %d", self.holder, lease.fence)
-        self._lease, self._is_told = lease, False
+        with self._memory:
+            self._lease, self._is_told = lease, False
         return True
+
+    @contextmanager
+    def seized(self) -> Iterator[None]:
+        """Keep every worker from acting within the block, also the one that holds the lease.
+
+        That one finds out when it writes next, and takes the lease again after the block.
+        """
+        with self.records.write() as unit:
+            lease = seized(unit.lease.current(), self.holder, self.clock.now_unix_s(), self.duration_s)
+            unit.lease.save(lease)
+        self._lease = lease
+        try:
+            yield
+        finally:
+            self.release()
 
     def require(self, unit: Unit) -> None:
         """Refuse to go on under a lease that another worker has taken. Raises LeaseLost."""
-        known = unit.lease.current()
-        if self._lease is None or known is None or known.fence != self._lease.fence:
-            self._lease = Lease(self.holder, 0, 0)
+        held, known = self._lease, unit.lease.current()
+        if held is None or known is None or known.fence != held.fence:
+            with self._memory:
+                if self._lease is held:
+                    self._lease = Lease(self.holder, 0, 0)
             raise LeaseLost("another worker has taken the lease")
 
     def release(self) -> None:
@@ -123,6 +152,24 @@ class LeasedRuns:
     def status(self, run_id: str) -> RunStatus:
         """Where a run stands. Raises FlowerError."""
         return self.runs.status(run_id)
+
+
+@dataclass(frozen=True)
+class LeasedReceivers:
+    """``WebhookReceivers`` that are told something under the lease only."""
+
+    receivers: WebhookReceivers
+    lease: WorkerLease
+
+    def check(self, url: str) -> None:
+        """Whether a webhook may go there. Raises WebhookRefused."""
+        self.receivers.check(url)
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """The status of the receiver's answer. Raises LeaseLost, WebhookRefused, WebhookFailed."""
+        with self.lease.records.read() as unit:
+            self.lease.require(unit)
+        return self.receivers.post(url, body, headers)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,21 @@ from orchestrator.domain.chain import (
     RoundMessageCall,
     TasksMessageCall,
 )
-from orchestrator.domain.errors import ArtifactMissing, NotFound, Unavailable, WrongNode, WrongRound
+from orchestrator.domain.errors import (
+    ArtifactMissing,
+    NotFound,
+    Unavailable,
+    UnknownNode,
+    WrongNode,
+    WrongRound,
+)
 from orchestrator.domain.membership import Membership, check_node_message
 from orchestrator.domain.outbox import Intent, IntentStatus, message_key
 from orchestrator.domain.ports import Clock, Records, Unit
+from orchestrator.domain.signatures import SignatureClaim
 from orchestrator.domain.state import TaskState
 from orchestrator.services.outbox import enqueue
+from orchestrator.services.signatures import SignatureService
 from orchestrator.services.tasks import check_stored_adapter, stored_spec
 
 
@@ -29,16 +38,22 @@ class MessageService:
     artifacts: ArtifactStore
     deployment: Deployment
     clock: Clock
+    signatures: SignatureService
 
     def relay(self, task: int, round_number: int, call: RoundMessageCall) -> Intent:
         """Record a round's message for relay; the same message again gives the same intent.
 
         Raises:
             NotFound: the chain has no such round.
-            OrchestratorError, ContractViolation: as ``check_round_message``; for a proposal also what
-                is wrong with its artifacts. Nothing is recorded then.
+            OrchestratorError, ContractViolation: as ``check_round_message`` and ``SignatureService.settle``;
+                for a proposal also what is wrong with its artifacts. Nothing is recorded then.
             Conflict: the node sent another message of the kind in this state of the round.
         """
+        return self.signatures.settle(lambda accepted: self._relay(task, round_number, call, accepted))
+
+    def _relay(
+        self, task: int, round_number: int, call: RoundMessageCall, accepted: SignatureClaim | None
+    ) -> Intent:
         key = message_key(call)
         with self.records.read() as unit:
             known = unit.outbox.by_key(key)
@@ -46,13 +61,13 @@ class MessageService:
                 if (call.message.task, call.message.round) != (task, round_number):
                     raise WrongRound("the message is for another task or round than the one it was sent to")
                 return known
-            self._check(unit, task, round_number, call)
+            self._check(unit, task, round_number, call, accepted)
             spec_digest = _task(unit, task).config.spec_digest
         if isinstance(call, RelayProposal):
             self._check_artifacts(spec_digest, call)
         with self.records.write() as unit:
             # Again, because the round may have moved while the adapter was read.
-            self._check(unit, task, round_number, call)
+            self._check(unit, task, round_number, call, accepted)
             return enqueue(unit, key, call, self.clock.now_unix_s())
 
     def relay_of_task(self, task: int, call: TasksMessageCall) -> Intent:
@@ -60,25 +75,40 @@ class MessageService:
 
         Raises:
             NotFound: the chain has no such task.
-            OrchestratorError: as ``check_node_message``.
+            OrchestratorError: as ``check_node_message`` and ``SignatureService.settle``.
             Conflict: another message with the same nonce was recorded.
         """
         if call.message.task != task:
             raise WrongRound(f"the message is for task {call.message.task}, not for task {task}")
-        return self._relay_of_node(call, task)
+        return self.signatures.settle(lambda accepted: self._relay_of_node(call, task, accepted))
 
     def relay_of_node(self, node: str, call: RegistryMessageCall) -> Intent:
         """Record what a node says to the registry for relay; the same message again gives the same intent.
 
         Raises:
-            OrchestratorError: as ``check_node_message``.
+            OrchestratorError: as ``check_node_message`` and ``SignatureService.settle``.
             Conflict: another message with the same nonce was recorded.
         """
         if call.message.node != node:
             raise WrongNode(f"the message is of node {call.message.node}, not of {node}")
-        return self._relay_of_node(call, None)
+        return self.signatures.settle(lambda accepted: self._relay_of_node(call, None, accepted))
 
-    def _relay_of_node(self, call: NodeMessageCall, task: int | None) -> Intent:
+    def has_signed(self, node: str, digest: str, signature: str) -> bool:
+        """Whether the chain would take a signature over a digest as the node's signing key's, now.
+
+        Raises:
+            UnknownNode: it was never admitted.
+            TooManyRequests, Unavailable: as ``SignatureService.accept``.
+        """
+        with self.records.read() as unit:
+            state = unit.projection.node(node)
+        if state is None:
+            raise UnknownNode(f"node {node} was never admitted")
+        return self.signatures.accept(SignatureClaim(state.signer, digest, signature))
+
+    def _relay_of_node(
+        self, call: NodeMessageCall, task: int | None, accepted: SignatureClaim | None
+    ) -> Intent:
         key = message_key(call)
         with self.records.write() as unit:
             known = unit.outbox.by_key(key)
@@ -93,11 +123,19 @@ class MessageService:
                 registry=registry,
                 deployment=self.deployment,
                 now_unix_s=chain_time_unix_s(unit, self.clock),
+                accepted=accepted,
             )
             check_node_message(call, membership)
             return enqueue(unit, key, call, self.clock.now_unix_s())
 
-    def _check(self, unit: Unit, task: int, round_number: int, call: RoundMessageCall) -> None:
+    def _check(
+        self,
+        unit: Unit,
+        task: int,
+        round_number: int,
+        call: RoundMessageCall,
+        accepted: SignatureClaim | None,
+    ) -> None:
         state = unit.projection.round(task, round_number)
         if state is None:
             raise NotFound(f"task {task} has no round {round_number}")
@@ -107,6 +145,7 @@ class MessageService:
             node=unit.projection.node(call.message.node),
             domain=self.deployment.rounds_domain,
             now_unix_s=chain_time_unix_s(unit, self.clock),
+            accepted=accepted,
         )
         check_round_message(call, place)
 

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from contracts.deployment import Deployment
+from contracts.digests import digest_text
+from contracts.errors import InvalidMessage
 from contracts.sign_in import SignIn
 from orchestrator.domain.credentials import SessionRecord
-from orchestrator.domain.errors import Unauthenticated, Unavailable, UnknownNode
+from orchestrator.domain.errors import BadSignature, Unauthenticated, Unavailable, UnknownNode
 from orchestrator.domain.ports import Clock, Records, Unit
+from orchestrator.domain.signatures import SignatureClaim, UnprovenSignature
 from orchestrator.services.audit import identify
+from orchestrator.services.signatures import SignatureService
 from orchestrator.services.tokens import IssuedToken, TokenService
 
 CHALLENGE_S = 300
@@ -27,6 +31,7 @@ class NodeSignInService:
     tokens: TokenService
     deployment: Deployment
     public_url: str
+    signatures: SignatureService
 
     def challenge(self, node: str) -> SignIn:
         """What the node's signing key is to sign within five minutes.
@@ -50,8 +55,9 @@ class NodeSignInService:
         """A token for the signed challenge of that nonce, which is used up whatever comes of it.
 
         Raises:
-            Unauthenticated: the challenge is not known, was used or is too old, or another key signed.
-            InvalidMessage: the signature is not one that any account could have made.
+            Unauthenticated: the challenge is not known, was used or is too old, or neither the signing key
+                nor, where that is a contract, the contract signed.
+            TooManyRequests, Unavailable: as ``SignatureService.settle``.
         """
         with self.records.write() as unit:
             record = unit.sessions.take("challenge", _hash(nonce))
@@ -60,8 +66,10 @@ class NodeSignInService:
         with self.records.read() as unit:
             signer = _signer(unit, record.node)
         asked = self._sign_in(record.node, signer, nonce, record.expires_unix_s)
-        if asked.signer_of(signature) != signer:
-            raise Unauthenticated("the signature is not by the node's signing key over this challenge")
+        try:
+            self.signatures.settle(lambda accepted: _require_signed(asked, signature, accepted))
+        except BadSignature as error:
+            raise Unauthenticated(str(error)) from error
         identify(record.name, "operator")
         return self.tokens.issue_to_signer(record.node, signer, TOKEN_S)
 
@@ -76,6 +84,16 @@ class NodeSignInService:
             issued_unix_s=expires_unix_s - CHALLENGE_S,
             expires_unix_s=expires_unix_s,
         )
+
+
+def _require_signed(asked: SignIn, signature: str, accepted: SignatureClaim | None) -> None:
+    try:
+        is_by_key = asked.signer_of(signature) == asked.signer
+    except InvalidMessage:
+        is_by_key = False
+    claim = SignatureClaim(asked.signer, digest_text(asked.digest), signature)
+    if not is_by_key and claim != accepted:
+        raise UnprovenSignature("the signature is not by the node's signing key over this challenge", claim)
 
 
 def _signer(unit: Unit, node: str) -> str:

@@ -11,6 +11,7 @@ import logging
 import secrets
 from base64 import b64encode
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -26,6 +27,7 @@ from orchestrator.domain.webhooks import (
     is_kind_pattern,
     pause_s,
 )
+from orchestrator.services.lease import LeaseLost
 
 _SALT_BYTES = 16
 _MOST_SUBSCRIPTIONS = 50
@@ -183,6 +185,11 @@ class WebhookDeliveries:
             return unit.webhooks.claim(now_unix_s, now_unix_s + CLAIM_S, limit)
 
     def _deliver(self, delivery: Delivery) -> None:
+        """Try a delivery and note how it went; left to whoever has the lease when this worker has not."""
+        with suppress(LeaseLost):
+            self._try(delivery)
+
+    def _try(self, delivery: Delivery) -> None:
         with self.records.read() as unit:
             subscription = unit.webhooks.by_id(delivery.subscription)
             events = unit.stream.after(delivery.event - 1, 1)

@@ -51,16 +51,27 @@ class Anvil:
 @contextmanager
 def running_anvil(log: Path, *arguments: str) -> Iterator[Anvil]:
     """Start Anvil, wait until it listens, and stop it at the end."""
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [ANVIL, "--host", "127.0.0.1", "--port", "0", *arguments], stdout=output, stderr=output
-        )
+    process, anvil = start_anvil(log, *arguments)
     try:
-        port = _listening_port(process, log)
-        yield Anvil(rpc_url=f"http://127.0.0.1:{port}", pid=process.pid)
+        yield anvil
     finally:
         process.terminate()
         process.wait(timeout=10)
+
+
+def start_anvil(log: Path, *arguments: str, port: int = 0) -> tuple["subprocess.Popen[bytes]", Anvil]:
+    """Start Anvil on a port (0: a free one) and wait until it listens; the caller stops it."""
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [ANVIL, "--host", "127.0.0.1", "--port", str(port), *arguments], stdout=output, stderr=output
+        )
+    try:
+        port = _listening_port(process, log)
+    except BaseException:
+        process.terminate()
+        process.wait(timeout=10)
+        raise
+    return process, Anvil(rpc_url=f"http://127.0.0.1:{port}", pid=process.pid)
 
 
 def _listening_port(process: "subprocess.Popen[bytes]", log: Path) -> int:

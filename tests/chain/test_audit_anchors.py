@@ -15,6 +15,7 @@ from contracts.verify.anchors import read_anchors
 from contracts.verify.errors import ChainUnavailable
 from orchestrator.adapters.database import DatabaseRecords
 from orchestrator.cli import app
+from orchestrator.commands import audit as commands
 from orchestrator.domain.chain import AnchorEpoch, CallRefused
 from orchestrator.domain.outbox import IntentStatus, OutboxRules
 from orchestrator.services.anchoring import AuditAnchoring
@@ -172,6 +173,21 @@ def test_what_anybody_else_anchors_does_not_count(anchored: Log) -> None:
 def test_a_log_as_it_was_written_is_fine(anchored: Log) -> None:
     code, words = anchored.verify()
     assert (code, words) == (0, "12 rows follow one another; 10 of them, in 2 epochs, are as on chain\n")
+
+
+def test_a_log_that_grows_and_is_anchored_while_it_is_verified_is_fine(
+    anchored: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_epochs = commands._epochs
+
+    def after_one_more(*arguments: Any) -> Any:
+        anchored.write(5)
+        assert anchored.anchor() is not None
+        return read_epochs(*arguments)
+
+    monkeypatch.setattr(commands, "_epochs", after_one_more)
+    code, words = anchored.verify()
+    assert (code, words) == (0, "17 rows follow one another; 15 of them, in 3 epochs, are as on chain\n")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from orchestrator.domain.witnesses import Sighting, Verdict, judge
 from orchestrator.services.witnesses import CHECKED_EVERY_S, Witnesses, sentences
 from tests.chain.tampering import AnswerWithError, tampering_proxy
 from tests.chain.world import World
-from tests.integration.databases import new_database, open_quick_records
+from tests.integration.databases import Databases, open_quick_records
 
 NOWHERE = "http://127.0.0.1:1"
 CONFIRMATIONS = 2
@@ -51,8 +51,8 @@ class Watch:
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Iterator[DatabaseRecords]:
-    records = open_quick_records(new_database(tmp_path))
+def records(tmp_path: Path, databases: Databases) -> Iterator[DatabaseRecords]:
+    records = open_quick_records(databases.new(tmp_path))
     yield records
     records.close()
 

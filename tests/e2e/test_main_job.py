@@ -93,6 +93,9 @@ def test_a_round_is_final_verified_and_paid(
     spec = TaskSpec.parse((tmp_path / "run" / "task" / "task.json").read_bytes())
     assert rounds[0]["parent"] == spec.genesis_digest
     assert report["verified"] is True
+    audit = report["audit"]
+    assert audit["epochs"] >= 1
+    assert 1 <= audit["anchored_rows"] <= audit["rows"]
     assert "alone" not in report["accuracy"]
     # Final says that the voters' median improvement by the aggregate is not below 0; how much one tiny round
     # adds on the test set is nobody's promise.

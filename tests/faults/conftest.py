@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults import hub
-from tests.faults.hub import PHASES, Scene, opened_scene
+from tests.faults.hub import PHASES
+from tests.faults.scene import Scene, cases, opened_scene
 
 ON_SQLITE = pytest.mark.parametrize("opened", ["sqlite"], indirect=True)
 
@@ -28,6 +28,6 @@ def scene(request: pytest.FixtureRequest, opened: Scene) -> Iterator[Scene]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many cases were tried; a test tries as many as a round has steps."""
     terminalreporter.section("faults")
-    for name, count in sorted(hub.cases.items()):
+    for name, count in sorted(cases.items()):
         terminalreporter.write_line(f"{count:5} {name}")
-    terminalreporter.write_line(f"{hub.cases.total():5} cases")
+    terminalreporter.write_line(f"{cases.total():5} cases")

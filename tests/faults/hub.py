@@ -1,65 +1,47 @@
 """A hub on a real chain whose worker lives and dies as a test wants, and the nodes that play a round with it.
 
-One ``Scene`` is a chain and a database at a certain moment; every case of a fault starts from a copy of it.
-The API answers within the test's process; the worker is a process. Blocks are sealed by the test.
+The worker is a process; the API is one where a test wants it to die, and answers within the test's process
+otherwise. Blocks are sealed by the test.
 """
 
+import json
 import multiprocessing
 import os
-import shutil
 import signal
-import sqlite3
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import httpx
-from eth_account import Account
 from fastapi.testclient import TestClient
-from sqlalchemy import make_url
 
-from contracts.abi import ContractName
+from contracts.aggregation import Contribution, aggregate
 from contracts.digests import sha256_digest
-from contracts.verify.views import view_call
-from deploy.local.chain_setup import set_up_demo_accounts
-from orchestrator.adapters.chain.deploy import deploy
 from orchestrator.adapters.database import open_records
-from orchestrator.adapters.database.migrate import migrate
-from orchestrator.adapters.database.models import PROJECTION_TABLES
 from orchestrator.app import create_app_from_environment
-from orchestrator.composition import SystemClock
+from orchestrator.domain.chain import Block
+from orchestrator.domain.idempotency import RUNNING_S
 from orchestrator.domain.ports import RecordsUnavailable
-from orchestrator.services.tokens import TokenService
 from orchestrator.settings import Settings, load_settings
-from orchestrator.worker import build_worker
-from tests.chain.anvil import Anvil, running_anvil
-from tests.faults.mortal import Death, run_worker
-from tests.integration.databases import all_rows, new_database
+from tests.faults.chain import Chain
+from tests.faults.mortal import Death, run_worker, serve_api
+from tests.integration.flower_rig import free_port
 from tests.integration.orchestrator_rig import (
     BY_ADDRESS,
-    GENESIS,
+    MANIFEST,
     NETWORKS,
-    POOL,
-    REPORT,
-    STAKE,
     Network,
-    adapter,
     task_spec,
-    terms_of,
 )
-from tests.integration.postgresql import PostgresqlServer
 
 TASK = 1
 ROUND = f"/v1/tasks/{TASK}/rounds/1"
 PHASES = ("requested", "training", "committing", "revealing", "attesting")
 CLOSED = ("final", "rejected", "aborted")
-PHASE_S = 20_000
-"""Longer than any reorganisation or jump of a clock in a test takes the chain."""
 CASE_DEADLINE_S = 60.0
 DEEPEST_REORGANISATION = 14
 """Deeper than any in a test, and than what the hub takes for final."""
@@ -67,18 +49,28 @@ FOREVER_UNIX_S = 1 << 40
 _TICK_S = 0.02
 PATIENCE_S = 1.0
 """After how long a node asks again, where it may."""
-_PROJECTION = [table.__tablename__ for table in PROJECTION_TABLES]
+REBROADCAST_S = 5
+"""How long the hub leaves to the chain what it has sent."""
 _RETRY = (409, 503, 507)
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["tests.faults.mortal", "orchestrator.adapters.chain.connection"])
+# All that a child would import, pytest too: a child imports its parent's main module.
+_PROCESSES.set_forkserver_preload(
+    [
+        "pytest",
+        "tests.faults.mortal",
+        "orchestrator.adapters.chain.lane",
+        "orchestrator.adapters.chain.reader",
+        "orchestrator.adapters.chain.witness",
+        "orchestrator.adapters.flower",
+        "psycopg",
+        "sqlalchemy.dialects.postgresql.psycopg",
+        "sqlalchemy.dialects.sqlite",
+    ]
+)
 
 
 class Later(Exception):
     """The hub cannot take something now."""
-
-
-cases: Counter[str] = Counter()
-"""How many cases of each fault this session tried."""
 
 
 def eventually(look: Callable[[], Any], deadline_s: float = CASE_DEADLINE_S) -> Any:
@@ -88,95 +80,6 @@ def eventually(look: Callable[[], Any], deadline_s: float = CASE_DEADLINE_S) -> 
         assert time.monotonic() < give_up_s, "it did not happen in time"
         time.sleep(_TICK_S)
     return found
-
-
-@dataclass
-class Chain:
-    """Anvil with a lasting connection; with its own sealing off, a block is made when ``seal`` says so."""
-
-    anvil: Anvil
-    _client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=10))
-
-    def rpc(self, method: str, *parameters: object) -> Any:
-        """One JSON-RPC call."""
-        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(parameters)}
-        answer = self._client.post(self.anvil.rpc_url, json=body).json()
-        assert "error" not in answer, answer
-        return answer["result"]
-
-    def head(self) -> int:
-        """The newest block's number."""
-        return int(self.rpc("eth_blockNumber"), 16)
-
-    def seal(self, blocks: int = 1) -> None:
-        """Make blocks of what is waiting."""
-        self.rpc("anvil_mine", hex(blocks))
-
-    def waiting(self) -> int:
-        """How many transactions wait for a block."""
-        status = self.rpc("txpool_status")
-        return int(status["pending"], 16) + int(status["queued"], 16)
-
-    def reorganise(self, depth: int) -> None:
-        """Replace the newest blocks with empty ones."""
-        self.rpc("anvil_reorg", depth, [])
-
-    def view(
-        self, kind: type, contract: ContractName, address: str, function: str, *arguments: object
-    ) -> Any:
-        """What a contract's view answers."""
-        call = view_call(contract, address, function, *arguments)
-        answer = self.rpc("eth_call", {"to": address, "data": "0x" + call.data.hex()}, "latest")
-        return call.read(kind, bytes.fromhex(answer[2:]))
-
-    def transactions(self, first_block: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-        """Every transaction from a block on, with its receipt."""
-        found = []
-        for number in range(first_block, self.head() + 1):
-            block = self.rpc("eth_getBlockByNumber", hex(number), True)
-            receipts = {
-                each["transactionHash"]: each for each in self.rpc("eth_getBlockReceipts", hex(number))
-            }
-            found += [(each, receipts[each["hash"]]) for each in block["transactions"]]
-        return found
-
-
-class Databases:
-    """SQLite files or PostgreSQL databases that are copied from one another."""
-
-    def __init__(self, server: PostgresqlServer | None) -> None:
-        self._server = server
-
-    def new(self, folder: Path) -> str:
-        """A migrated database's URL."""
-        url = f"sqlite:///{folder}/hub.sqlite3"
-        if self._server is not None:
-            url = self._server.url(self._server.create_database())
-        migrate(url)
-        return url
-
-    def copy(self, url: str, folder: Path) -> str:
-        """A copy, for a database that nobody writes to now."""
-        source = make_url(url).database
-        assert source is not None
-        if self._server is None:
-            with (
-                closing(sqlite3.connect(source)) as old,
-                closing(sqlite3.connect(folder / "hub.sqlite3")) as new,
-            ):
-                old.backup(new)
-            return f"sqlite:///{folder}/hub.sqlite3"
-        self._server.execute(
-            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{source}'"
-        )
-        return self._server.url(self._server.create_database(source))
-
-    def drop(self, url: str) -> None:
-        """Remove a database."""
-        if self._server is not None:
-            name = make_url(url).database
-            assert name is not None
-            self._server.drop_database(name)
 
 
 @dataclass
@@ -195,27 +98,56 @@ class Hub:
     """How many workers were killed."""
     silent_in: str | None = None
     """A phase in which the nodes send nothing."""
+    networks: Sequence[Network] = NETWORKS
+    plays_nodes: bool = True
+    """Whether the test sends what nodes would in a round; otherwise it sends their approvals alone."""
     next_death: Death | None = None
     """When the worker that follows a killed one dies."""
+    rpc_timeout_s: float | None = None
+    """How long the worker waits for an answer of the chain; None: as long as in life."""
+    api_process: Any = None
+    api_deaths: int = 0
+    """How many processes of the API were killed."""
+    next_api_death: Callable[[], Death | None] = lambda: None
+    """When the process of the API that follows a killed one dies."""
+    _api_clock_offset_s: Any = field(default_factory=lambda: _PROCESSES.Value("q", 0))
+    _api: httpx.Client | None = None
+    _round_at: Block | None = None
+    _round: dict[str, Any] | None = None
+    _artifacts: dict[str, bytes] = field(default_factory=dict)
     _sent_s: dict[tuple[str, ...], float] = field(default_factory=dict)
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __post_init__(self) -> None:
         with mock.patch.dict(os.environ, self.environment):
             self.settings: Settings = load_settings()
-            app = create_app_from_environment()
-        self.api = self._open.enter_context(TestClient(app, raise_server_exceptions=False))
-        self.api.headers["Authorization"] = f"Bearer {self.token}"
         self.domain = self.settings.deployment().rounds_domain
         self.records = open_records(self.settings.database_url)
         self._open.callback(self.records.close)
+
+    @property
+    def api(self) -> httpx.Client:
+        """The API to ask: within this process, unless ``start_api`` was called before."""
+        if self._api is None:
+            with mock.patch.dict(os.environ, self.environment):
+                app = create_app_from_environment()
+            client = TestClient(app, raise_server_exceptions=False)
+            self._use_api(self._open.enter_context(client))
+        assert self._api is not None
+        return self._api
+
+    def _use_api(self, client: httpx.Client) -> None:
+        client.headers["Authorization"] = f"Bearer {self.token}"
+        self._api = client
 
     # --- processes
 
     def start_worker(self, death: Death | None = None) -> None:
         """Start a worker, which may be told when to die."""
         self.worker = _PROCESSES.Process(
-            target=run_worker, args=(self.settings, death, self.folder, self.clock_offset_s), daemon=True
+            target=run_worker,
+            args=(self.settings, death, self.folder, self.clock_offset_s, self.rpc_timeout_s),
+            daemon=True,
         )
         self.worker.start()
 
@@ -242,13 +174,58 @@ class Hub:
 
     def commits(self) -> int:
         """How many commits workers of this hub made."""
-        journal = self.folder / "commits"
-        return len(journal.read_text().splitlines()) if journal.exists() else 0
+        return len(self.journal("commits"))
+
+    def journal(self, name: str) -> list[str]:
+        """The steps that processes of this hub made: ``commits``, ``api-commits``, ``api-file``."""
+        journal = self.folder / name
+        return journal.read_text().splitlines() if journal.exists() else []
+
+    def start_api(self, death: Death | None = None) -> None:
+        """Answer in a process of its own, which may be told when to die; returns when it answers."""
+        if self._api is None:
+            port = free_port()
+            client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=CASE_DEADLINE_S)
+            self._use_api(self._open.enter_context(client))
+        assert self._api is not None
+        port = self._api.base_url.port
+        self.api_process = _PROCESSES.Process(
+            target=serve_api,
+            args=(self.environment, death, self.folder, self._api_clock_offset_s, port),
+            daemon=True,
+        )
+        self.api_process.start()
+        eventually(self._api_answers)
+
+    def revive_api(self) -> bool:
+        """Start the API again if it was killed; whether it was."""
+        if self.api_process is None or self.api_process.is_alive():
+            return False
+        assert self.api_process.exitcode == -signal.SIGKILL, (self.folder / "api.log").read_text()
+        self.api_deaths += 1
+        # The claims that the dead process left behind are not waited for.
+        self._api_clock_offset_s.value += RUNNING_S
+        self.start_api(self.next_api_death())
+        return True
+
+    def kill_api(self) -> None:
+        """Kill the process of the API now."""
+        self.api_process.kill()
+        self.api_process.join()
+
+    def _api_answers(self) -> bool:
+        assert self.api_process.is_alive(), (self.folder / "api.log").read_text()
+        try:
+            return self.api.get("/v1/tasks").is_success
+        except httpx.TransportError:
+            return False
 
     def close(self) -> None:
         """End everything."""
-        if self.worker is not None and self.worker.exitcode is None:
-            self.kill_worker()
+        for process in (self.worker, self.api_process):
+            if process is not None and process.exitcode is None:
+                process.kill()
+                process.join()
         self._open.close()
 
     @property
@@ -258,42 +235,62 @@ class Hub:
 
     # --- the API
 
+    def ask(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """A request. Raises Later when it was not answered, or cannot be now."""
+        try:
+            response = self.api.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise Later(f"{method} {path}: {error}") from error
+        if response.status_code in _RETRY:
+            raise Later(response.text)
+        return response
+
     def get(self, path: str) -> Any:
         """A resource."""
         response = self.api.get(path)
         assert response.is_success, response.text
         return response.json()
 
-    def post(self, path: str, body: dict[str, Any]) -> None:
-        """Post what must be taken."""
-        response = self.api.post(path, json=body)
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """Post what must be taken; the answer. Repeated under the same key where the API may die."""
+        headers = {}
+        if self.api_process is not None:
+            headers["Idempotency-Key"] = sha256_digest(json.dumps([path, body]).encode())
+        response = self.ask("POST", path, json=body, headers=headers)
         assert response.is_success, response.text
+        return response.json()
 
     def offer(self, path: str, body: dict[str, Any]) -> bool:
         """Post what may have to wait; whether it was taken."""
-        response = self.api.post(path, json=body)
-        assert response.is_success or response.status_code in _RETRY, response.text
-        return response.is_success
+        with suppress(Later):
+            self.post(path, body)
+            return True
+        return False
 
     def put(self, data: bytes) -> str:
         """Store an artifact; its digest. Raises Later."""
         digest = sha256_digest(data)
-        response = self.api.put(f"/v1/artifacts/{digest}", content=data)
-        if response.status_code in _RETRY:
-            raise Later(response.text)
+        response = self.ask("PUT", f"/v1/artifacts/{digest}", content=data)
         assert response.is_success, response.text
         return digest
 
+    def artifact(self, digest: str) -> bytes:
+        """A stored artifact, read once. Raises Later."""
+        if digest not in self._artifacts:
+            response = self.ask("GET", f"/v1/artifacts/{digest}")
+            assert response.is_success, response.text
+            self._artifacts[digest] = response.content
+        return self._artifacts[digest]
+
     def round(self) -> dict[str, Any] | None:
-        """The first round, once it is requested. Raises Later."""
-        response = self.api.get(ROUND)
-        if response.status_code == 404:
-            return None
-        if response.status_code in _RETRY:
-            raise Later(response.text)
-        assert response.is_success, response.text
-        state: dict[str, Any] = response.json()
-        return state
+        """The first round, once it is requested; asked for once after each block. Raises Later."""
+        block = self._last_block()
+        if block is not None and block == self._round_at:
+            return self._round
+        response = self.ask("GET", ROUND)
+        assert response.is_success or response.status_code == 404, response.text
+        self._round_at, self._round = block, response.json() if response.is_success else None
+        return self._round
 
     def phase(self) -> str:
         """The first round's phase; empty when the hub cannot say."""
@@ -316,8 +313,10 @@ class Hub:
         if phase == self.silent_in:
             return
         if state is None or phase == "requested":
-            for network in NETWORKS:
+            for network in self.networks:
                 self._approve(network)
+        elif not self.plays_nodes:
+            return
         elif phase == "training":
             self._send_all(state, "proposers", "proposals", self._proposal)
         elif phase == "committing":
@@ -340,7 +339,7 @@ class Hub:
         return network.proposal(self.domain, state)
 
     def _attestation(self, network: Network, state: dict[str, Any]) -> dict[str, Any]:
-        return network.attestation(self.domain, state, self.put(aggregate_of(state)))
+        return network.attestation(self.domain, state, self.put(aggregate_of(self, state)))
 
     def _send_all(
         self,
@@ -360,9 +359,13 @@ class Hub:
     # --- a whole round
 
     def tick(self) -> None:
-        """The nodes act, and what waits for a block gets one, once the worker has read the one before."""
+        """The nodes act, and what waits for a block gets one, once the worker has read the one before.
+
+        A chain that lost blocks gets others: the worker waits until it is as high as it was.
+        """
         self.act()
-        if (self.chain.waiting() or self._waits_for_its_seed()) and self.is_up_to_date():
+        head, read = self.chain.head(), self.last_block()
+        if read > head or (read == head and (self.chain.waiting() or self._waits_for_its_seed())):
             self.chain.seal()
 
     def _waits_for_its_seed(self) -> bool:
@@ -380,10 +383,15 @@ class Hub:
             if self.worker_died():
                 self.deaths += 1
                 self.start_worker(self.next_death)
+            self.revive_api()
             self.tick()
             return until()
 
         eventually(look, deadline_s)
+
+    def pass_time(self, seconds: int) -> None:
+        """Let the worker's clock go on by so much."""
+        self.clock_offset_s.value += seconds
 
     def play_to_the_end(self) -> None:
         """Play until the round is closed, all is deep in the chain, and the hub has read it."""
@@ -400,205 +408,27 @@ class Hub:
 
     def is_up_to_date(self) -> bool:
         """Whether the projection is at the chain's head."""
-        try:
-            with self.records.read() as unit:
-                last = unit.projection.last_block()
-        except RecordsUnavailable:
-            return False
-        return last is not None and last.number == self.chain.head()
+        return self.last_block() == self.chain.head()
+
+    def last_block(self) -> int:
+        """The last block that the hub has read; -1 for none, or when it cannot say."""
+        block = self._last_block()
+        return -1 if block is None else block.number
+
+    def _last_block(self) -> Block | None:
+        with suppress(RecordsUnavailable), self.records.read() as unit:
+            return unit.projection.last_block()
+        return None
 
 
-def aggregate_of(state: dict[str, Any]) -> bytes:
-    """The aggregate's file: the mean of what was accepted."""
-    accepted = [each["node"] for each in state["proposals"] if each["standing"] == "accepted"]
-    return adapter(sum(BY_ADDRESS[node].value_in(1) for node in accepted) / len(accepted))
-
-
-@dataclass
-class Scene:
-    """A chain and a database at one moment; each case plays on a copy."""
-
-    chain: Chain
-    databases: Databases
-    database_url: str
-    environment: dict[str, str]
-    folder: Path
-    token: str
-    snapshot: str
-    first_block: int
-    """The block after the one at which the nodes were ready."""
-    phase: str = PHASES[0]
-    _copies: int = 0
-
-    @contextmanager
-    def case(
-        self, name: str, *, patience_s: float | None = None, rpc_url: str | None = None
-    ) -> Iterator[Hub]:
-        """A hub at that moment, without a worker; counted under the fault's name.
-
-        ``rpc_url`` takes the place of the chain's for the hub.
-        """
-        cases[name] += 1
-        self._copies += 1
-        folder = self.folder / f"case-{self._copies}"
-        folder.mkdir()
-        self._rewind()
-        url = self.databases.copy(self.database_url, folder)
-        environment = self.environment | {"COLLEGIUM_DATABASE_URL": url}
-        if rpc_url is not None:
-            environment["COLLEGIUM_RPC_URL"] = rpc_url
-        hub = Hub(self.chain, environment, folder, self.token, patience_s)
-        try:
-            yield hub
-        except BaseException as error:
-            error.add_note(f"{name}, case {self._copies}; its files are in {folder}")
-            raise
-        finally:
-            hub.close()
-            self.databases.drop(url)
-        # Kept when a case fails, for whoever looks into it.
-        shutil.rmtree(folder)
-
-    def _rewind(self) -> None:
-        self.chain.rpc("anvil_dropAllTransactions")
-        assert self.chain.rpc("evm_revert", self.snapshot)
-        # Going back uses a snapshot up.
-        self.snapshot = self.chain.rpc("evm_snapshot")
-
-    @contextmanager
-    def at(self, phase: str) -> Iterator["Scene"]:
-        """The same scene when the round has reached a phase."""
-        self._copies += 1
-        folder = self.folder / f"{phase}-{self._copies}"
-        folder.mkdir()
-        self._rewind()
-        url = self.databases.copy(self.database_url, folder)
-        environment = self.environment | {"COLLEGIUM_DATABASE_URL": url}
-        hub = Hub(self.chain, environment, folder, self.token)
-        hub.silent_in = phase
-        if phase != PHASES[0]:
-            hub.start_worker()
-            hub.play(lambda: hub.phase() == phase)
-            eventually(hub.is_up_to_date)
-            hub.stop_worker()
-        hub.close()
-        snapshot = self.chain.rpc("evm_snapshot")
-        scene = Scene(
-            *(self.chain, self.databases, url, environment, folder, self.token, snapshot, self.first_block),
-            phase,
+def aggregate_of(hub: Hub, state: dict[str, Any]) -> bytes:
+    """The aggregate's file, computed from the accepted adapters that the hub has."""
+    accepted = [
+        Contribution(
+            each["node"], each["adapter_digest"], MANIFEST.decode(hub.artifact(each["adapter_digest"]))
         )
-        try:
-            yield scene
-        finally:
-            self.databases.drop(url)
-
-    def require_whole(self, hub: Hub) -> None:
-        """After any fault: the round is final, nothing is lost or doubled, the projection is the chain's."""
-        state = hub.get(ROUND)
-        assert state["phase"] == "final"
-        assert len(state["proposals"]) == len(state["proposers"]) == 3
-        assert [vote["revealed"] for vote in state["votes"]] == [True] * 4
-        assert state["aggregate_digest"] == sha256_digest(aggregate_of(state))
-        assert "unexpected" not in (hub.folder / "worker.log").read_text()
-        self._require_single_effects(hub)
-        self._require_rebuilt_projection(hub)
-
-    def _require_single_effects(self, hub: Hub) -> None:
-        advance = "0x" + view_call("Rounds", hub.settings.deployment().rounds, "advance", TASK).data.hex()
-        succeeded = Counter(
-            transaction["input"]
-            for transaction, receipt in self.chain.transactions(self.first_block)
-            if receipt["status"] == "0x1"
-        )
-        # One out of each phase; what else is sent is different each time.
-        assert succeeded.pop(advance) == len(PHASES)
-        assert set(succeeded.values()) == {1}
-        state, task = hub.get(ROUND), hub.get(f"/v1/tasks/{TASK}")
-        tasks = hub.settings.deployment().tasks
-        rewards = {reward["node"]: int(reward["amount"]) for reward in state["rewards"]}
-        for node in hub.get("/v1/nodes")["items"]:
-            on_chain = self.chain.view(int, "Tasks", tasks, "claimableOf", node["node"])
-            assert int(node["earned"]) == rewards.get(node["node"], 0) == on_chain
-        assert sum(rewards.values()) > 0
-        assert sum(rewards.values()) + int(task["pool"]) == POOL
-
-    def _require_rebuilt_projection(self, hub: Hub) -> None:
-        folder = hub.folder / "rebuilt"
-        folder.mkdir()
-        url = new_database(folder)
-        fresh = build_worker(hub.settings.model_copy(update={"database_url": url}))
-        assert fresh.lease is not None
-        assert fresh.lease.hold()
-        fresh.indexer.run_once()
-        found, rebuilt = all_rows(hub.settings.database_url), all_rows(url)
-        for table in _PROJECTION:
-            assert found[table] == rebuilt[table], table
-
-
-@contextmanager
-def opened_scene(folder: Path, server: PostgresqlServer | None) -> Iterator[Scene]:
-    """A hub with nodes that are admitted and staked, and a task that is paid and that nobody approved yet."""
-    with running_anvil(folder / "anvil.log", "--order", "fifo") as anvil:
-        chain = Chain(anvil)
-        council_key = _write_key(folder / "council", anvil)
-        _write_key(folder / "relayer", anvil)
-        deployment = deploy(anvil.rpc_url, council_key, str(Account.from_key(council_key).address))
-        (folder / "deployment.json").write_bytes(deployment.to_json())
-        databases = Databases(server)
-        url = databases.new(folder)
-        environment = {
-            "COLLEGIUM_DATABASE_URL": url,
-            "COLLEGIUM_ARTIFACT_FOLDER": str(folder / "artifacts"),
-            "COLLEGIUM_RPC_URL": anvil.rpc_url,
-            "COLLEGIUM_DEPLOYMENT_FILE": str(folder / "deployment.json"),
-            "COLLEGIUM_RELAYER_KEY_FILE": str(folder / "relayer"),
-            "COLLEGIUM_COUNCIL_KEY_FILE": str(folder / "council"),
-            "COLLEGIUM_POLL_S": "0.01",
-            "COLLEGIUM_CONFIRMATIONS": "12",
-        }
-        records = open_records(url)
-        token = TokenService(records, SystemClock()).issue("admin", "admin")
-        records.close()
-        hub = Hub(chain, environment, folder, token)
-        hub.start_worker()
-        _make_ready(hub, anvil, council_key)
-        hub.stop_worker()
-        hub.close()
-        snapshot = chain.rpc("evm_snapshot")
-        yield Scene(chain, databases, url, environment, folder, token, snapshot, chain.head() + 1)
-
-
-def _make_ready(hub: Hub, anvil: Anvil, council_key: str) -> None:
-    for group, network in enumerate(NETWORKS, start=1):
-        body = {"node": network.address, "signer": network.address, "group": group, "name": network.name}
-        hub.post("/v1/nodes", body)
-    eventually(lambda: len(hub.get("/v1/nodes")["items"]) == len(NETWORKS))
-    set_up_demo_accounts(
-        anvil.rpc_url,
-        hub.settings.deployment(),
-        council_key=council_key,
-        nodes=[network.address for network in NETWORKS],
-        stake=STAKE,
-        pool=POOL,
-    )
-    spec = task_spec()
-    for data in (spec.canonical_bytes(), GENESIS, REPORT):
-        hub.put(data)
-    lengths = {f"{phase}_s": PHASE_S for phase in PHASES[1:]}
-    config = terms_of(spec, rounds=1, **lengths)
-    hub.post(
-        "/v1/tasks", {"spec_digest": spec.digest, "name": spec.name, "config": config, "pool": str(POOL)}
-    )
-    eventually(lambda: [task["pool"] for task in hub.get("/v1/tasks")["items"]] == [str(POOL)])
-    # What stands so far is deeper than any reorganisation that follows.
-    hub.chain.seal(DEEPEST_REORGANISATION)
-    eventually(hub.is_up_to_date)
-    hub.chain.rpc("evm_setAutomine", False)
-
-
-def _write_key(path: Path, anvil: Anvil) -> str:
-    key = "0x" + bytes(Account.create().key).hex()
-    path.touch(mode=0o600)
-    path.write_text(key)
-    anvil.give_gas(str(Account.from_key(key).address))
-    return key
+        for each in state["proposals"]
+        if each["standing"] == "accepted"
+    ]
+    parent = MANIFEST.decode(hub.artifact(state["parent_digest"]))
+    return MANIFEST.encode(aggregate(task_spec().aggregation, accepted, parent=parent))

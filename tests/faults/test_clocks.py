@@ -4,8 +4,8 @@ import pytest
 
 from orchestrator.composition import SystemClock
 from tests.faults.conftest import ON_SQLITE
-from tests.faults.hub import Scene
 from tests.faults.mortal import move_clock
+from tests.faults.scene import Scene
 
 HOUR_S, DAY_S = 3_600, 86_400
 

@@ -5,7 +5,8 @@ from functools import partial
 
 import pytest
 
-from tests.faults.hub import ROUND, Scene
+from tests.faults.hub import ROUND
+from tests.faults.scene import Scene
 from tests.integration.orchestrator_rig import BY_ADDRESS
 
 COPIES = 4

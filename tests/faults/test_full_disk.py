@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from contracts.digests import sha256_digest
 from tests.faults.conftest import ON_SQLITE
-from tests.faults.hub import Scene
+from tests.faults.scene import Scene
 
 TICKS = 30
 NOTHING_BYTES = 1

@@ -4,8 +4,9 @@ from typing import Literal
 
 import pytest
 
-from tests.faults.hub import CLOSED, Scene
+from tests.faults.hub import CLOSED
 from tests.faults.mortal import Death
+from tests.faults.scene import Scene
 
 LIVES_DEADLINE_S = 400.0
 

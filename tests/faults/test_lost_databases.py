@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from tests.faults.hub import PHASES, Scene, opened_scene
+from tests.faults.hub import PHASES
+from tests.faults.scene import Scene, opened_scene
 from tests.integration.postgresql import PostgresqlServer, running_postgresql
 
 TICKS = 20

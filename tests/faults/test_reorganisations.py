@@ -3,7 +3,8 @@
 import pytest
 
 from tests.faults.conftest import ON_SQLITE
-from tests.faults.hub import DEEPEST_REORGANISATION, PATIENCE_S, PHASES, Scene, eventually
+from tests.faults.hub import DEEPEST_REORGANISATION, PATIENCE_S, PHASES, REBROADCAST_S, eventually
+from tests.faults.scene import Scene
 
 
 @ON_SQLITE
@@ -19,5 +20,6 @@ def test_a_reorganisation(opened: Scene, depth: int, phase: str) -> None:
         eventually(lambda: hub.act() or opened.chain.waiting())
         opened.chain.seal()
         opened.chain.reorganise(depth)
+        hub.pass_time(REBROADCAST_S)
         hub.play_to_the_end()
         opened.require_whole(hub)

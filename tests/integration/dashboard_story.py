@@ -7,13 +7,10 @@ Time stands still between steps; ``Story.now_unix_s`` is the clock and the newes
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from fastapi import FastAPI
-from sqlalchemy import Engine, event
 
 from contracts.deployment import Deployment
 from contracts.events import (
@@ -41,8 +38,6 @@ from contracts.phase import Phase
 from contracts.settlement import Fault, Standing
 from contracts.task_config import TaskConfig
 from orchestrator.adapters.artifacts import FolderArtifactStore
-from orchestrator.adapters.database.migrate import migrate
-from orchestrator.adapters.database.records import DatabaseRecords, open_engine
 from orchestrator.app import create_app
 from orchestrator.domain.chain import (
     Advance,
@@ -57,6 +52,7 @@ from orchestrator.domain.outbox import IntentStatus
 from orchestrator.domain.ports import EvaluationRecord, TaskOrder
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.indexer import Indexer
+from tests.integration.databases import new_database, open_quick_records
 
 TASK = 1
 TOKEN = 10**18
@@ -157,30 +153,12 @@ class ScriptedChain:
         return StakeTerms(unbonding_s=20_000, appeal_s=APPEAL_S, most_absences=2)
 
 
-@cache
-def _empty_database() -> bytes:
-    """A migrated SQLite file; migrating it again for every test would take most of the tests' time."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "collegium.sqlite"
-        migrate(f"sqlite:///{file}")
-        return file.read_bytes()
-
-
-def _hasty_engine(url: str) -> Engine:
-    """The real engine, without waiting for the disk: the story outlives no power failure."""
-    engine = open_engine(url)
-    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
-    return engine
-
-
 class Story:
     """Tells what happens, step by step; every step is on the page when its method returns."""
 
-    def __init__(self, folder: Path) -> None:
-        file = folder / "collegium.sqlite"
-        file.write_bytes(_empty_database())
+    def __init__(self, folder: Path, database_url: str | None = None) -> None:
         self.time_unix_s = START_UNIX_S
-        self.records = DatabaseRecords(_hasty_engine(f"sqlite:///{file}"))
+        self.records = open_quick_records(database_url or new_database(folder))
         self.chain = ScriptedChain()
         self._indexer = Indexer(self.records, self.chain, self, first_block=0, confirmations=12)
         self.parent = CONFIG.genesis_digest

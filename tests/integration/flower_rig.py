@@ -18,6 +18,7 @@ BINARIES = Path(sys.executable).parent
 REPOSITORY = Path(__file__).parents[2]
 APP_FOLDER = REPOSITORY / "tier_global" / "app"
 START_TIMEOUT_S = 60.0
+SUPERLINK = "superlink"
 
 
 def until(condition: Callable[[], object], timeout_s: float, what: str) -> None:
@@ -41,6 +42,8 @@ class FlowerRig:
     """One SuperLink, and SuperNodes by name."""
 
     folder: Path
+    conductor_environment: dict[str, str] = field(default_factory=dict)
+    superlink_options: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -48,21 +51,25 @@ class FlowerRig:
     @contextmanager
     def running(cls, folder: Path, conductor_environment: dict[str, str]) -> Iterator["FlowerRig"]:
         """A rig with a SuperLink; everything is gone at the end."""
-        rig = cls(folder)
+        rig = cls(folder, conductor_environment)
         try:
-            rig._start(
-                "superlink",
-                [
-                    *("flower-superlink", "--insecure", "--disable-runtime-dependency-installation"),
-                    *("--host", "127.0.0.1", "--port", str(rig.port)),
-                ],
-                conductor_environment,
-            )
-            until(rig._superlink_answers, START_TIMEOUT_S, "the SuperLink")
+            rig.start_superlink()
             yield rig
         finally:
             for name in list(rig.daemons):
                 rig.kill(name)
+
+    def start_superlink(self) -> None:
+        """Start the SuperLink, again if it was killed, and wait until it answers."""
+        self._start(
+            SUPERLINK,
+            [
+                *("flower-superlink", "--insecure", "--disable-runtime-dependency-installation"),
+                *("--host", "127.0.0.1", "--port", str(self.port), *self.superlink_options),
+            ],
+            self.conductor_environment,
+        )
+        until(self._superlink_answers, START_TIMEOUT_S, "the SuperLink")
 
     def start_node(self, name: str, config: Path) -> None:
         """Start a node by its own command."""
@@ -75,6 +82,10 @@ class FlowerRig:
             ],
             {},
         )
+
+    def has_ended(self, name: str) -> bool:
+        """Whether a daemon is gone that nobody killed here."""
+        return self.daemons[name].poll() is not None
 
     def kill(self, name: str) -> None:
         """kill -9 a daemon and everything that it started."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,28 @@ from contracts.digests import sha256_digest
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.app import create_app
 from orchestrator.composition import WebhookOutlet, build_deliveries
+from orchestrator.domain.chain import ChainError
 from orchestrator.domain.outbox import OutboxRules
-from orchestrator.domain.ports import FlowerError, FlowerRuns, Lanes, Records, RunStatus
+from orchestrator.domain.ports import FlowerError, FlowerRunNotFound, FlowerRuns, Lanes, Records, RunStatus
+from orchestrator.domain.signatures import SignatureClaim
 from orchestrator.options import AppOptions
 from orchestrator.services.anchoring import AuditAnchoring
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
-from orchestrator.services.lease import LeasedLanes, LeasedRecords, LeasedRuns, WorkerLease
+from orchestrator.services.lease import (
+    LeasedLanes,
+    LeasedReceivers,
+    LeasedRecords,
+    LeasedRuns,
+    WorkerLease,
+)
 from orchestrator.services.outbox import OutboxProcessor
 from orchestrator.services.reconciler import Reconciler
 from orchestrator.services.throttle import Limits
 from orchestrator.services.tokens import BOOTSTRAP_ROLES, TokenService
 from orchestrator.worker import Worker
 from orchestrator.worker_metrics import WorkerMetrics
+from tests.chain.wallets import account_that_signed
 from tests.integration.databases import new_database, open_quick_records
 from tests.integration.orchestrator_chain_double import FIRST_BLOCK_UNIX_S, ChainDouble, LanesDouble
 from tests.integration.orchestrator_rig import (
@@ -53,7 +62,12 @@ DEPLOYMENT = Deployment(
 )
 DOMAIN = DEPLOYMENT.rounds_domain
 ARTIFACT_LIMIT_BYTES = 1 << 16
-NO_LIMITS = Limits(requests=None, attempts="1000000/second", wrong_credentials="1000000/second")
+NO_LIMITS = Limits(
+    requests=None,
+    attempts="1000000/second",
+    wrong_credentials="1000000/second",
+    contract_signatures="1000000/second",
+)
 """A test asks as often as it likes, all from one address."""
 TURNS = 60
 LEASE_S = 15
@@ -91,8 +105,26 @@ class FlowerDouble:
     def status(self, run_id: str) -> RunStatus:
         """Where a run stands."""
         if run_id not in self.statuses:
-            raise FlowerError(f"run {run_id} is not known")
+            raise FlowerRunNotFound(f"run {run_id} is not known")
         return self.statuses[run_id]
+
+
+@dataclass
+class ContractSignersDouble:
+    """``ContractSigners`` whose contracts are wallets with one owner each, whose key signs for them."""
+
+    owners: dict[str, str] = field(default_factory=dict)
+    """Owner by wallet."""
+    questions: int = 0
+    is_down: bool = False
+
+    def have_signed(self, claim: SignatureClaim) -> bool:
+        """Whether the account's key, or that of the wallet's owner, signed."""
+        self.questions += 1
+        if self.is_down:
+            raise ChainError("the chain is down")
+        signer = account_that_signed(claim.digest, claim.signature)
+        return signer is not None and signer in (claim.account, self.owners.get(claim.account))
 
 
 class Rig:
@@ -104,6 +136,7 @@ class Rig:
         database_url: str | None = None,
         prepare: Callable[[FastAPI], None] = lambda _: None,
         outlet: WebhookOutlet | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self.outlet = outlet or WebhookOutlet()
         self.database_url = database_url or new_database(folder)
@@ -113,8 +146,15 @@ class Rig:
         self.records = open_quick_records(self.database_url)
         self.artifacts = FolderArtifactStore(folder / "artifacts", ARTIFACT_LIMIT_BYTES)
         tokens = TokenService(self.records, self.clock)
+        self.signers = ContractSignersDouble()
         self.app = create_app(
-            self.records, self.artifacts, DEPLOYMENT, self.clock, self.outlet, AppOptions(limits=NO_LIMITS)
+            self.records,
+            self.artifacts,
+            DEPLOYMENT,
+            self.clock,
+            self.outlet,
+            AppOptions(limits=limits),
+            self.signers,
         )
         prepare(self.app)
         self._open = ExitStack()
@@ -151,16 +191,22 @@ class Rig:
 
     def new_worker(self, lanes: Lanes | None = None) -> Worker:
         """A worker that has just been started, alone as far as it knows."""
-        return self._worker(self.records, lanes or self.lanes, self.flower, None)
+        return self._worker(self.records, lanes or self.lanes, self.flower, None, self.outlet)
 
     def new_worker_among_others(self, name: str) -> Worker:
         """A worker that has just been started and acts only while it has the lease."""
         lease = WorkerLease(self.records, self.clock, name, LEASE_S)
         records, lanes = LeasedRecords(self.records, lease), LeasedLanes(self.lanes, lease)
-        return self._worker(records, lanes, LeasedRuns(self.flower, lease), lease)
+        outlet = replace(self.outlet, receivers=LeasedReceivers(self.outlet.receivers, lease))
+        return self._worker(records, lanes, LeasedRuns(self.flower, lease), lease, outlet)
 
     def _worker(
-        self, records: Records, lanes: Lanes, flower: FlowerRuns, lease: WorkerLease | None
+        self,
+        records: Records,
+        lanes: Lanes,
+        flower: FlowerRuns,
+        lease: WorkerLease | None,
+        outlet: WebhookOutlet,
     ) -> Worker:
         return Worker(
             lease=lease,
@@ -171,7 +217,7 @@ class Rig:
             anchoring=self.anchoring,
             poll_s=0.01,
             metrics=WorkerMetrics(self.records, self.chain),
-            webhooks=build_deliveries(self.records, self.outlet, self.clock),
+            webhooks=build_deliveries(records, outlet, self.clock),
         )
 
     def close(self) -> None:

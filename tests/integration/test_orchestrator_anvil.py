@@ -1,4 +1,7 @@
-"""The control plane as processes over a real chain: two rounds, with messages signed by test keys."""
+"""The control plane as processes over a real chain: two rounds, with messages signed by test keys.
+
+One node's signing key is a contract wallet (ERC-1271), whose owner that key belongs to.
+"""
 
 import json
 import os
@@ -20,6 +23,7 @@ from contracts.digests import sha256_digest
 from deploy.local.chain_setup import set_up_demo_accounts
 from deploy.local.ports import free_ports
 from tests.chain.anvil import Anvil, running_anvil
+from tests.chain.wallets import HOSTILE, deploy_wallet
 from tests.integration.orchestrator_rig import (
     BY_ADDRESS,
     GENESIS,
@@ -47,6 +51,8 @@ class Hub:
     deployment: Deployment
     chain: Anvil
     worker: subprocess.Popen[bytes]
+    wallet: str
+    """The signing key of the last network."""
 
     def command(self, *arguments: str) -> Any:
         """What a command answers."""
@@ -81,6 +87,10 @@ class Hub:
             return state if state.get("phase") in phases else None
 
         return eventually(look)
+
+    def admit(self, node: str, signer: str, group: int, name: str) -> None:
+        """Order a node's admission."""
+        self.post("/v1/nodes", {"node": node, "signer": signer, "group": group, "name": name})
 
     def kill_worker(self) -> None:
         """Kill the worker without notice and start another."""
@@ -152,17 +162,13 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         session = httpx.Client(
             base_url=environment["COLLEGIUM_URL"], headers={"Authorization": f"Bearer {token}"}, timeout=30
         )
-        hub = Hub(tmp_path, environment, session, deployment, chain, worker)
+        wallet = deploy_wallet(chain, NETWORKS[-1].address)
+        hub = Hub(tmp_path, environment, session, deployment, chain, worker, wallet)
         try:
             eventually(lambda: _is_ready(session))
             for group, network in enumerate(NETWORKS, start=1):
-                body = {
-                    "node": network.address,
-                    "signer": network.address,
-                    "group": group,
-                    "name": network.name,
-                }
-                hub.post("/v1/nodes", body)
+                signer = wallet if network is NETWORKS[-1] else network.address
+                hub.admit(network.address, signer, group, network.name)
             eventually(lambda: len(hub.get("/v1/nodes")["items"]) == len(NETWORKS))
             set_up_demo_accounts(
                 chain.rpc_url,
@@ -220,6 +226,22 @@ def play_round(hub: Hub, task: int, number: int, *, kill: bool = False) -> Any:
     return closed
 
 
+def refused_wallets(hub: Hub, task: int, spec_digest: str) -> list[str]:
+    """What the hub answers when contracts that misbehave are to speak for nodes, one for each."""
+    answers = []
+    for index, answer in enumerate(HOSTILE):
+        network = Network(f"hostile {index}", 9.0)
+        signer = deploy_wallet(hub.chain, network.address, answer)
+        hub.admit(network.address, signer, 10 + index, network.name)
+        where = f"/v1/nodes/{network.address}"
+        eventually(lambda where=where: hub.session.get(where).is_success)
+        body = network.approval(hub.deployment, task, spec_digest, int(time.time()) + 600)
+        refusal = hub.session.post(f"/v1/tasks/{task}/approvals", json=body)
+        assert refusal.status_code == 422, refusal.text
+        answers.append(refusal.json()["code"])
+    return answers
+
+
 def test_a_task_of_two_rounds(hub: Hub, tmp_path: Path) -> None:
     spec = task_spec()
     (tmp_path / "spec.json").write_bytes(spec.canonical_bytes())
@@ -235,6 +257,7 @@ def test_a_task_of_two_rounds(hub: Hub, tmp_path: Path) -> None:
     for network in NETWORKS:
         body = network.approval(hub.deployment, task, spec.digest, int(time.time()) + 600)
         hub.post(f"/v1/tasks/{task}/approvals", body)
+    assert refused_wallets(hub, task, spec.digest) == ["bad_signature"] * len(HOSTILE)
     first = play_round(hub, task, 1)
     hub.chain.ask("anvil_reorg", 3, [])
     first = hub.round_in(task, 1, "final")
@@ -242,6 +265,8 @@ def test_a_task_of_two_rounds(hub: Hub, tmp_path: Path) -> None:
     first = hub.round_in(task, 1, "final")
 
     assert [first["phase"], second["phase"]] == ["final", "final"]
+    assert hub.get(f"/v1/nodes/{NETWORKS[-1].address}")["signer"] == hub.wallet
+    assert NETWORKS[-1].address in {attestation["node"] for attestation in second["attestations"]}
     assert second["parent_digest"] == first["aggregate_digest"]
     kinds = {"request_round", "advance", "proposal", "commit", "reveal", "attestation"}
     assert set(first["gas"]) == kinds

@@ -78,8 +78,8 @@ class MemoryArtifactStore:
                 raise WrongPieceLength("longer")
         if len(part) < piece.total_bytes:
             return UploadProgress(len(part), is_complete=False)
-        self.put(digest, [bytes(self._parts.pop((digest, uploader)))])
-        return UploadProgress(piece.total_bytes, is_complete=True)
+        is_new = self.put(digest, [bytes(self._parts.pop((digest, uploader)))])
+        return UploadProgress(piece.total_bytes, is_complete=True, is_new=is_new)
 
     def chunks(self, digest: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         return iter([self._data(digest)[start:stop]])
@@ -257,14 +257,17 @@ def test_pieces_become_an_artifact(store: ArtifactStore) -> None:
     assert send(store, 1, 300_000) == UploadProgress(300_000, is_complete=False)
     with pytest.raises(NotFound):
         store.size_bytes(digest)
-    assert send(store, 300_000, len(DATA)) == UploadProgress(len(DATA), is_complete=True)
+    done = UploadProgress(len(DATA), is_complete=True, is_new=True)
+    assert send(store, 300_000, len(DATA)) == done
     assert store.read(digest, LIMIT_BYTES) == DATA
     assert send(store, 0, 1) == how_far(store) == UploadProgress(len(DATA), is_complete=True)
 
 
 def test_an_empty_artifact_has_no_pieces(store: ArtifactStore) -> None:
     digest = sha256_digest(b"")
-    assert store.append(digest, "a", UploadPiece(None, 0, 0), []) == UploadProgress(0, is_complete=True)
+    assert store.append(digest, "a", UploadPiece(None, 0, 0), []) == UploadProgress(
+        0, is_complete=True, is_new=True
+    )
     assert store.read(digest, 0) == b""
 
 

@@ -251,7 +251,7 @@ def test_strangers_cannot_fill_the_disk(rig: Rig) -> None:
 
 def test_the_log_can_only_grow(rig: Rig) -> None:
     public = {name for name in dir(AuditRepository) if not name.startswith("_")}
-    assert public == {"append", "last", "after", "rows", "last_epoch", "add_epoch"}
+    assert public == {"append", "last", "after", "tells_of", "rows", "last_epoch", "add_epoch"}
     with rig.records.write() as unit:
         first = unit.audit.append(ENTRY)
     # The schema itself lets nothing else follow the same row.

@@ -15,7 +15,7 @@ from orchestrator.domain.projection import Announcement
 from orchestrator.services import feed as feed_module
 from orchestrator.services.feed import EventFeed
 from orchestrator.services.queries import QueryService
-from tests.integration.databases import new_database, open_quick_records
+from tests.integration.databases import Databases, open_quick_records
 from tests.integration.orchestrator_double_rig import ClockDouble
 
 DEADLINE_S = 60.0
@@ -35,8 +35,8 @@ class Setting:
 
 
 @pytest.fixture
-def setting(tmp_path: Path) -> Iterator[Setting]:
-    records = open_quick_records(new_database(tmp_path))
+def setting(tmp_path: Path, databases: Databases) -> Iterator[Setting]:
+    records = open_quick_records(databases.new(tmp_path))
     yield Setting(records, EventFeed(QueryService(records, ClockDouble())))
     records.close()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.flower import FlowerCommandRuns
-from orchestrator.domain.ports import FlowerError, FlowerRuns, RunStatus
+from orchestrator.domain.ports import FlowerError, FlowerRunNotFound, FlowerRuns, RunStatus
 from tests.integration.flower_rig import FlowerRig
 from tests.integration.orchestrator_double_rig import FlowerDouble
 
@@ -102,7 +102,7 @@ def test_a_run_from_its_start_to_its_end(setting: Setting) -> None:
 
 
 def test_a_run_that_does_not_exist(setting: Setting) -> None:
-    with pytest.raises(FlowerError):
+    with pytest.raises(FlowerRunNotFound):
         setting.runs.status("12345")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,19 @@ def test_principals_are_told_apart() -> None:
     with pytest.raises(TooManyRequests):
         throttle.request(Principal("a", "auditor", 0, token=1))
     Throttle(Limits(requests=None)).request(Principal("a", "auditor", 0))
+
+
+def test_several_processes_allow_no_more_together_than_one() -> None:
+    limits = Limits(attempts="7/minute", processes=3)
+    allowed = 0
+    for process in [Throttle(limits) for _ in range(3)]:
+        for _ in range(8):
+            with suppress(TooManyRequests):
+                process.attempt("192.0.2.1")
+                allowed += 1
+    assert allowed == 6
+    with pytest.raises(ValueError, match="processes"):
+        Limits(attempts="2/minute", processes=3).check()
 
 
 @pytest.mark.parametrize(

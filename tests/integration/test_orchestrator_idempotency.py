@@ -14,6 +14,7 @@ from orchestrator.domain.idempotency import KEPT_S, RUNNING_S
 from orchestrator.services.idempotency import IdempotencyService
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.tokens import TokenService
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import Rig
 from tests.integration.orchestrator_rig import NETWORKS
 
@@ -21,8 +22,8 @@ DEADLINE_S = 60.0
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 

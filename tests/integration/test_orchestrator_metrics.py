@@ -5,18 +5,21 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.digests import sha256_digest
 from orchestrator.adapters.artifacts import FolderArtifactStore
 from orchestrator.domain.ports import RecordsUnavailable
+from orchestrator.domain.witnesses import Verdict
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import Rig
 from tests.integration.promql import NotUnderstood, asked
 
@@ -55,8 +58,8 @@ def scrape(rig: Rig) -> list[Sample]:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 
@@ -90,6 +93,21 @@ def test_the_outbox_has_depth_and_age(rig: Rig) -> None:
     found = scrape(rig)
     assert value(found, "collegium_outbox_intents", status="mined") == 1
     assert value(found, "collegium_outbox_oldest_seconds", status="queued") == 0
+
+
+def test_what_is_wrong_with_the_chains_nodes_is_a_figure(rig: Rig) -> None:
+    assert value(scrape(rig), "collegium_chain_disputed") == 0
+    lagging = Verdict("second RPC endpoint", 90, 1, "the second RPC endpoint is 10 blocks behind another")
+    with rig.records.write() as unit:
+        unit.witnesses.replace([Verdict("first RPC endpoint", 100, 1, None), lagging])
+    found = scrape(rig)
+    for name, head, sound in (("first RPC endpoint", 100, 1), ("second RPC endpoint", 90, 0)):
+        assert value(found, "collegium_rpc_endpoint_head_block", endpoint=name) == head
+        assert value(found, "collegium_rpc_endpoint_sound", endpoint=name) == sound
+    assert value(found, "collegium_chain_disputed") == 0
+    with rig.records.write() as unit:
+        unit.witnesses.replace([replace(lagging, is_disputed=True)])
+    assert value(scrape(rig), "collegium_chain_disputed") == 1
 
 
 def test_artifacts_are_counted_at_most_once_a_minute(rig: Rig) -> None:
@@ -207,6 +225,8 @@ def test_rules_and_dashboard_ask_only_for_what_there_is(rig: Rig) -> None:
     worker = rig.new_worker()
     worker.run_once()
     worker.metrics.turn_done()
+    with rig.records.write() as unit:
+        unit.witnesses.replace([Verdict("first RPC endpoint", 100, 1, None)])
     server = worker.metrics.serve("127.0.0.1", 0)
     try:
         told = samples(httpx.get(f"http://127.0.0.1:{server.server_port}/metrics").text)
@@ -240,22 +260,24 @@ def test_rules_and_dashboard_ask_only_for_what_there_is(rig: Rig) -> None:
                 assert any(re.fullmatch(pattern, each) for each in values), f"{where}: {label} {wanted}"
 
 
-def test_every_metric_of_ours_is_looked_at() -> None:
+def test_every_metric_of_ours_is_looked_at_and_explained(rig: Rig) -> None:
     """A metric that no rule and no panel asks for is one too many, or a panel too few."""
+    rig.start_task()
+    rig.play_round()
+    with rig.records.write() as unit:
+        unit.witnesses.replace([Verdict("first RPC endpoint", 100, 1, None)])
+    worker = samples(generate_latest(rig.new_worker().metrics.registry).decode())
+    told = {
+        re.sub(r"_(sum|count|created)$", "_bucket", each.name)
+        for each in (*scrape(rig), *worker)
+        if each.name.startswith("collegium_") and not each.name.endswith("_total_created")
+    }
+    told = {name for name in told if f"{name.removesuffix('_bucket')}_total" not in told}
     shown = {selector.metric for _, query in queries() for selector in asked(query)}
-    assert {
-        "collegium_rounds",
-        "collegium_tasks",
-        "collegium_outbox_intents",
-        "collegium_outbox_oldest_seconds",
-        "collegium_indexer_lag_blocks",
-        "collegium_indexer_lag_seconds",
-        "collegium_gas_used",
-        "collegium_artifacts",
-        "collegium_artifacts_bytes",
-        "collegium_event_followers",
-        "collegium_worker_turns_total",
-    } <= shown
+    # Two heights, of which the dashboard shows the difference.
+    assert told - shown == {"collegium_indexed_block", "collegium_chain_head_block"}
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    assert [name for name in sorted(told) if f"`{name.removesuffix('_bucket')}`" not in page] == []
 
 
 def test_legends_name_labels_that_the_query_keeps() -> None:

@@ -14,6 +14,7 @@ from contracts.messages import Rotation
 from contracts.sign_in import SignIn
 from orchestrator.services import node_sign_in
 from orchestrator.services.node_sign_in import CHALLENGE_S, TOKEN_S
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import DEPLOYMENT, Rig
 from tests.integration.orchestrator_rig import NETWORKS
 from tests.integration.test_orchestrator_membership import NEW_KEY, header, signed
@@ -27,8 +28,8 @@ KEY = "0x" + NODE.key.hex()
 
 
 @pytest.fixture
-def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     monkeypatch.setattr(node_side.time, "time", lambda: float(rig.clock.unix_s))
     rig.admit_networks()
     rig.worker.run_once()
@@ -154,7 +155,7 @@ def test_nonsense_is_refused(rig: Rig, nonce: str, signature: str, status: int) 
 
 def test_a_signature_that_no_account_could_have_made(rig: Rig) -> None:
     status, problem = redeem(rig, challenge(rig).nonce, "0x" + "ff" * 65)
-    assert (status, problem["code"]) == (422, "invalid_message")
+    assert (status, problem["code"]) == (401, "unauthenticated")
 
 
 def test_a_replaced_key_is_refused_at_once(rig: Rig) -> None:

@@ -8,14 +8,15 @@ import pytest
 
 from contracts.events import Proposed
 from orchestrator.domain.outbox import Intent, IntentStatus
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_chain_double import GAS, MOST_IN_A_BATCH
 from tests.integration.orchestrator_double_rig import DOMAIN, Rig
 from tests.integration.orchestrator_rig import BY_ADDRESS
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 

@@ -17,6 +17,7 @@ from orchestrator.api.paging import MOST_ITEMS
 from orchestrator.domain.chain import CreateTask, StakeTerms
 from orchestrator.domain.ports import EvaluationRecord, TaskOrder, Unit
 from orchestrator.domain.state import NodeState, PhaseStart, RegistryState, RoundState, SlashState, TaskState
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import Rig
 from tests.integration.orchestrator_rig import task_spec, terms_of
 
@@ -26,8 +27,9 @@ DIGEST = sha256_digest(b"x")
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    rig = Rig(tmp_path_factory.mktemp("paging"))
+def rig(tmp_path_factory: pytest.TempPathFactory, module_databases: Databases) -> Iterator[Rig]:
+    folder = tmp_path_factory.mktemp("paging")
+    rig = Rig(folder, module_databases.new(folder))
     with rig.records.write() as unit:
         unit.projection.save_registry(RegistryState(StakeTerms()))
         for number in range(1, COUNT + 1):
@@ -101,8 +103,10 @@ def test_pages_hold_every_item_once_and_in_order(rig: Rig, path: str, limit: int
     assert keys == sorted(keys)
 
 
-def test_orders_come_oldest_first_and_only_until_their_task_is_on_chain(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
+def test_orders_come_oldest_first_and_only_until_their_task_is_on_chain(
+    tmp_path: Path, databases: Databases
+) -> None:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     with rig.records.write() as unit:
         for number in range(1, COUNT + 1):
             add_one_of_each(unit, number)
@@ -119,8 +123,8 @@ def test_orders_come_oldest_first_and_only_until_their_task_is_on_chain(tmp_path
     rig.close()
 
 
-def test_a_list_that_grows_meanwhile_shows_nothing_twice(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
+def test_a_list_that_grows_meanwhile_shows_nothing_twice(tmp_path: Path, databases: Databases) -> None:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     with rig.records.write() as unit:
         unit.projection.save_registry(RegistryState(StakeTerms()))
         for number in (2, 4, 6):
@@ -135,8 +139,8 @@ def test_a_list_that_grows_meanwhile_shows_nothing_twice(tmp_path: Path) -> None
     rig.close()
 
 
-def test_an_empty_list_is_one_empty_page(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
+def test_an_empty_list_is_one_empty_page(tmp_path: Path, databases: Databases) -> None:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     for path in ("/v1/nodes", "/v1/slashes", "/v1/tasks", "/v1/tasks/1/evaluations"):
         assert rig.get(path) == {"items": [], "next_cursor": None}
     assert rig.admin.get("/v1/tasks/1/rounds").status_code == 404

@@ -13,7 +13,7 @@ from orchestrator.cli import app as collegium
 from orchestrator.domain.errors import Unacceptable, Unauthenticated
 from orchestrator.services.people import FAILURES_BEFORE_WAITING, LONGEST_WAIT_S, PeopleService
 from tests.integration.dashboard_story import Story, app_over
-from tests.integration.orchestrator_double_rig import new_database
+from tests.integration.databases import Databases
 
 ORIGIN = "http://hub.test"
 PASSWORD = "seven green bicycles"
@@ -22,8 +22,8 @@ QUICK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    story = Story(tmp_path)
+def story(tmp_path: Path, databases: Databases) -> Iterator[Story]:
+    story = Story(tmp_path, databases.new(tmp_path))
     yield story
     story.records.close()
 
@@ -131,8 +131,10 @@ def test_the_password_is_kept_as_argon2id(people: PeopleService, story: Story) -
     assert PASSWORD not in repr(user)
 
 
-def test_the_command_reads_a_private_file_or_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLLEGIUM_DATABASE_URL", new_database(tmp_path))
+def test_the_command_reads_a_private_file_or_asks(
+    tmp_path: Path, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLLEGIUM_DATABASE_URL", databases.new(tmp_path))
     file = tmp_path / "password"
     file.write_text(PASSWORD + "\n")
     file.chmod(0o644)

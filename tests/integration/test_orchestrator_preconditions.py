@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import Rig
 from tests.integration.orchestrator_rig import NETWORKS
 
@@ -24,8 +25,9 @@ EDITS = (
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    rig = Rig(tmp_path_factory.mktemp("preconditions"))
+def rig(tmp_path_factory: pytest.TempPathFactory, module_databases: Databases) -> Iterator[Rig]:
+    folder = tmp_path_factory.mktemp("preconditions")
+    rig = Rig(folder, module_databases.new(folder))
     rig.start_task()
     rig.round_in("training")
     yield rig
@@ -71,8 +73,8 @@ def test_an_edit_of_another_version_is_refused(
         assert response.json().get("code") != "precondition_failed"
 
 
-def test_the_second_of_two_editors_is_told(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
+def test_the_second_of_two_editors_is_told(tmp_path: Path, databases: Databases) -> None:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     rig.start_task()
     rig.round_in("training")
     seen = rig.admin.get("/v1/tasks/1").headers["etag"]
@@ -87,8 +89,8 @@ def test_the_second_of_two_editors_is_told(tmp_path: Path) -> None:
     rig.close()
 
 
-def test_a_round_has_another_tag_when_it_moves(tmp_path: Path) -> None:
-    rig = Rig(tmp_path)
+def test_a_round_has_another_tag_when_it_moves(tmp_path: Path, databases: Databases) -> None:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     rig.start_task()
     rig.round_in("training")
     tag = rig.admin.get("/v1/tasks/1/rounds/1").headers["etag"]

@@ -9,6 +9,7 @@ import pytest
 
 from contracts.digests import sha256_digest
 from orchestrator.services.reports import reports_of
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import DOMAIN, Rig
 from tests.integration.orchestrator_rig import BY_ADDRESS, GENESIS, NETWORKS, task_spec
 
@@ -27,9 +28,10 @@ DIGEST = sha256_digest(b"x")
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def rig(tmp_path_factory: pytest.TempPathFactory, module_databases: Databases) -> Iterator[Rig]:
     """Two rounds, played to the end; the first proposer of each hands in a report that can be read."""
-    rig = Rig(tmp_path_factory.mktemp("resources"))
+    folder = tmp_path_factory.mktemp("resources")
+    rig = Rig(folder, module_databases.new(folder))
     rig.start_task()
     for number in (1, 2):
         state = rig.round_in("training", number)

@@ -18,6 +18,7 @@ from orchestrator.cli import app
 from orchestrator.commands.output import ExitCode
 from orchestrator.domain.chain import Block
 from orchestrator.services.retention import UNFINISHED_KEPT_S, ChainNotCurrent, RetentionService
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import Rig, new_database
 from tests.integration.orchestrator_rig import BY_ADDRESS, GENESIS, REPORT, adapter, task_spec
 
@@ -26,8 +27,8 @@ KEPT_S = 30 * DAY_S
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 

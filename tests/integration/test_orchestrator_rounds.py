@@ -98,6 +98,17 @@ def test_a_worker_that_was_killed_while_it_submitted_submits_again(rig: Rig) -> 
         assert unit.flower_runs.of_round(1, 1)[0].status == "lost"
 
 
+def test_a_conductor_whose_superlink_forgot_it_is_followed_by_another(rig: Rig) -> None:
+    rig.start_task()
+    rig.round_in("training")
+    rig.turn_until(lambda: rig.flower.submitted)
+    # A SuperLink that was killed and keeps nothing on disk.
+    del rig.flower.statuses["1"]
+    rig.turn_until(lambda: len(rig.flower.submitted) == 2)
+    with rig.records.read() as unit:
+        assert unit.flower_runs.of_round(1, 1)[0].status == "lost"
+
+
 def test_two_workers_do_not_call_each_others_submissions_lost(rig: Rig) -> None:
     other = rig.new_worker().conductors
     assert other is not None

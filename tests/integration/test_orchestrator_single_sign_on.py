@@ -31,7 +31,8 @@ from orchestrator.dashboard.sign_in import COOKIE
 from orchestrator.domain.errors import OrchestratorError, Unauthenticated, Unavailable
 from orchestrator.domain.single_sign_on import Attempt, RoleMap
 from orchestrator.options import AppOptions
-from tests.integration.orchestrator_double_rig import DEPLOYMENT, new_database, open_quick_records
+from tests.integration.databases import Databases, new_database, open_quick_records
+from tests.integration.orchestrator_double_rig import DEPLOYMENT
 
 ORIGIN = "http://hub.test"
 DONE = f"{ORIGIN}/login/sso/done"
@@ -93,14 +94,14 @@ class Hub:
 
 
 @pytest.fixture
-def hub(issuer: str, tmp_path: Path) -> Iterator[Hub]:
-    with hub_at(issuer, tmp_path) as found:
+def hub(issuer: str, tmp_path: Path, databases: Databases) -> Iterator[Hub]:
+    with hub_at(issuer, tmp_path, databases.new(tmp_path)) as found:
         yield found
 
 
 @contextmanager
-def hub_at(issuer: str, folder: Path) -> Iterator[Hub]:
-    records = open_quick_records(new_database(folder))
+def hub_at(issuer: str, folder: Path, database_url: str) -> Iterator[Hub]:
+    records = open_quick_records(database_url)
     options = AppOptions(ORIGIN, identity_provider=OidcProvider(client_of(issuer)), roles=ROLES)
     artifacts = FolderArtifactStore(folder / "artifacts", 1 << 16)
     app = create_app(records, artifacts, DEPLOYMENT, SystemClock(), options=options)
@@ -211,7 +212,7 @@ def test_another_sites_page_cannot_begin(hub: Hub) -> None:
 
 
 def test_a_provider_that_is_down_is_said_so(tmp_path: Path) -> None:
-    with hub_at("http://127.0.0.1:9", tmp_path) as hub:
+    with hub_at("http://127.0.0.1:9", tmp_path, new_database(tmp_path)) as hub:
         answer = hub.browser.post("/login/sso", headers={"origin": ORIGIN})
         assert answer.status_code == 401
         assert "does not answer" in answer.text

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from orchestrator.adapters.database.migrate import alembic_config
 from orchestrator.adapters.database.records import open_engine
 from orchestrator.services.tokens import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S, TokenService
+from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import Rig, new_database
 from tests.integration.orchestrator_rig import NETWORKS
 
@@ -20,8 +21,8 @@ NODE, OTHER_NODE = NETWORKS[0].address, NETWORKS[1].address
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path))
     yield rig
     rig.close()
 
@@ -166,9 +167,9 @@ def test_an_order_that_makes_no_sense_is_refused(rig: Rig, order: dict[str, Any]
     assert refusal(rig.admin, **order)[0] == 422
 
 
-def test_stored_tokens_are_carried_over(tmp_path: Path) -> None:
+def test_stored_tokens_are_carried_over(tmp_path: Path, databases: Databases) -> None:
     """A database of the schema before, with a token of each of its roles."""
-    engine = open_engine(f"sqlite:///{tmp_path}/hub.sqlite3")
+    engine = open_engine(databases.empty(tmp_path))
     config = alembic_config()
     with engine.connect() as connection:
         config.attributes["connection"] = connection

@@ -7,16 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from standardwebhooks import Webhook
 from typer.testing import CliRunner
 
@@ -28,8 +23,12 @@ from orchestrator.domain.errors import WebhookRefused
 from orchestrator.domain.ports import WebhookFailed
 from orchestrator.domain.projection import Announcement
 from orchestrator.domain.webhooks import MOST_ATTEMPTS, Subscription, is_kind_pattern, pause_s
+from orchestrator.services.lease import LeaseLost
 from orchestrator.services.webhooks import CLAIM_S, WebhookDeliveries, WebhookKey
-from tests.integration.orchestrator_double_rig import Rig
+from orchestrator.worker import Worker
+from tests.integration.certificates import self_signed
+from tests.integration.databases import Databases, all_rows
+from tests.integration.orchestrator_double_rig import LEASE_S, Rig
 from tests.integration.test_orchestrator_api import serving
 
 DEADLINE_S = 60.0
@@ -91,8 +90,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path, outlet=WebhookOutlet(HttpReceivers(development=True), KEY))
+def rig(tmp_path: Path, databases: Databases) -> Iterator[Rig]:
+    rig = Rig(tmp_path, databases.new(tmp_path), outlet=WebhookOutlet(HttpReceivers(development=True), KEY))
     # The standard's library compares with this machine's clock.
     rig.clock.unix_s = int(time.time())
     yield rig
@@ -151,17 +150,15 @@ def test_a_receiver_gets_what_it_asked_for_signed(rig: Rig, receiver: Receiver) 
     }
 
 
-def test_the_secret_is_shown_once_and_is_not_in_the_database(
-    rig: Rig, receiver: Receiver, tmp_path: Path
-) -> None:
+def test_the_secret_is_shown_once_and_is_not_in_the_database(rig: Rig, receiver: Receiver) -> None:
     made = subscribe(rig, receiver.url)
     other = subscribe(rig, receiver.url)
     assert made["secret"] != other["secret"]
     assert "secret" not in rig.get("/v1/webhooks")["items"][0]
-    rig.close()
-    stored = b"".join(file.read_bytes() for file in tmp_path.glob("hub.sqlite3*"))
-    assert made["secret"].removeprefix("whsec_").encode() not in stored
-    assert KEY.key not in stored
+    stored = repr(all_rows(rig.database_url))
+    assert receiver.url in stored
+    assert made["secret"].removeprefix("whsec_") not in stored
+    assert KEY.key.decode() not in stored
     assert "kkkk" not in repr(KEY)
 
 
@@ -254,6 +251,87 @@ def test_two_workers_make_one_delivery_of_one_event(rig: Rig, receiver: Receiver
     other.run_once()
     other.close()
     assert len(receiver.got) == 5
+
+
+@pytest.fixture
+def leased(rig: Rig) -> Iterator[tuple[Worker, Worker]]:
+    """Two workers of which one acts; the first has the lease."""
+    pair = rig.new_worker_among_others("first"), rig.new_worker_among_others("second")
+    pair[0].run_once()
+    yield pair
+    for worker in pair:
+        assert worker.conductors is not None
+        worker.conductors.close()
+        webhooks_of(worker).close()
+
+
+def webhooks_of(worker: Worker) -> WebhookDeliveries:
+    assert worker.webhooks is not None
+    return worker.webhooks
+
+
+def test_a_worker_without_the_lease_queues_claims_and_forgets_nothing(
+    rig: Rig, receiver: Receiver, leased: tuple[Worker, Worker]
+) -> None:
+    first, second = leased
+    made = subscribe(rig, receiver.url)
+    happen(rig, "round.final")
+    with pytest.raises(LeaseLost):
+        webhooks_of(second).run_once()
+    assert log_of(rig, made["id"]) == []
+    webhooks_of(first)._queue_new()
+    with pytest.raises(LeaseLost):
+        webhooks_of(second).run_once()
+    assert log_of(rig, made["id"])[0]["attempts"] == 0
+    webhooks_of(first).run_once()
+    webhooks_of(first).close()
+    assert (log_of(rig, made["id"])[0]["status"], len(receiver.got)) == ("delivered", 1)
+
+
+def test_a_worker_that_lost_the_lease_tells_nobody_what_it_had_claimed(
+    rig: Rig, receiver: Receiver, leased: tuple[Worker, Worker]
+) -> None:
+    first, second = leased
+    made = subscribe(rig, receiver.url)
+    happen(rig, "round.final")
+    webhooks_of(first)._queue_new()
+    (claimed,) = webhooks_of(first)._claim(10, rig.clock.unix_s)
+    rig.clock.unix_s += LEASE_S
+    second.run_once()
+    webhooks_of(first)._deliver(claimed)
+    assert receiver.got == []
+    assert log_of(rig, made["id"])[0]["status"] == "pending"
+    rig.clock.unix_s += CLAIM_S
+    second.run_once()
+    webhooks_of(second).close()
+    (delivery,) = log_of(rig, made["id"])
+    assert (delivery["status"], delivery["attempts"], len(receiver.got)) == ("delivered", 2, 1)
+
+
+def test_a_worker_whose_lease_ends_while_a_receiver_hangs_overwrites_nothing(
+    rig: Rig, receiver: Receiver, leased: tuple[Worker, Worker]
+) -> None:
+    first, second = leased
+    receiver.hang, receiver.statuses = threading.Event(), [500, 204]
+    made = subscribe(rig, receiver.url)
+    happen(rig, "round.final")
+    webhooks_of(first).run_once()
+    give_up_s = time.monotonic() + DEADLINE_S
+    while not receiver.got:
+        assert time.monotonic() < give_up_s
+        time.sleep(0.005)
+    rig.clock.unix_s += LEASE_S
+    second.run_once()
+    before = log_of(rig, made["id"])
+    receiver.hang.set()
+    webhooks_of(first).close()
+    assert log_of(rig, made["id"]) == before, "what the receiver answered to the first is not written"
+    rig.clock.unix_s += CLAIM_S
+    second.run_once()
+    webhooks_of(second).close()
+    (delivery,) = log_of(rig, made["id"])
+    assert (delivery["status"], delivery["attempts"]) == ("delivered", 2)
+    assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
 
 
 def test_what_was_removed_is_told_nothing(rig: Rig, receiver: Receiver) -> None:
@@ -493,31 +571,9 @@ def test_a_receiver_that_hangs_is_left(receiver: Receiver) -> None:
 
 
 def test_the_certificate_is_checked_against_the_name(tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "receiver.test")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = tmp_path / "server.pem"
-    pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
     named: list[str | None] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
+    context.load_cert_chain(*self_signed(tmp_path, "receiver.test"))
     context.sni_callback = lambda _, server_name, __: named.append(server_name)
     receiver = Receiver()
     try:

@@ -21,6 +21,7 @@ from contracts.messages import Attestation, Commit, Domain, Proposal, Reveal
 from contracts.phase import Phase
 from contracts.settlement import Standing
 from contracts.task import TaskSpec
+from tests.chain.wallets import account_that_signed
 from tier_global.chain_view import NodeOnChain, ProposalOnChain, RoundOnChain, TaskOnChain
 from tier_global.conductor import Conductor
 from tier_global.errors import HubRefused
@@ -125,6 +126,8 @@ class SimRound:
     reveals: dict[str, Reveal] = field(default_factory=dict)
     attestations: dict[str, Attestation] = field(default_factory=dict)
     refused: frozenset[str] = frozenset()
+    wallets: dict[str, str] = field(default_factory=dict)
+    """Owner by contract wallet."""
     spec: TaskSpec = SPEC
     groups: dict[str, int] = field(default_factory=dict)
     parent_digest: str = adapter_digest(GENESIS)
@@ -267,6 +270,10 @@ class SimHub:
 
     def signers(self) -> Mapping[str, str]:
         return dict(self.chain.nodes)
+
+    def accepts(self, node: str, digest: str, signature: str) -> bool:
+        owner = self.chain.wallets.get(self.chain.nodes[node])
+        return owner is not None and account_that_signed(digest, signature) == owner
 
     def artifact(self, digest: str) -> bytes:
         if digest not in self.chain.artifacts:

@@ -149,6 +149,7 @@ NODE_CALLS: dict[str, Callable[[HttpHub], Any]] = {
     "get_round": lambda hub: hub.round(1, 2),
     "get_task": lambda hub: hub.spec_digest(1),
     "list_nodes": lambda hub: hub.signers(),
+    "check_signature": lambda hub: hub.accepts(NODE, DIGEST, SIGNATURE),
     "get_artifact": lambda hub: hub.artifact(DIGEST),
     "put_artifact": lambda hub: hub.store_artifact(DATA),
     "propose": lambda hub: hub.propose(

@@ -117,10 +117,7 @@ def test_the_signed_hash_is_eip_712(name: str) -> None:
             ],
         )
     )
-    signable = message.signable(DOMAIN)
-    assert signable.version == b"\x01"
-    assert signable.header == separator
-    assert signable.body == struct_hash
+    assert message.digest(DOMAIN) == keccak(b"\x19\x01" + separator + struct_hash)
 
 
 @pytest.mark.parametrize("name", MESSAGES)

@@ -280,6 +280,29 @@ def test_a_key_that_is_replaced_during_the_round_counts_at_once(
     assert sim.chain.attestations.keys() == set(sim.chain.voters)
 
 
+def test_a_wallet_may_be_the_signing_key(sim: Sim) -> None:
+    wallet = "0x" + "77" * 20
+    node = sim.nodes[sim.chain.proposers[0]]
+    sim.chain.wallets[wallet] = node.key.address
+    sim.chain.nodes[node.address] = wallet
+    node.key = SigningKey(node.key.reveal(), wallet)
+
+    assert sim.conduct() is Phase.FINAL
+    assert sim.chain.proposals.keys() == set(sim.chain.proposers)
+    assert sim.chain.attestations.keys() == set(sim.chain.voters)
+
+
+def test_what_a_wallet_does_not_accept_is_not_relayed(sim: Sim) -> None:
+    wallet = "0x" + "77" * 20
+    node = sim.nodes[sim.chain.proposers[0]]
+    sim.chain.wallets[wallet] = "0x" + "78" * 20
+    sim.chain.nodes[node.address] = wallet
+    node.key = SigningKey(node.key.reveal(), wallet)
+
+    sim.conduct()
+    assert node.address not in sim.chain.proposals
+
+
 def test_an_impostor_is_not_asked_for_work(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
     impostor = sim.chain.voters[3]
     victim = sim.chain.proposers[0]

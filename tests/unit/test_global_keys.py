@@ -26,6 +26,14 @@ def test_a_new_key_is_private_and_can_be_read(tmp_path: Path) -> None:
     assert read_key(tmp_path / "node.key").address == key.address
 
 
+def test_a_key_may_sign_for_a_wallet(tmp_path: Path) -> None:
+    wallet = "0x" + "77" * 20
+    path = write(tmp_path / "node.key", KEY)
+
+    assert read_key(path, wallet).address == wallet
+    assert read_key(path, wallet).reveal() == KEY
+
+
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     path = write(tmp_path / "node.key", KEY)
 

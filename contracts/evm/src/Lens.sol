@@ -4,10 +4,11 @@ pragma solidity ^0.8.30;
 import {ILens} from "./interfaces/ILens.sol";
 import {IRounds} from "./interfaces/IRounds.sol";
 import {ITasks} from "./interfaces/ITasks.sol";
+import {Signatures} from "./libraries/Signatures.sol";
 import {Member, RoundHeader, Seat} from "./RoundState.sol";
 import {AttestationView, ProposalView, RoundView, TaskView, VoteView} from "./Types.sol";
 
-/// Whole tasks and rounds for readers, in one call each. It holds nothing.
+/// Whole tasks and rounds for readers, in one call each, and the check of a signature. It holds nothing.
 contract Lens is ILens {
     /// @inheritdoc ILens
     IRounds public immutable rounds;
@@ -43,6 +44,11 @@ contract Lens is ILens {
         result.voters = _nodesAt(result.eligible, voters);
         result.proposals = _proposals(task, round, header.proposalCount, result.eligible, proposers);
         (result.votes, result.attestations) = _votes(task, round, result.voters);
+    }
+
+    /// @inheritdoc ILens
+    function isSignedBy(address account, bytes32 digest, bytes calldata signature) external view returns (bool) {
+        return account != address(0) && Signatures.isBy(account, digest, signature);
     }
 
     function _split(Member[] memory members) private pure returns (address[] memory nodes, uint256[] memory stakes) {

@@ -48,7 +48,8 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
     using MessageHash for Return;
     using Unbonding for Unbonding.Queue;
 
-    /// Three slots and the queue; what changes with a round shares the first.
+    /// Two slots and the queue; what changes with every round shares the first. `place` is that among all nodes ever
+    /// admitted.
     struct Node {
         address signer;
         uint64 group;
@@ -57,7 +58,19 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
         bool admitted;
         uint96 stake;
         uint32 pendingSlashes;
+        uint32 place;
         Unbonding.Queue unbonding;
+    }
+
+    /// One slot, since a round may end with eighty: the node by its place, and without the time of execution, which all of a
+    /// round share.
+    struct Slash {
+        uint32 place;
+        uint64 task;
+        uint32 round;
+        Fault fault;
+        SlashStatus status;
+        uint96 amount;
     }
 
     /// @inheritdoc IRegistry
@@ -77,7 +90,9 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
 
     mapping(address node => Node) private _nodes;
     address[] private _known;
-    SlashView[] private _slashes;
+    Slash[] private _slashes;
+    /// From when on a round's slashes may be executed; 0 for a round without any.
+    mapping(uint64 task => mapping(uint32 round => uint64)) private _executableAt;
 
     /// `rounds_` is the address at which the rounds contract is about to be created; it checks this wiring.
     constructor(
@@ -111,7 +126,10 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
         Node storage entry = _nodes[node];
         if (entry.admitted) revert NodeKnown(node);
 
-        if (entry.signer == address(0)) _known.push(node);
+        if (entry.signer == address(0)) {
+            entry.place = SafeCast.toUint32(_known.length);
+            _known.push(node);
+        }
         (entry.signer, entry.group, entry.admitted) = (signer, group, true);
 
         emit NodeAdmitted(node, signer, group);
@@ -137,15 +155,15 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
 
     /// @inheritdoc IRegistry
     function waive(uint256 slash) external onlyOwner {
-        SlashView storage entry = _pendingSlash(slash);
-        if (block.timestamp >= entry.executableAt) revert AppealOver(entry.executableAt);
-        Node storage node = _nodes[entry.node];
+        (Slash storage entry, address account, uint64 executableAt) = _pendingSlash(slash);
+        if (block.timestamp >= executableAt) revert AppealOver(executableAt);
+        Node storage node = _nodes[account];
 
         entry.status = SlashStatus.Waived;
         --node.pendingSlashes;
         node.stake += entry.amount;
 
-        emit SlashWaived(slash, entry.node, node.stake);
+        emit SlashWaived(slash, account, node.stake);
     }
 
     // ----------------------------------------------------------------------------------------------------- stake
@@ -173,8 +191,9 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
         uint64 maturesAt = uint64(block.timestamp) + unbondingSeconds;
 
         // forge-lint: disable-next-line(unsafe-typecast) at most the stake
-        node.stake -= uint96(message.amount);
-        node.unbonding.push(maturesAt, message.amount);
+        uint96 amount = uint96(message.amount);
+        node.stake -= amount;
+        node.unbonding.push(maturesAt, amount);
 
         emit ExitRequested(message.node, message.amount, maturesAt, node.stake);
     }
@@ -240,6 +259,8 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
 
     /// @inheritdoc IRegistry
     function closeRoles(uint64 task, uint32 round, Conduct[] calldata conducts) external onlyRounds {
+        uint64 executableAt = uint64(block.timestamp) + appealSeconds;
+        uint256 slashesBefore = _slashes.length;
         for (uint256 i; i < conducts.length; ++i) {
             Conduct calldata conduct = conducts[i];
             Node storage node = _nodes[conduct.node];
@@ -249,21 +270,22 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
             } else if (conduct.attendance == Attendance.Absent && node.absences != type(uint8).max) {
                 ++node.absences;
             }
-            if (conduct.fault != Fault.None) _recordFault(task, round, conduct, node);
+            if (conduct.fault != Fault.None) _recordFault(task, round, conduct, node, executableAt);
         }
+        if (_slashes.length != slashesBefore) _executableAt[task][round] = executableAt;
     }
 
     /// @inheritdoc IRegistry
     function execute(uint256 slash) external nonReentrant {
-        SlashView storage entry = _pendingSlash(slash);
-        if (block.timestamp < entry.executableAt) revert AppealOpen(entry.executableAt);
+        (Slash storage entry, address account, uint64 executableAt) = _pendingSlash(slash);
+        if (block.timestamp < executableAt) revert AppealOpen(executableAt);
         uint256 amount = entry.amount;
 
         entry.status = SlashStatus.Executed;
-        --_nodes[entry.node].pendingSlashes;
+        --_nodes[account].pendingSlashes;
         totalOwed -= amount;
 
-        emit SlashExecuted(slash, entry.node, entry.task, amount);
+        emit SlashExecuted(slash, account, entry.task, amount);
 
         // A fault may cost nothing, and some tokens refuse to move nothing.
         if (amount == 0) return;
@@ -284,7 +306,7 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
             admitted: entry.admitted,
             stake: entry.stake,
             eligibleStake: eligibleStakeOf(node),
-            unbonding: entry.unbonding.total,
+            unbonding: entry.unbonding.total(),
             openRounds: entry.openRounds,
             pendingSlashes: entry.pendingSlashes,
             absences: entry.absences
@@ -314,8 +336,16 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
 
     /// @inheritdoc IRegistry
     function slashOf(uint256 slash) external view returns (SlashView memory) {
-        if (slash >= _slashes.length) revert SlashUnknown(slash);
-        return _slashes[slash];
+        Slash storage entry = _slash(slash);
+        return SlashView({
+            node: _known[entry.place],
+            task: entry.task,
+            round: entry.round,
+            fault: entry.fault,
+            status: entry.status,
+            executableAt: _executableAt[entry.task][entry.round],
+            amount: entry.amount
+        });
     }
 
     /// @inheritdoc IRegistry
@@ -349,21 +379,21 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
     }
 
     /// Sets the slash's amount aside: out of the stake, and then out of what is leaving, the latest first.
-    function _recordFault(uint64 task, uint32 round, Conduct calldata conduct, Node storage node) private {
+    function _recordFault(uint64 task, uint32 round, Conduct calldata conduct, Node storage node, uint64 executableAt)
+        private
+    {
         uint256 fromStake = Math.min(conduct.slash, node.stake);
         // forge-lint: disable-next-line(unsafe-typecast) at most the stake
         node.stake -= uint96(fromStake);
         uint256 amount = fromStake + node.unbonding.takeLatest(conduct.slash - fromStake);
-        uint64 executableAt = uint64(block.timestamp) + appealSeconds;
         ++node.pendingSlashes;
         _slashes.push(
-            SlashView({
-                node: conduct.node,
+            Slash({
+                place: node.place,
                 task: task,
                 round: round,
                 fault: conduct.fault,
                 status: SlashStatus.Pending,
-                executableAt: executableAt,
                 // forge-lint: disable-next-line(unsafe-typecast) at most the slash
                 amount: uint96(amount)
             })
@@ -386,10 +416,21 @@ contract Registry is IRegistry, Ownable2Step, EIP712, Nonces, ReentrancyGuardTra
         if (!node.admitted) revert NodeDismissed(account);
     }
 
-    function _pendingSlash(uint256 slash) private view returns (SlashView storage entry) {
+    function _slash(uint256 slash) private view returns (Slash storage) {
         if (slash >= _slashes.length) revert SlashUnknown(slash);
-        entry = _slashes[slash];
+        return _slashes[slash];
+    }
+
+    /// A slash that is neither waived nor executed, whose it is, and from when on it may be executed.
+    function _pendingSlash(uint256 slash)
+        private
+        view
+        returns (Slash storage entry, address account, uint64 executableAt)
+    {
+        entry = _slash(slash);
         if (entry.status != SlashStatus.Pending) revert SlashSettled(slash);
+        account = _known[entry.place];
+        executableAt = _executableAt[entry.task][entry.round];
     }
 
     /// The node that speaks by its own account.

@@ -93,6 +93,28 @@ contract SignersTest is ConsortiumTest {
         }
     }
 
+    /// For who relays: the lens says beforehand what the contracts will say.
+    function testFuzz_TheLensSaysWhatIsTaken(uint8 kind, bool isOther, bytes calldata signature) public {
+        Answer answer = Answer(kind % 6);
+        address signer = _signedBy(answer, isOther ? bytes32(uint256(1)) : digest);
+        bool isSigned = lens.isSignedBy{gas: 400_000}(signer, digest, signature);
+        vm.assertEq(isSigned, !isOther && (answer == Answer.Honest || answer == Answer.Huge));
+        if (!isSigned) return _refused(address(this), signature);
+        rounds.propose(proposal, signature);
+        vm.assertEq(viewOf(task).proposals.length, 1);
+    }
+
+    function testFuzz_TheLensKnowsKeys(uint256 key, bytes32 signed, bytes32 other) public view {
+        key = bound(key, 1, type(uint128).max);
+        vm.assume(signed != other);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, signed);
+        bytes memory signature = abi.encodePacked(r, s, v);
+        vm.assertTrue(lens.isSignedBy(vm.addr(key), signed, signature));
+        vm.assertFalse(lens.isSignedBy(vm.addr(key), other, signature));
+        vm.assertFalse(lens.isSignedBy(vm.addr(key + 1), signed, signature));
+        vm.assertFalse(lens.isSignedBy(address(0), signed, ""));
+    }
+
     /// Of the relayer's gas a signer burns no more than its cap, whatever it does.
     function test_BurningOrAnsweringHugelyCostsNoMoreThanTheCap() public {
         Answer[2] memory answers = [Answer.Burn, Answer.Huge];

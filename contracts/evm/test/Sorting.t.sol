@@ -12,6 +12,11 @@ contract SortingTest {
         vm.assertEq(Sorting.ascending(items), Arrays.sort(copy));
     }
 
+    function testFuzz_NumbersAsOpenZeppelinSorts(uint256[] memory items) public pure {
+        uint256[] memory copy = abi.decode(abi.encode(items), (uint256[]));
+        vm.assertEq(Sorting.ascending(items), Arrays.sort(copy));
+    }
+
     function testFuzz_RepeatedOnesStay(uint8[] memory small) public pure {
         address[] memory items = new address[](small.length);
         for (uint256 i; i < items.length; ++i) {

@@ -172,6 +172,34 @@ contract TallyTest {
         vm.assertEq(uint256(digest), more == 0 ? 0 : 7);
     }
 
+    /// Whatever others say, and in whatever order: the digest, if any, that more than the quorum states.
+    function testFuzz_TheQuorumsDigestIsFound(uint8[24] calldata said, uint96[24] calldata stakes, uint256 quorumBps)
+        public
+        pure
+    {
+        quorumBps = bound(quorumBps, 5000, 9999);
+        SettlementMath.Statement[] memory statements = new SettlementMath.Statement[](24);
+        uint256[4] memory agreeing;
+        uint256 total;
+        for (uint256 i; i < 24; ++i) {
+            // Half of them say the same; nothing is said where the digest is 0.
+            uint256 digest = said[i] % 8 < 4 ? 1 : said[i] % 4;
+            uint256 stake = said[i] < 128 ? 100 : stakes[i];
+            statements[i] = SettlementMath.Statement({
+                stake: stake, aggregateDigest: bytes32(digest), scoreMicronats: int32(int256(digest))
+            });
+            agreeing[digest] += stake;
+            total += stake;
+        }
+        uint256 expected;
+        for (uint256 digest = 1; digest < 4; ++digest) {
+            if (agreeing[digest] * 10_000 > quorumBps * total) expected = digest;
+        }
+        (bytes32 found, int32 median) = SettlementMath.attested(statements, quorumBps);
+        vm.assertEq(uint256(found), expected);
+        vm.assertEq(int256(median), int256(expected));
+    }
+
     function _judge(uint64 group, SettlementMath.Voter[] memory voters)
         private
         pure

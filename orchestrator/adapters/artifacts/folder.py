@@ -98,11 +98,11 @@ class FolderArtifactStore:
                 if file.tell() < piece.total_bytes:
                     return UploadProgress(file.tell(), is_complete=False)
                 _check_digest(_sha256_of(file), digest)
-                self._publish(part, path)
+                is_new = self._publish(part, path)
             except (WrongPieceLength, ArtifactDigestMismatch, StorageFull):
                 part.unlink(missing_ok=True)
                 raise
-        return UploadProgress(piece.total_bytes, is_complete=True)
+        return UploadProgress(piece.total_bytes, is_complete=True, is_new=is_new)
 
     def size_bytes(self, digest: str) -> int:
         """The artifact's size. Raises NotFound."""

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from contracts.deployment import Deployment
 from orchestrator.adapters.chain.keys import read_key
 from orchestrator.adapters.chain.lanes import USUAL_TERMS, LaneTerms, TransactionLanes
+from orchestrator.adapters.chain.signers import Web3ContractSigners
 from orchestrator.domain.chain import ChainReader
+from orchestrator.domain.ports import ContractSigners
 from orchestrator.domain.witnesses import ChainWitness
 
 if TYPE_CHECKING:
@@ -19,10 +21,14 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT_S = 10.0
 """How long one RPC request may take."""
 
+_SIGNER_TIMEOUT_S = 5.0
+"""Somebody waits for the answer."""
+
 __all__ = [
     "DEFAULT_TIMEOUT_S",
     "LaneTerms",
     "TransactionLanes",
+    "open_contract_signers",
     "open_endpoints",
     "open_lanes",
     "open_reader",
@@ -55,6 +61,13 @@ def open_reader(
     from orchestrator.adapters.chain.reader import Web3ChainReader
 
     return Web3ChainReader(Connection(rpc, deployment, timeout_s=timeout_s))
+
+
+def open_contract_signers(
+    rpc_urls: Sequence[str], deployment: Deployment, *, timeout_s: float = _SIGNER_TIMEOUT_S
+) -> ContractSigners:
+    """What asks contracts for their signatures. Opening does no network I/O."""
+    return Web3ContractSigners(rpc_urls, deployment, timeout_s)
 
 
 def open_lanes(

@@ -1,6 +1,7 @@
 """Ethereum's bloom filter over the logs of a block: what a header says about them."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from eth_utils.crypto import keccak
@@ -25,6 +26,7 @@ def may_have_logs_of(bloom: int, address: str) -> bool:
     return bloom & bits == bits
 
 
+@lru_cache(maxsize=4096)
 def _bits_of(item: str) -> int:
     digest = keccak(hexstr=item)
     bits = 0

@@ -1,8 +1,8 @@
 """The chain's RPC endpoints and the deployment's contracts on it, with web3's errors translated."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, cast
 
 import requests
@@ -13,8 +13,11 @@ from web3.contract import Contract
 from web3.exceptions import ContractLogicError, Web3Exception
 from web3.types import RPCEndpoint, RPCResponse
 
+import contracts.accounts  # noqa: F401  # web3 raises the recursion limit: this puts it back
 from contracts import abi
 from contracts.deployment import Deployment
+from orchestrator.adapters.chain.calls import CallData
+from orchestrator.adapters.chain.deadline import DeadlineSession
 from orchestrator.adapters.chain.endpoints import Endpoints, FailoverProvider
 from orchestrator.domain.chain import CallRefused, ChainError
 
@@ -35,7 +38,12 @@ _CONTRACT_NAMES: tuple[abi.ContractName, ...] = (
 def open_web3(rpc_url: str, *, timeout_s: float) -> Web3:
     """A web3 that asks once and gives up after ``timeout_s``: trying again is the caller's decision."""
     return Web3(
-        HTTPProvider(rpc_url, request_kwargs={"timeout": timeout_s}, exception_retry_configuration=None)
+        HTTPProvider(
+            rpc_url,
+            request_kwargs={"timeout": timeout_s},
+            session=DeadlineSession(),
+            exception_retry_configuration=None,
+        )
     )
 
 
@@ -72,6 +80,23 @@ class Connection:
             expected = self.deployment.chain_id
             raise ChainError(f"the RPC endpoint is chain {found}, the deployment's is {expected}")
 
+    def ask(self, method: str, *params: object) -> Any:
+        """The result of one JSON-RPC request, as JSON. web3's own methods take several times as long.
+
+        Raises:
+            CallRefused: a contract reverted.
+            ChainError: no answer, or any other error.
+        """
+        provider = self.web3.provider
+        assert isinstance(provider, HTTPProvider)
+        with translated_errors():
+            answer = provider.make_request(RPCEndpoint(method), params)
+        return _result(answer)
+
+    def ask_number(self, method: str, *params: object) -> int:
+        """As ``ask``, where the result is a number."""
+        return _number(self.ask(method, *params))
+
     def batch(self, requests_: list[tuple[RPCEndpoint, list[object]]]) -> list[RPCResponse]:
         """The answers to several JSON-RPC requests sent as one, in their order.
 
@@ -95,31 +120,50 @@ class Connection:
             raise ChainError("the RPC endpoint did not answer a batch of requests")
         return answers
 
-    def estimates(self, sender: str, calls: list[tuple[str, str]]) -> list[int | CallRefused]:
-        """The gas that each (address, data) would take in the pending block, or its refusal; one request.
+    def estimates(self, sender: str, calls: Sequence[CallData]) -> list[int | CallRefused]:
+        """The gas that each call would take in the pending block, or its refusal; one request.
 
         Raises:
             ChainError: no answer, or one that is neither.
         """
         answers = self._answers(
             [
-                (RPCEndpoint("eth_estimateGas"), [{"from": sender, "to": to, "data": data}, "pending"])
-                for to, data in calls
+                (
+                    RPCEndpoint("eth_estimateGas"),
+                    [{"from": sender, "to": call.to, "data": call.data}, "pending"],
+                )
+                for call in calls
             ]
         )
         return [_estimate(answer) for answer in answers]
 
 
 def _estimate(answer: RPCResponse) -> int | CallRefused:
+    try:
+        return _number(_result(answer))
+    except CallRefused as refusal:
+        return refusal
+
+
+def _result(answer: RPCResponse) -> Any:
+    """What an answer holds. Raises CallRefused, ChainError."""
     error: Any = answer.get("error")
     if error is None:
-        with translated_errors():
-            return int(answer["result"], 16)
-    data = error.get("data")
-    if error.get("code") != _EXECUTION_REVERTED and not isinstance(data, str):
+        return answer.get("result")
+    data = error.get("data") if isinstance(error, dict) else None
+    if not isinstance(data, str) and (
+        not isinstance(error, dict) or error.get("code") != _EXECUTION_REVERTED
+    ):
         raise ChainError(f"the RPC endpoint answered with an error: {error}")
     known = known_error(data) if isinstance(data, str) else None
-    return CallRefused(known or error.get("message") or "reverted without a reason")
+    raise CallRefused(known or error.get("message") or "reverted without a reason")
+
+
+def _number(result: Any) -> int:
+    if not isinstance(result, str):
+        raise ChainError(f"the RPC endpoint gave an unusable answer: {result!r} is no number")
+    with translated_errors():
+        return int(result, 16)
 
 
 @contextmanager
@@ -156,6 +200,7 @@ def error_name(selector: str) -> str:
     return "" if int(selector, 16) == 0 else known_error(selector) or selector
 
 
+@cache
 def _error_names() -> dict[str, str]:
     """Selector → name of every custom error that the deployment's contracts know."""
     return {

@@ -9,6 +9,8 @@ import requests
 from web3 import HTTPProvider
 from web3.types import RPCEndpoint, RPCResponse
 
+from orchestrator.adapters.chain.deadline import DeadlineSession
+
 _AVOIDED_S = 30.0
 """How long an endpoint that did not answer is asked only after the others."""
 _ORDINALS = ("first", "second", "third", "fourth")
@@ -64,7 +66,7 @@ class FailoverProvider(HTTPProvider):
         super().__init__(endpoints.urls[0], **options)
         self._endpoints = endpoints
         self._chain_id = chain_id
-        self._providers = [HTTPProvider(url, **options) for url in endpoints.urls]
+        self._providers = [HTTPProvider(url, session=DeadlineSession(), **options) for url in endpoints.urls]
         self._confirmed: set[int] = set()
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:

@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from eth_typing import HexStr
-from web3.contract.contract import ContractFunction
-from web3.exceptions import TransactionNotFound, Web3Exception
-from web3.types import LogReceipt, Nonce, TxParams, Wei
+from web3.types import RPCEndpoint
 
 from contracts.accounts import Account, unsigned_transaction
 from contracts.events import EventDecoder, RelaySkipped
-from orchestrator.adapters.chain.calls import contract_function, encoded
+from orchestrator.adapters.chain.calls import CallData, call_data, relay_data
 from orchestrator.adapters.chain.connection import Connection, error_name, translated_errors
 from orchestrator.adapters.chain.lanes import LaneTerms
 from orchestrator.domain.chain import (
@@ -39,7 +36,6 @@ class Web3TransactionLane:
         self._connection = connection
         self._terms = terms
         self._decoder = EventDecoder(connection.deployment)
-        self._web3 = connection.web3
         self._account = Account.from_key(private_key)
 
     @property
@@ -50,14 +46,12 @@ class Web3TransactionLane:
     def next_nonce(self) -> int:
         """The account's nonce counting transactions that are mined."""
         self._connection.require_chain()
-        with translated_errors():
-            return int(self._web3.eth.get_transaction_count(self._account.address, "latest"))
+        return self._connection.ask_number("eth_getTransactionCount", self.sender, "latest")
 
     def nonce_at(self, block_number: int) -> int:
         """The account's next nonce as of the end of a block."""
         self._connection.require_chain()
-        with translated_errors():
-            return int(self._web3.eth.get_transaction_count(self._account.address, block_number))
+        return self._connection.ask_number("eth_getTransactionCount", self.sender, hex(block_number))
 
     def sign(self, call: Call, nonce: int) -> SignedTransaction:
         """Estimate, price and sign a call.
@@ -68,10 +62,11 @@ class Web3TransactionLane:
             CallRefused: the contract would revert, or the arguments do not fit its types.
         """
         self._connection.require_chain()
-        function = self._function(call)
-        with translated_errors():
-            gas = function.estimate_gas({"from": self._account.address}, block_identifier="pending")
-        return self._signed(function, gas, nonce)
+        data = call_data(self._connection.deployment, call)
+        (estimate,) = self._connection.estimates(self.sender, [data])
+        if isinstance(estimate, CallRefused):
+            raise estimate
+        return self._signed(data, estimate, nonce)
 
     def sign_batch(self, calls: Sequence[RoundMessageCall], nonce: int) -> SignedBatch:
         """Estimate, price and sign one transaction that carries as many of the calls as may share one.
@@ -80,20 +75,18 @@ class Web3TransactionLane:
         call's own base cost in it, so it is more than the batch takes.
         """
         self._connection.require_chain()
-        functions: dict[int, ContractFunction] = {}
+        deployment = self._connection.deployment
+        messages: dict[int, CallData] = {}
         refused: dict[int, str] = {}
         for place, call in enumerate(calls):
             try:
-                functions[place] = self._function(call)
+                messages[place] = call_data(deployment, call)
             except CallRefused as error:
                 refused[place] = error.reason
-        messages = {place: encoded(function) for place, function in functions.items()}
-        estimates = self._connection.estimates(
-            self._account.address, [(functions[place].address, data) for place, data in messages.items()]
-        )
+        estimates = self._connection.estimates(self.sender, list(messages.values()))
         taken: list[int] = []
         gas = 0
-        for place, estimate in zip(functions, estimates, strict=True):
+        for place, estimate in zip(messages, estimates, strict=True):
             if isinstance(estimate, CallRefused):
                 refused[place] = estimate.reason
             elif not taken or gas + estimate <= self._terms.most_batch_gas:
@@ -101,11 +94,10 @@ class Web3TransactionLane:
                 gas += estimate
         if not taken:
             return SignedBatch(None, (), refused)
-        function = functions[taken[0]]
+        data = messages[taken[0]]
         if len(taken) > 1:
-            together = [messages[place] for place in taken]
-            function = self._connection.rounds.functions.relay(together)
-        return SignedBatch(self._signed(function, gas, nonce), tuple(taken), refused)
+            data = relay_data(deployment, [messages[place] for place in taken])
+        return SignedBatch(self._signed(data, gas, nonce), tuple(taken), refused)
 
     def market(self) -> FeeMarket:
         """What the next block asks for a unit of gas."""
@@ -117,39 +109,39 @@ class Web3TransactionLane:
         prices = {"maxFeePerGas": fees.most_wei, "maxPriorityFeePerGas": fees.tip_wei}
         return self._with_signature(unsigned_transaction(transaction.raw) | prices, fees)
 
-    def _function(self, call: Call) -> ContractFunction:
-        try:
-            return contract_function(self._connection, call)
-        except (Web3Exception, ValueError) as error:
-            # No contract was asked, but trying again cannot help either.
-            raise CallRefused(f"the arguments do not fit: {error}") from error
-
     def _market_and_gas_limit(self) -> tuple[FeeMarket, int]:
-        with translated_errors():
-            tip_wei = self._web3.eth.max_priority_fee
-            head = self._web3.eth.get_block("latest")
-        if "baseFeePerGas" not in head:
+        tip, head = self._connection.batch(
+            [
+                (RPCEndpoint("eth_maxPriorityFeePerGas"), []),
+                (RPCEndpoint("eth_getBlockByNumber"), ["latest", False]),
+            ]
+        )
+        header: dict[str, Any] = head["result"]
+        if "baseFeePerGas" not in header:
             raise ChainError("the chain has no base fee: it must follow EIP-1559")
-        return FeeMarket(head["baseFeePerGas"], tip_wei), head["gasLimit"]
+        with translated_errors():
+            market = FeeMarket(int(header["baseFeePerGas"], 16), int(tip["result"], 16))
+            return market, int(header["gasLimit"], 16)
 
-    def _signed(self, function: ContractFunction, gas: int, nonce: int) -> SignedTransaction:
+    def _signed(self, data: CallData, gas: int, nonce: int) -> SignedTransaction:
         market, gas_limit = self._market_and_gas_limit()
         most_wei = min(_BASE_FEE_MULTIPLE * market.base_fee_wei + market.tip_wei, self._terms.most_fee_wei)
         if most_wei < market.base_fee_wei:
             limit = self._terms.most_fee_wei
             raise ChainError(f"the base fee of {market.base_fee_wei} wei is above the limit of {limit}")
         fees = Fees(most_wei, min(market.tip_wei, most_wei))
-        fields: TxParams = {
+        fields = {
             "type": 2,
             "chainId": self._connection.deployment.chain_id,
-            "nonce": Nonce(nonce),
-            "value": Wei(0),
+            "nonce": nonce,
+            "to": data.to,
+            "data": data.data,
+            "value": 0,
             "gas": min(gas * _GAS_MARGIN_PERCENT // 100, gas_limit),
-            "maxFeePerGas": Wei(fees.most_wei),
-            "maxPriorityFeePerGas": Wei(fees.tip_wei),
+            "maxFeePerGas": fees.most_wei,
+            "maxPriorityFeePerGas": fees.tip_wei,
         }
-        # Asks nothing: every field is given.
-        return self._with_signature(dict(function.build_transaction(fields)), fees)
+        return self._with_signature(fields, fees)
 
     def _with_signature(self, fields: dict[str, Any], fees: Fees) -> SignedTransaction:
         signed = self._account.sign_transaction(fields)
@@ -170,8 +162,7 @@ class Web3TransactionLane:
         """
         self._connection.require_chain()
         try:
-            with translated_errors():
-                self._web3.eth.send_raw_transaction(transaction.raw)
+            self._connection.ask("eth_sendRawTransaction", "0x" + transaction.raw.hex())
         except ChainError as refusal:
             if isinstance(refusal, CallRefused):
                 return  # a node that executes on arrival: the transaction is in, its receipt says it failed
@@ -184,36 +175,34 @@ class Web3TransactionLane:
 
     def knows(self, transaction_hash: str) -> bool:
         """Whether the chain has the transaction, mined or waiting."""
-        try:
-            with translated_errors():
-                self._web3.eth.get_transaction(HexStr(transaction_hash))
-        except ChainError as error:
-            if isinstance(error.__cause__, TransactionNotFound):
-                return False
-            raise
-        return True
+        return self._connection.ask("eth_getTransactionByHash", transaction_hash) is not None
 
     def receipt(self, transaction_hash: str) -> Receipt | None:
         """The receipt, or None while the transaction is not mined."""
         self._connection.require_chain()
-        try:
-            with translated_errors():
-                found = self._web3.eth.get_transaction_receipt(HexStr(transaction_hash))
-        except ChainError as error:
-            if isinstance(error.__cause__, TransactionNotFound):
-                return None
-            raise
-        return Receipt(
-            transaction_hash=transaction_hash,
-            block_number=found["blockNumber"],
-            block_hash="0x" + bytes(found["blockHash"]).hex(),
-            succeeded=found["status"] == 1,
-            gas_used=found["gasUsed"],
-            skipped=self._skipped(found["logs"]),
-        )
-
-    def _skipped(self, logs: Sequence[LogReceipt]) -> dict[int, str]:
+        found = self._connection.ask("eth_getTransactionReceipt", transaction_hash)
+        if found is None:
+            return None
         with translated_errors():
-            decoded = [self._decoder.decode(log["address"], log["topics"], log["data"]) for log in logs]
+            return Receipt(
+                transaction_hash=transaction_hash,
+                block_number=int(found["blockNumber"], 16),
+                block_hash=found["blockHash"],
+                succeeded=int(found["status"], 16) == 1,
+                gas_used=int(found["gasUsed"], 16),
+                skipped=self._skipped(found["logs"]),
+            )
+
+    def _skipped(self, logs: Sequence[dict[str, Any]]) -> dict[int, str]:
+        rounds = self._connection.deployment.rounds.lower()
+        decoded = [
+            self._decoder.decode(
+                log["address"],
+                [bytes.fromhex(topic[2:]) for topic in log["topics"]],
+                bytes.fromhex(log["data"][2:]),
+            )
+            for log in logs
+            if log["address"].lower() == rounds
+        ]
         skips = [event for event in decoded if isinstance(event, RelaySkipped)]
         return {skip.index: error_name(skip.reason) for skip in skips}

@@ -9,13 +9,13 @@ bloom filter in its header, so that a node that drops or invents one is noticed.
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-from web3.exceptions import BlockNotFound
 from web3.types import RPCEndpoint
 
 from contracts.events import EventDecoder
 from orchestrator.adapters.chain.bloom import bloom_of, may_have_logs_of
+from orchestrator.adapters.chain.calls import is_due_data
 from orchestrator.adapters.chain.connection import Connection, translated_errors
 from orchestrator.domain.chain import Block, ChainError, IndexedEvent, StakeTerms
 
@@ -70,8 +70,11 @@ class Web3ChainReader:
     def is_due(self, task: int) -> bool:
         """Whether ``advance`` would move the task's open round in the next block."""
         self._connection.require_chain()
-        with translated_errors():
-            return bool(self._connection.rounds.functions.isDue(task).call(block_identifier="pending"))
+        question = is_due_data(self._connection.deployment, task)
+        return (
+            self._connection.ask_number("eth_call", {"to": question.to, "data": question.data}, "pending")
+            == 1
+        )
 
     def stake_terms(self) -> StakeTerms:
         """What the registry fixes for ever."""
@@ -88,21 +91,14 @@ class Web3ChainReader:
                 most_absences=registry.mostAbsences().call(),
             )
 
-    def _block(self, identifier: Any) -> Block:
+    def _block(self, identifier: int | Literal["latest"]) -> Block:
         self._connection.require_chain()
-        try:
-            with translated_errors():
-                found = self._connection.web3.eth.get_block(identifier)
-        except ChainError as error:
-            if isinstance(error.__cause__, BlockNotFound):
-                raise ChainError(f"the RPC endpoint does not know block {identifier}") from error
-            raise
-        return Block(
-            number=found["number"],
-            hash="0x" + bytes(found["hash"]).hex(),
-            parent_hash="0x" + bytes(found["parentHash"]).hex(),
-            timestamp_unix_s=found["timestamp"],
-        )
+        height = hex(identifier) if isinstance(identifier, int) else identifier
+        header = self._connection.ask("eth_getBlockByNumber", height, False)
+        if header is None:
+            raise ChainError(f"the RPC endpoint does not know block {identifier}")
+        with translated_errors():
+            return _block_of(header)
 
     def _events_of_batch(self, first: int, last: int) -> Iterator[IndexedEvent]:
         headers = self._headers(first, last)

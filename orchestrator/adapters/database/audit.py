@@ -47,6 +47,15 @@ class SqlAuditRepository:
             _audit_row(row) for row in self._session.scalars(query.order_by(AuditRowRow.number).limit(limit))
         ]
 
+    def tells_of(self, operation: str, body_digest: str) -> bool:
+        """Whether a row says that an operation with that body was done."""
+        query = select(AuditRowRow.number).where(
+            AuditRowRow.body_digest == body_digest,
+            AuditRowRow.operation == operation,
+            AuditRowRow.outcome == "done",
+        )
+        return self._session.scalar(query.limit(1)) is not None
+
     def rows(self, first: int, last: int) -> Iterator[AuditRow]:
         """The rows from one number to another, oldest first, not all in memory at once."""
         query = (

@@ -18,6 +18,7 @@ class AuditRowRow(Base):
         Index("ix_audit_log_principal", "principal"),
         Index("ix_audit_log_task", "task"),
         Index("ix_audit_log_node", "node"),
+        Index("ix_audit_log_body_digest", "body_digest"),
     )
 
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

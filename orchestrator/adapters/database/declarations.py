@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from orchestrator.adapters.database.declaration_models import PolicyRow, SiteRow
+from orchestrator.adapters.database.text_order import by_bytes
 from orchestrator.domain.declarations import PolicyVersion, Site, SiteState
 
 
@@ -54,5 +55,5 @@ class SqlDeclarationRepository:
         self._session.flush()
 
     def _site_rows(self, node: str) -> list[SiteRow]:
-        query = select(SiteRow).where(SiteRow.node == node).order_by(SiteRow.name)
+        query = select(SiteRow).where(SiteRow.node == node).order_by(by_bytes(self._session, SiteRow.name))
         return list(self._session.scalars(query))

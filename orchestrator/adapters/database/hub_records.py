@@ -13,6 +13,7 @@ from orchestrator.adapters.database.models import (
     TaskOrderRow,
     TaskRow,
 )
+from orchestrator.adapters.database.text_order import by_bytes
 from orchestrator.domain.ports import (
     EvaluationRecord,
     FlowerRunRecord,
@@ -99,20 +100,22 @@ class SqlEvaluationRepository:
 
     def of_task_after(self, task: int, key: tuple[int, str], limit: int) -> list[EvaluationRecord]:
         """A task's evaluations after (round, name), by round and name."""
+        name = by_bytes(self._session, EvaluationRow.name)
         query = (
             select(EvaluationRow)
-            .where(EvaluationRow.task == task, tuple_(EvaluationRow.round, EvaluationRow.name) > key)
-            .order_by(EvaluationRow.round, EvaluationRow.name)
+            .where(EvaluationRow.task == task, tuple_(EvaluationRow.round, name) > key)
+            .order_by(EvaluationRow.round, name)
             .limit(limit)
         )
         return [_evaluation(row) for row in self._session.scalars(query)]
 
     def of_round_after(self, task: int, round_number: int, name: str, limit: int) -> list[EvaluationRecord]:
         """A round's evaluations after a name, by name."""
+        names = by_bytes(self._session, EvaluationRow.name)
         query = (
             select(EvaluationRow)
-            .where(EvaluationRow.task == task, EvaluationRow.round == round_number, EvaluationRow.name > name)
-            .order_by(EvaluationRow.name)
+            .where(EvaluationRow.task == task, EvaluationRow.round == round_number, names > name)
+            .order_by(names)
             .limit(limit)
         )
         return [_evaluation(row) for row in self._session.scalars(query)]

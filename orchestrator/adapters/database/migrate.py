@@ -3,7 +3,6 @@
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from orchestrator.adapters.database.engine import open_engine, writing
 
@@ -21,17 +20,6 @@ def migrate(database_url: str) -> str:
             command.upgrade(config, "head")
             connection.commit()
             return _revision(MigrationContext.configure(connection))
-    finally:
-        engine.dispose()
-
-
-def is_migrated(database_url: str) -> bool:
-    """Whether the database has the schema of this version."""
-    engine = open_engine(database_url)
-    try:
-        with engine.connect() as connection:
-            revision = MigrationContext.configure(connection).get_current_revision()
-        return revision == ScriptDirectory.from_config(alembic_config()).get_current_head()
     finally:
         engine.dispose()
 

@@ -1,6 +1,6 @@
 """The chain's state in tables: aggregates are loaded and saved whole, so that the domain sees values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -31,9 +31,11 @@ from orchestrator.adapters.database.models import (
     UnbondingRow,
     VoteRow,
 )
+from orchestrator.adapters.database.projection_rows import insert_rows, read_rows
 from orchestrator.domain.chain import Block, IndexedEvent, StakeTerms
 from orchestrator.domain.ports import RewardLine
 from orchestrator.domain.projection import Ledger
+from orchestrator.domain.projection_rows import ProjectionRow
 from orchestrator.domain.state import (
     AttestationState,
     NodeState,
@@ -118,6 +120,15 @@ class SqlProjectionRepository:
         for table in PROJECTION_TABLES:
             self._session.execute(delete(table))
         self._session.expire_all()
+
+    def rows(self) -> Iterator[ProjectionRow]:
+        """Everything that came from the chain, by table and key."""
+        return read_rows(self._session)
+
+    def replace(self, rows: Iterable[ProjectionRow]) -> None:
+        """Forget everything that came from the chain, and keep these rows instead."""
+        self.clear()
+        insert_rows(self._session, rows)
 
     def add_events(self, events: Sequence[IndexedEvent], times_unix_s: Mapping[int, int]) -> None:
         """Keep the events themselves, and when their blocks were made."""

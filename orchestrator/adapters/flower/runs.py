@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.domain.ports import FlowerError, RunStatus
+from orchestrator.domain.ports import FlowerError, FlowerRunNotFound, RunStatus
 
 _ENDED: dict[str, RunStatus] = {
     "finished:completed": "completed",
@@ -19,6 +19,7 @@ _ENDED: dict[str, RunStatus] = {
     "finished:stopped": "stopped",
 }
 _ALIVE: dict[str, RunStatus] = {"pending": "pending", "starting": "pending", "running": "running"}
+_NOT_FOUND = "Run ID not found"
 _QUOTED_CHARACTERS = 300
 
 
@@ -45,8 +46,13 @@ class FlowerCommandRuns:
         return run_id
 
     def status(self, run_id: str) -> RunStatus:
-        """Where a run stands. Raises FlowerError."""
-        answer = self._flwr("list", self.connection, "--run-id", run_id)
+        """Where a run stands. Raises FlowerError, FlowerRunNotFound."""
+        try:
+            answer = self._flwr("list", self.connection, "--run-id", run_id)
+        except FlowerError as error:
+            if _NOT_FOUND in str(error):
+                raise FlowerRunNotFound(f"the SuperLink knows no run {run_id}") from error
+            raise
         match answer.get("runs"):
             case [{"status": str(status)}]:
                 known = _ENDED.get(status) or _ALIVE.get(status)

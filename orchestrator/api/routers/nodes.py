@@ -16,6 +16,8 @@ from orchestrator.api.schemas import (
     NodeRequest,
     ReturnRequest,
     RotationRequest,
+    SignatureCheckAnswer,
+    SignatureCheckRequest,
 )
 from orchestrator.domain import permissions
 from orchestrator.domain.chain import (
@@ -104,6 +106,15 @@ def claim_rewards(node: NodeInPath, services: ServicesOfApp, caller: Caller) -> 
     """Have a node's rewards paid to its own account."""
     permissions.require_node(caller, node)
     return IntentAnswer.model_validate(intent_view(services.nodes.claim(node)))
+
+
+@router.post("/{node}/signature-checks", operation_id="check_signature")
+def check_signature(
+    node: NodeInPath, request: SignatureCheckRequest, services: ServicesOfApp, _: Caller
+) -> SignatureCheckAnswer:
+    """Ask the chain whether a node's signing key, which may be a contract, has signed something."""
+    is_accepted = services.messages.has_signed(node, request.digest, request.signature)
+    return SignatureCheckAnswer(is_accepted=is_accepted)
 
 
 def _relay(services: Services, node: str, call: RegistryMessageCall) -> IntentAnswer:

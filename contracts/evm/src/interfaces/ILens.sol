@@ -12,4 +12,8 @@ interface ILens {
     function roundOf(uint64 task, uint32 round) external view returns (RoundView memory);
     /// The contract that it reads.
     function rounds() external view returns (IRounds);
+    /// Whether a message of `account` with this EIP-712 digest and signature would be taken as its own now: signed by its
+    /// key, or accepted by its contract (ERC-1271) within the gas that it is given. For who relays; the call needs
+    /// 400,000 gas for signatures of up to a kilobyte.
+    function isSignedBy(address account, bytes32 digest, bytes calldata signature) external view returns (bool);
 }

@@ -12,13 +12,21 @@ import {Conduct, Fault, NodeView, SlashView, UnbondingView} from "../Types.sol";
 interface IRegistry {
     /// Also when a dismissed node is admitted again, with its stake and absences as they are.
     event NodeAdmitted(address indexed node, address indexed signer, uint64 group);
+    /// The council has dismissed a node.
     event NodeLeft(address indexed node);
+    /// A node says that it is back: its absences count from 0 again.
     event NodeReturned(address indexed node);
+    /// A node has another signing key from now on, in open rounds too.
     event SignerRotated(address indexed node, address indexed signer);
+    /// `stake` is what the node then has.
     event StakeDeposited(address indexed node, uint256 amount, uint256 stake);
+    /// `amount` is on its way out and can be withdrawn from `maturesAt` on; `stake` is what the node has left.
     event ExitRequested(address indexed node, uint256 amount, uint64 maturesAt, uint256 stake);
+    /// What had matured was paid to the node's own account.
     event Withdrawn(address indexed node, uint256 amount);
+    /// 0 when the council names none any more.
     event SuccessorNamed(address indexed successor);
+    /// What had matured is stake in the successor now.
     event Migrated(address indexed node, address indexed successor, uint256 amount);
     /// `amount` was set aside; `stake` is what the node has left.
     event FaultRecorded(
@@ -71,6 +79,7 @@ interface IRegistry {
     /// Pays a slash whose appeal window is over to the task's pool; anyone.
     function execute(uint256 slash) external;
 
+    /// A node as it is now; all empty for an account that was never admitted.
     function nodeOf(address node) external view returns (NodeView memory);
     /// 0 for an account that was never admitted.
     function signerOf(address node) external view returns (address);
@@ -78,9 +87,11 @@ interface IRegistry {
     function eligibleStakeOf(address node) external view returns (uint256);
     /// All nodes ever admitted, in the order of their first admission.
     function nodes() external view returns (address[] memory);
+    /// What is on its way out of a node's stake, the first to mature first.
     function unbondingOf(address node) external view returns (UnbondingView[] memory);
     /// Slashes are numbered from 0.
     function slashOf(uint256 slash) external view returns (SlashView memory);
+    /// How many slashes there ever were; they are numbered from 0.
     function slashCount() external view returns (uint256);
     /// The ERC-20 that stakes are in. It must move exactly the amounts it is asked to, and its supply must stay below
     /// 2^96 units.

@@ -52,10 +52,13 @@ interface IRounds {
     );
     /// At every change after Requested, closing ones included. `deadline` is 0 of a closed round.
     event PhaseChanged(uint64 indexed task, uint32 indexed round, Phase phase, bytes16 context, uint64 deadline);
+    /// A drawn proposer has proposed; the report's digest is kept nowhere else.
     event Proposed(
         uint64 indexed task, uint32 indexed round, address indexed node, bytes32 adapterDigest, bytes32 reportDigest
     );
+    /// A drawn voter has committed to scores.
     event Committed(uint64 indexed task, uint32 indexed round, address indexed node, bytes32 commitment);
+    /// `scores` follow the proposals, ascending by node.
     event Revealed(uint64 indexed task, uint32 indexed round, address indexed node, int32[] scores, bytes32 salt);
     /// Arrays follow the round's proposals, ascending by node.
     event Tallied(
@@ -66,6 +69,7 @@ interface IRounds {
         int32[] mediansMicronats,
         bool[] provenInvalid
     );
+    /// A drawn voter has stated the aggregate, and what it adds to the parent in millionths of a nat.
     event Attested(
         uint64 indexed task, uint32 indexed round, address indexed node, bytes32 aggregateDigest, int32 score
     );
@@ -114,7 +118,10 @@ interface IRounds {
     function rolesOf(uint64 task, uint32 round) external view returns (uint8[] memory proposers, uint8[] memory voters);
     /// Empty for a node that was not drawn.
     function seatOf(uint64 task, uint32 round, address node) external view returns (Seat memory);
+    /// Where nodes and stakes are.
     function registry() external view returns (address);
+    /// Where tasks and pools are.
     function tasks() external view returns (address);
+    /// Where seeds come from.
     function randomness() external view returns (address);
 }

@@ -10,19 +10,27 @@ import {PoolView, TaskConfig} from "../Types.sol";
 /// Approvals and revocations are signed by the node's signing key and may be relayed by anyone; from the key's own
 /// account an empty signature will do. EIP-712: domain `Collegium`, version `1`, this contract.
 interface ITasks {
+    /// The council has created a task; nothing of `config` changes any more.
     event TaskCreated(uint64 indexed task, bytes32 indexed specDigest, TaskConfig config);
+    /// A node approves the task; again, it changes nothing but the policy that is stated.
     event Approved(uint64 indexed task, address indexed node, bytes32 policyDigest);
+    /// A node is not eligible from the next round on.
     event Revoked(uint64 indexed task, address indexed node);
+    /// `pool` is what the task then has.
     event TaskFunded(uint64 indexed task, address indexed funder, uint256 amount, uint256 pool);
     /// The pool grew by a slash or a gift; nobody gets this back as its own.
     event TaskToppedUp(uint64 indexed task, address indexed giver, uint256 amount, uint256 pool);
+    /// Paused or not, from now on.
     event TaskPauseChanged(uint64 indexed task, bool isPaused);
+    /// The task ends with its open round, or at once.
     event TaskCancelled(uint64 indexed task);
     /// No round will be opened any more; `pool` can be refunded.
     event TaskEnded(uint64 indexed task, uint256 pool);
     /// A round was closed: `nodes` ascend, each once, with amounts above 0; `returned` went back to the pool.
     event Rewarded(uint64 indexed task, uint32 indexed round, address[] nodes, uint256[] amounts, uint256 returned);
+    /// A node's rewards were paid to its own account.
     event Claimed(address indexed node, uint256 amount);
+    /// A funder got back a part of an ended task's pool.
     event Refunded(uint64 indexed task, address indexed funder, uint256 amount);
 
     /// Creates a task, numbered from 1; council only. The durations of its phases, Training's twice because a draw may take
@@ -63,10 +71,13 @@ interface ITasks {
     function configOf(uint64 task) external view returns (TaskConfig memory);
     /// The nodes that approve the task, ascending.
     function approvedOf(uint64 task) external view returns (address[] memory);
+    /// A task's money, and whether it is paused, cancelled or over.
     function poolOf(uint64 task) external view returns (PoolView memory);
+    /// What `claim` would pay now.
     function claimableOf(address node) external view returns (uint256);
     /// What `refund` would pay now.
     function refundableOf(uint64 task, address funder) external view returns (uint256);
+    /// How many tasks there are; they are numbered from 1.
     function taskCount() external view returns (uint64);
     /// The ERC-20 that pools and rewards are in. It must move exactly the amounts it is asked to, and its supply must stay below
     /// 2^96 units.

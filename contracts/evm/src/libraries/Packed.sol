@@ -42,12 +42,10 @@ library Packed {
     function unpackScores(bytes memory packed) internal pure returns (int32[] memory scores) {
         scores = new int32[](packed.length / 4);
         for (uint256 i; i < scores.length; ++i) {
-            int256 word;
+            // The upper 32 of 256 bits, with their sign.
             assembly ("memory-safe") {
-                word := mload(add(add(packed, 0x20), mul(4, i)))
+                mstore(add(add(scores, 0x20), mul(32, i)), sar(224, mload(add(add(packed, 0x20), mul(4, i)))))
             }
-            // forge-lint: disable-next-line(unsafe-typecast) the upper 32 of 256 bits
-            scores[i] = int32(word >> 224);
         }
     }
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {Arrays} from "@openzeppelin/contracts/utils/Arrays.sol";
-
 import {Attendance, BASIS_POINTS, Fault, INVALID_SCORE, Standing, TaskConfig, UNAVAILABLE_SCORE} from "../Types.sol";
+import {Sorting} from "./Sorting.sol";
 
 /// The arithmetic of a round: draw, tally, attestation, rewards and faults. Pure; every division rounds down. The Python
 /// reference (`contracts/settlement.py`) gives the same results.
@@ -77,7 +76,7 @@ library SettlementMath {
             keys[i] = (_ascendingKey(scores[i]) << 8) | i;
             total += stakes[i];
         }
-        Arrays.sort(keys);
+        keys = Sorting.ascending(keys);
         uint256 middle;
         uint256 cumulated = stakes[keys[0] & 0xff];
         while (2 * cumulated < total) {
@@ -109,16 +108,14 @@ library SettlementMath {
         pure
         returns (bytes32 digest, int32 medianMicronats)
     {
+        bytes32 candidate = _majorityCandidate(statements);
+        if (candidate == 0) return (0, 0);
         uint256 total;
         for (uint256 i; i < statements.length; ++i) {
             total += statements[i].stake;
         }
-        for (uint256 i; i < statements.length; ++i) {
-            bytes32 candidate = statements[i].aggregateDigest;
-            if (candidate == 0) continue;
-            (int32[] memory scores, uint256[] memory stakes, uint256 agreeing) = _statementsOn(candidate, statements);
-            if (agreeing * BASIS_POINTS > quorumBps * total) return (candidate, weightedMedian(scores, stakes));
-        }
+        (int32[] memory scores, uint256[] memory stakes, uint256 agreeing) = _statementsOn(candidate, statements);
+        if (agreeing * BASIS_POINTS > quorumBps * total) return (candidate, weightedMedian(scores, stakes));
     }
 
     /// What each candidate earns of the proposers' `share`.
@@ -262,6 +259,20 @@ library SettlementMath {
 
     function _hasMedian(Verdict memory verdict) private pure returns (bool) {
         return verdict.standing >= Standing.Refused;
+    }
+
+    /// The only digest that can have more than half of the stake, if any has (Boyer and Moore): what others say takes
+    /// away from its lead, and what has more than half keeps one.
+    function _majorityCandidate(Statement[] memory statements) private pure returns (bytes32 candidate) {
+        uint256 lead;
+        for (uint256 i; i < statements.length; ++i) {
+            bytes32 digest = statements[i].aggregateDigest;
+            uint256 stake = statements[i].stake;
+            if (digest == 0) continue;
+            if (digest == candidate) lead += stake;
+            else if (stake <= lead) lead -= stake;
+            else (candidate, lead) = (digest, stake - lead);
+        }
     }
 
     function _statementsOn(bytes32 digest, Statement[] memory statements)

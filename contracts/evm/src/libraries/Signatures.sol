@@ -11,13 +11,17 @@ library Signatures {
     /// What a contract signer may spend on checking its signature.
     uint256 internal constant CONTRACT_SIGNATURE_GAS = 100_000;
 
-    /// Refuses a digest that `account` neither sends itself nor has signed. ECDSA is tried first, so that an account
-    /// with delegated code keeps its key.
+    /// Refuses a digest that `account` neither sends itself nor has signed.
     function requireFrom(address account, bytes32 digest, bytes calldata signature) internal view {
-        if (msg.sender == account) return;
+        if (msg.sender == account || isBy(account, digest, signature)) return;
+        revert WrongSignature(account);
+    }
+
+    /// Whether `account`, not the zero address, has signed the digest. ECDSA is tried first, so that an account with delegated
+    /// code keeps its key.
+    function isBy(address account, bytes32 digest, bytes calldata signature) internal view returns (bool) {
         (address recovered,,) = ECDSA.tryRecoverCalldata(digest, signature);
-        if (recovered == account) return;
-        if (account.code.length == 0 || !_contractSigned(account, digest, signature)) revert WrongSignature(account);
+        return recovered == account || (account.code.length != 0 && _contractSigned(account, digest, signature));
     }
 
     /// Refuses a message whose time is over.

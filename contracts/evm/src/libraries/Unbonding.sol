@@ -1,71 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.30;
 
-import {DoubleEndedQueue} from "@openzeppelin/contracts/utils/structs/DoubleEndedQueue.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {TooManyExits} from "../Errors.sol";
 import {UnbondingView} from "../Types.sol";
 
 /// Amounts on their way out of a stake, in the order in which they mature.
 library Unbonding {
-    using DoubleEndedQueue for DoubleEndedQueue.Bytes32Deque;
-
     /// Bounds the loops over a queue.
     uint256 internal constant MOST_ENTRIES = 4;
 
-    /// An entry is its time of maturity (64 bits) above its amount (192 bits).
+    /// The entries from place 0 on; a place with no amount is free, and so are those after it. Two amounts share a slot,
+    /// and the times have one of their own, which a slash leaves alone: it takes apart eighty queues in one transaction.
     struct Queue {
-        uint256 total;
-        DoubleEndedQueue.Bytes32Deque packed;
+        uint96[MOST_ENTRIES] amounts;
+        uint64[MOST_ENTRIES] maturesAt;
     }
 
-    /// Adds an amount that matures no earlier than those before it.
-    function push(Queue storage queue, uint64 maturesAt, uint256 amount) internal {
-        if (queue.packed.length() == MOST_ENTRIES) revert TooManyExits(MOST_ENTRIES);
-        queue.total += amount;
-        queue.packed.pushBack(_pack(maturesAt, amount));
+    /// Adds an amount, not 0, that matures no earlier than those before it.
+    function push(Queue storage queue, uint64 maturesAt, uint96 amount) internal {
+        uint256 place = length(queue);
+        if (place == MOST_ENTRIES) revert TooManyExits(MOST_ENTRIES);
+        queue.amounts[place] = amount;
+        queue.maturesAt[place] = maturesAt;
     }
 
     /// Takes out all that has matured.
     function popMature(Queue storage queue) internal returns (uint256 amount) {
-        while (!queue.packed.empty()) {
-            (uint64 maturesAt, uint256 first) = _unpack(queue.packed.front());
-            if (block.timestamp < maturesAt) break;
-            queue.packed.popFront();
-            amount += first;
+        uint256 size = length(queue);
+        uint256 mature;
+        while (mature < size && block.timestamp >= queue.maturesAt[mature]) {
+            amount += queue.amounts[mature];
+            ++mature;
         }
-        queue.total -= amount;
+        if (mature == 0) return 0;
+        for (uint256 i; i < size; ++i) {
+            uint256 next = i + mature;
+            bool stays = next < size;
+            queue.amounts[i] = stays ? queue.amounts[next] : 0;
+            queue.maturesAt[i] = stays ? queue.maturesAt[next] : 0;
+        }
     }
 
     /// Takes out up to `most`, from what matures last.
     function takeLatest(Queue storage queue, uint256 most) internal returns (uint256 taken) {
-        while (taken < most && !queue.packed.empty()) {
-            (uint64 maturesAt, uint256 last) = _unpack(queue.packed.popBack());
-            uint256 missing = most - taken;
-            if (last > missing) {
-                queue.packed.pushBack(_pack(maturesAt, last - missing));
-                last = missing;
-            }
-            taken += last;
+        if (most == 0) return 0;
+        uint96[MOST_ENTRIES] memory amounts = queue.amounts;
+        for (uint256 i = MOST_ENTRIES; i != 0; --i) {
+            uint256 part = Math.min(amounts[i - 1], most - taken);
+            // forge-lint: disable-next-line(unsafe-typecast) at most the amount
+            amounts[i - 1] -= uint96(part);
+            taken += part;
         }
-        queue.total -= taken;
+        queue.amounts = amounts;
+    }
+
+    /// How many amounts are on their way out.
+    function length(Queue storage queue) internal view returns (uint256 size) {
+        while (size < MOST_ENTRIES && queue.amounts[size] != 0) ++size;
+    }
+
+    /// All that is on its way out.
+    function total(Queue storage queue) internal view returns (uint256 sum) {
+        for (uint256 i; i < MOST_ENTRIES; ++i) {
+            sum += queue.amounts[i];
+        }
     }
 
     /// All entries, the first to mature first.
     function entries(Queue storage queue) internal view returns (UnbondingView[] memory views) {
-        views = new UnbondingView[](queue.packed.length());
+        views = new UnbondingView[](length(queue));
         for (uint256 i; i < views.length; ++i) {
-            (views[i].maturesAt, views[i].amount) = _unpack(queue.packed.at(i));
+            (views[i].maturesAt, views[i].amount) = (queue.maturesAt[i], queue.amounts[i]);
         }
-    }
-
-    function _pack(uint64 maturesAt, uint256 amount) private pure returns (bytes32) {
-        return bytes32((uint256(maturesAt) << 192) | amount);
-    }
-
-    function _unpack(bytes32 entry) private pure returns (uint64 maturesAt, uint256 amount) {
-        // forge-lint: disable-next-line(unsafe-typecast) the upper 64 of 256 bits
-        maturesAt = uint64(uint256(entry) >> 192);
-        amount = uint256(entry) & type(uint192).max;
     }
 }
