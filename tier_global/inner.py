@@ -50,6 +50,9 @@ class InnerJob:
     parent: Path
     out: Path
     deadline_unix_s: float
+    purpose: str
+    """What the job is for. Asked again for the same, after a crash say, a deployed federation gives the job
+    that runs or is done, and does not do it twice."""
     policy_digest: str
     """The network's policy as it approved the task on chain; the hospitals refuse under any other."""
 
@@ -111,7 +114,8 @@ class InnerProcess:
             *("--spec", str(job.spec), "--network", str(self._network_file), "--parent", str(job.parent)),
             *options,
             *("--out", str(job.out), "--deadline-unix-s", str(int(job.deadline_unix_s))),
-            *("--policy-digest", job.policy_digest, "--exit-with-parent", str(os.getpid())),
+            *("--purpose", job.purpose, "--policy-digest", job.policy_digest),
+            *("--exit-with-parent", str(os.getpid())),
         ]
         self._run_command(name, arguments, job.out, job.deadline_unix_s)
 

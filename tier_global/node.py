@@ -121,6 +121,10 @@ class Node:
         except ContractViolation as error:
             return _refusal(request, error.code, str(error))
 
+    def _purpose(self, request: Request, stage: Stage) -> str:
+        """What an inner job is for: the same whenever this node does this stage of this round."""
+        return f"{request.task}-{request.round}-{self._identity.address}-{stage}"
+
     def _sign(self, message: Proposal | Commit | Attestation) -> str:
         return message.sign(self._identity.domain, self._identity.key.reveal())
 
@@ -171,7 +175,7 @@ class Node:
     ) -> StoredProposal:
         started_unix_s = self._clock.now_unix_s()
         with folder.work_folder(Stage.TRAIN) as out:
-            trained = self._inner.train(self._job(request.task, folder, facts, out, deadline_unix_s))
+            trained = self._inner.train(self._job(Stage.TRAIN, request, folder, facts, out, deadline_unix_s))
         try:
             spec.manifest.decode(trained.adapter)
             report = trained.report.decode("utf-8")
@@ -234,9 +238,7 @@ class Node:
         kin = self._checks.kin([proposal.node for proposal in facts.proposals])
         entries = _entries(spec, facts, folder)
         votes = plan(spec, _parent(spec, facts, folder), entries, kin)
-        losses_nats = self._evaluate(
-            Stage.COMMIT, request.task, folder, facts, votes.candidates, deadline_unix_s
-        )
+        losses_nats = self._evaluate(Stage.COMMIT, request, folder, facts, votes.candidates, deadline_unix_s)
         reveal = Reveal(
             node=self._identity.address,
             task=request.task,
@@ -255,20 +257,27 @@ class Node:
         return self._record.keep(answer, request.task, request.round, facts.context)
 
     def _job(
-        self, task: int, folder: RoundFolder, facts: RoundOnChain, out: Path, deadline_unix_s: float
+        self,
+        stage: Stage,
+        request: Request,
+        folder: RoundFolder,
+        facts: RoundOnChain,
+        out: Path,
+        deadline_unix_s: float,
     ) -> InnerJob:
         return InnerJob(
             spec=folder.path / _SPEC_FILE,
             parent=folder.adapter_path(facts.parent_digest),
             out=out,
             deadline_unix_s=deadline_unix_s,
-            policy_digest=self._checks.approved_policy_digest(task),
+            purpose=self._purpose(request, stage),
+            policy_digest=self._checks.approved_policy_digest(request.task),
         )
 
     def _evaluate(
         self,
         stage: Stage,
-        task: int,
+        request: CommitRequest | AttestRequest,
         folder: RoundFolder,
         facts: RoundOnChain,
         candidates: Sequence[Candidate],
@@ -281,7 +290,7 @@ class Node:
                 if candidate.digest != facts.parent_digest:
                     paths[candidate.name] = work / f"{candidate.name}.safetensors"
                     paths[candidate.name].write_bytes(candidate.data)
-            job = self._job(task, folder, facts, work / "out", deadline_unix_s)
+            job = self._job(stage, request, folder, facts, work / "out", deadline_unix_s)
             losses_nats = self._inner.evaluate(job, paths)
         by_digest = {
             candidate.digest: losses_nats[candidate.name]
@@ -339,9 +348,7 @@ class Node:
         aggregate = _accepted_aggregate(spec, facts, folder)
         losses_nats: Mapping[str, float] = self._record.losses_nats(request.task, request.round)
         if not {facts.parent_digest, aggregate.digest} <= losses_nats.keys():
-            losses_nats = self._evaluate(
-                Stage.ATTEST, request.task, folder, facts, [aggregate], deadline_unix_s
-            )
+            losses_nats = self._evaluate(Stage.ATTEST, request, folder, facts, [aggregate], deadline_unix_s)
         attestation = Attestation(
             node=self._identity.address,
             task=request.task,

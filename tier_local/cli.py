@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import secrets
 import signal
 import sys
 import time
@@ -20,6 +21,7 @@ DEFAULT_JOB_SECONDS = 3600.0
 """How long an inner job may take when no deadline is given."""
 
 _ADAPTER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,63}")
+_PURPOSE = re.compile(r"[A-Za-z0-9._:\-]{1,96}")
 
 
 class _Stopped(BaseException):
@@ -119,11 +121,18 @@ def _add_job_arguments(command: argparse.ArgumentParser) -> None:
         "--policy-digest", metavar="DIGEST", help="the network's policy as it approved the task on chain"
     )
     command.add_argument(
+        "--purpose",
+        help="what the job is for, in a word; asked again for the same, a deployed federation does it once",
+    )
+    command.add_argument(
         "--exit-with-parent", type=int, metavar="PID", help="end when the process PID, which calls this, dies"
     )
 
 
 def _job_options(options: argparse.Namespace) -> commands.JobOptions:
+    purpose = secrets.token_hex(16) if options.purpose is None else options.purpose
+    if _PURPOSE.fullmatch(purpose) is None:
+        raise BadInput(f"--purpose {purpose!r}: at most 96 letters, digits, '.', '_', ':' and '-'")
     deadline_unix_s = options.deadline_unix_s
     return commands.JobOptions(
         spec_file=options.spec,
@@ -133,6 +142,7 @@ def _job_options(options: argparse.Namespace) -> commands.JobOptions:
         deadline_unix_s=time.time() + DEFAULT_JOB_SECONDS if deadline_unix_s is None else deadline_unix_s,
         exit_with_parent=options.exit_with_parent,
         policy_digest=options.policy_digest,
+        purpose=purpose,
     )
 
 

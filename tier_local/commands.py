@@ -48,6 +48,7 @@ class JobOptions:
     out_folder: Path
     deadline_unix_s: float
     exit_with_parent: int | None
+    purpose: str
     policy_digest: str | None = None
     """The network's policy as it approved the task; None where nobody says."""
 
@@ -97,7 +98,8 @@ def train(options: JobOptions) -> TrainReport:
         parent_digest=sha256_digest(parent),
         adapter_digest=sha256_digest(result.adapter),
         adapter_bytes=len(result.adapter),
-        sites=len(network.sites),
+        sites=len(result.outcome.sites),
+        sites_left_out=result.outcome.sites_left_out,
         records=result.outcome.records,
         steps_per_site=spec.training.steps,
         first_loss_nats=result.outcome.losses_nats["first"],
@@ -124,7 +126,8 @@ def evaluate(options: JobOptions, candidate_files: Mapping[str, Path]) -> Evalua
         parent_digest=sha256_digest(parent),
         candidates={name: sha256_digest(data) for name, data in candidates.items()},
         losses_nats=result.outcome.losses_nats,
-        sites=len(network.sites),
+        sites=len(result.outcome.sites),
+        sites_left_out=result.outcome.sites_left_out,
         records=result.outcome.records,
         strata=result.outcome.strata,
         seconds=round(result.seconds, 3),
@@ -215,8 +218,9 @@ def _read_job(options: JobOptions) -> tuple[TaskSpec, Network, bytes]:
     spec = _read_spec(options.spec_file)
     network = approved(Network.read(options.network_file), options.policy_digest)
     parent = _read_adapter(spec, options.parent_file, PARENT)
-    # Before the sites ask for it at the same time, and with the error on one line.
-    _base_of(spec, network.model_cache)
+    if network.model_cache is not None:
+        # Before the sites ask for it at the same time, and with the error on one line.
+        _base_of(spec, network.model_cache)
     make_output_folder(options.out_folder)
     return spec, network, parent
 
@@ -234,6 +238,7 @@ def _run(
             out_folder=options.out_folder,
             deadline_unix_s=options.deadline_unix_s,
             exit_with_parent=options.exit_with_parent,
+            purpose=options.purpose,
         )
     )
 

@@ -1,22 +1,25 @@
 """What the network's server and its hospitals say to each other in an inner job.
 
-A job is described once, in files that the job starts with (``JobFile`` for the server, ``SiteFile`` for
-one hospital). Over the wire go adapters and sums, as flat dicts of numpy arrays, because that is what
-NVFlare moves without pickling; this module packs and unpacks them. Imports neither torch nor NVFlare.
+The server reads what it is to do in the job's ``JobFile`` and gives every hospital an ``Assignment``; what
+a hospital works with lies in its own ``SiteFile``, which no job brings. Over the wire go adapters and sums,
+as flat dicts of numpy arrays, because that is what NVFlare moves without pickling; this module packs and
+unpacks them. Imports neither torch nor NVFlare.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from contracts.digests import Digest
 from contracts.manifest import FloatArray, Tensors
-from tier_local.errors import ExitCode, InnerRoundError, JobFailed, Refused
+from tier_local.errors import BadInput, ExitCode, InnerRoundError, JobFailed, Refused
 from tier_local.network import SiteName
+from tier_local.report import LeftOut
 from tier_local.rules import Rule
 from tier_local.scoring import StratumSums
 
@@ -27,6 +30,7 @@ PARENT = "parent"
 _SEPARATOR = "|"
 """Stands in neither adapter nor tensor names."""
 _FAILURE = "failure"
+_ASSIGNMENT = "assignment"
 
 Payload = dict[str, FloatArray | NDArray[np.float64] | NDArray[np.int64]]
 Meta = dict[str, Any]
@@ -46,23 +50,36 @@ class _File(BaseModel):
 
 
 class JobFile(_File):
-    """What the server of an inner job needs to know."""
+    """What the server of an inner job needs to know; files are named as they lie beside this one."""
 
     kind: JobKind
-    spec_file: Path
+    spec_file: str
+    parent_digest: Digest
     sites: tuple[SiteName, ...]
-    adapters: dict[str, Path]
+    least_sites: int
+    """The job succeeds when so many sites answer."""
+    answer_by_unix_s: float | None
+    """Sites that have not answered by then are left out; None: the server waits for all of them."""
+    adapters: dict[str, str]
     """``parent`` and, in an evaluate job, the candidates: name → canonical file."""
-    outcome_file: Path
-    adapter_file: Path
+    approved_policy_digests: dict[SiteName, Digest] = {}
+    """The policies that the network approved the task with, of the sites for which it says one."""
+
+
+class Assignment(_File):
+    """What the server asks of every hospital, beside the adapters."""
+
+    kind: JobKind
+    spec: str
+    """The task spec's canonical JSON."""
+    parent_digest: Digest
+    approved_policy_digests: dict[SiteName, Digest] = {}
+    """As in the ``JobFile``; every hospital compares its own with the policy that it has."""
 
 
 class SiteFile(_File):
-    """What one hospital of an inner job needs to know; no other hospital sees it."""
+    """What one hospital works with; no other hospital and no job has a say in it."""
 
-    kind: JobKind
-    spec_file: Path
-    parent_digest: Digest
     site: SiteName
     data_folder: Path
     model_cache: Path
@@ -78,8 +95,31 @@ class SiteFile(_File):
     """The hospital's own policy."""
     state_folder: Path | None = None
     """Where the hospital keeps its egress log; there is one wherever there is a policy."""
-    approved_policy_digest: Digest | None = None
-    """The policy that the network approved the task with, as far as the network says one."""
+
+    @classmethod
+    def at(cls, folder: Path, site: str) -> Self:
+        """The site's file in ``folder``.
+
+        Raises:
+            BadInput: it is missing or not a site file.
+        """
+        path = folder / f"{site}.json"
+        try:
+            return cls.read(path)
+        except OSError as error:
+            raise BadInput(f"cannot read the site file {path}: {error.strerror}") from error
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise BadInput(f"site file {path}: {where}: {first['msg']}") from error
+
+
+SITE_FILES_VARIABLE = "COLLEGIUM_SITE_FILES"
+"""Environment variable of a hospital's processes: the folder in which ``NAME.json`` is its ``SiteFile``."""
+
+JOB_FILE = "job.json"
+OUTCOME_FILE = "outcome.json"
+RESULT_FILE = "adapter.safetensors"
 
 
 class Outcome(_File):
@@ -87,7 +127,7 @@ class Outcome(_File):
 
     failure: str | None = None
     exit_code: ExitCode = ExitCode.DONE
-    refused_by: str | None = None
+    refused_by: SiteName | None = None
     """The hospital whose policy refuses."""
     rule: str | None = None
     """The rule by which it does."""
@@ -95,6 +135,21 @@ class Outcome(_File):
     strata: int = 0
     losses_nats: dict[str, float | None] = {}
     """Per adapter in an evaluate job; ``first`` and ``last`` in a train job."""
+    sites: tuple[SiteName, ...] = ()
+    """Those whose answers are in it."""
+    sites_left_out: dict[SiteName, LeftOut] = {}
+
+
+def site_file_of(site: str) -> SiteFile:
+    """The file of the hospital that this process works for.
+
+    Raises:
+        BadInput: whoever started this process did not say where it lies, or it is not a site file.
+    """
+    folder = os.environ.get(SITE_FILES_VARIABLE)
+    if folder is None:
+        raise BadInput(f"the site was started without {SITE_FILES_VARIABLE}")
+    return SiteFile.at(Path(folder), site)
 
 
 def pack_adapters(adapters: Mapping[str, Tensors]) -> Payload:
@@ -140,6 +195,23 @@ def unpack_sums(payload: Mapping[str, Any], strata: int) -> dict[str, StratumSum
         )
         for name in sorted(names)
     }
+
+
+def assignment_meta(assignment: Assignment) -> Meta:
+    """The assignment as a message's metadata."""
+    return {_ASSIGNMENT: assignment.model_dump(mode="json")}
+
+
+def assignment_in(meta: Mapping[str, Any]) -> Assignment:
+    """The assignment in a message's metadata.
+
+    Raises:
+        BadInput: there is none, or it is not one.
+    """
+    try:
+        return Assignment.model_validate(meta.get(_ASSIGNMENT))
+    except ValidationError as error:
+        raise BadInput("the server's task is not an assignment of this version") from error
 
 
 def failure_meta(error: InnerRoundError) -> Meta:

@@ -110,7 +110,7 @@ class ClosedGuard(OpenGuard):
         raise Refused(Rule.POLICY_FILE, "this site was given no policy")
 
     def words_for(self, error: InnerRoundError) -> InnerRoundError:
-        return error if isinstance(error, Refused) else _without_words(error)
+        return error if isinstance(error, Refused) else without_words(error)
 
 
 class PolicyGuard:
@@ -192,7 +192,7 @@ class PolicyGuard:
             words_may_leave, policy_digest = policy.logs_may_leave, policy.digest
         except Refused:
             words_may_leave, policy_digest = False, ZERO_DIGEST
-        said = error if isinstance(error, Refused) or words_may_leave else _without_words(error)
+        said = error if isinstance(error, Refused) or words_may_leave else without_words(error)
         if isinstance(error, Refused) and error.rule is Rule.EGRESS_LOG:
             # There is no log that could take a row; the sentence says just that.
             return said
@@ -354,7 +354,8 @@ def _json_part(what: Any, body: dict[str, Any]) -> Part:
     return Part(what=what, size_bytes=len(data), digest=sha256_digest(data))
 
 
-def _without_words(error: InnerRoundError) -> InnerRoundError:
+def without_words(error: InnerRoundError) -> InnerRoundError:
+    """What of an error may be said where nothing permits its words."""
     if isinstance(error, BadInput):
         return BadInput("the hospital's input is wrong; its own log says how")
     return JobFailed("the work failed at the hospital; its own log says how")

@@ -1,6 +1,6 @@
 """The reports of inner jobs, and the progress file while one runs.
 
-A report is the network's: it holds no figure of a single hospital.
+A report is the network's: it holds no figure of a single hospital, and names those only that were left out.
 """
 
 from enum import StrEnum
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.digests import Digest
 from tier_local.files import replace_quickly, write_whole
+from tier_local.network import SiteName
 
 REPORT_FILE = "report.json"
 ADAPTER_FILE = "adapter.safetensors"
@@ -18,6 +19,9 @@ SPEC_FILE = "task.json"
 PROGRESS_FILE = "progress.json"
 REFUSAL_FILE = "refusal.json"
 NETWORK_POLICY_FILE = "network-policy.json"
+
+LeftOut = Literal["no answer", "failed"]
+"""Why a site is not in a result."""
 
 Loss = Annotated[float, Field(allow_inf_nan=False)] | None
 """Nats per record; null where the loss is NaN or infinite, or no stratum holds enough records."""
@@ -45,8 +49,10 @@ class TrainReport(_Written):
     adapter_digest: Digest
     adapter_bytes: int
     sites: int
+    """Those whose work is in the adapter."""
+    sites_left_out: dict[SiteName, LeftOut]
     records: int
-    """Training records of all hospitals."""
+    """Training records of these hospitals."""
     steps_per_site: int
     first_loss_nats: Loss
     """Mean training loss over the first quarter of the steps, equal weight per hospital."""
@@ -66,6 +72,8 @@ class EvaluateReport(_Written):
     losses_nats: dict[str, Loss]
     """``parent`` and every candidate."""
     sites: int
+    """Those whose records were measured."""
+    sites_left_out: dict[SiteName, LeftOut]
     records: int
     strata: int
     """Strata that held enough records in the whole network to count."""

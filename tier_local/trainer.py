@@ -1,20 +1,16 @@
-"""What runs at a hospital: an NVFlare client script that trains or measures on the hospital's records.
+"""What runs at a hospital: trains or measures on the hospital's records.
 
-NVFlare runs this file in the site's own process. It answers one task and ends. The records never leave
-this process; what does is an adapter, or sums of losses. What is wrong with a hospital's input is said
-in the answer, so that the operator reads a sentence and not a log.
+It is installed at the hospital; a job only says what to do (``executor`` is NVFlare's side of it). The
+records never leave this process; what does is an adapter, or sums of losses. What is wrong with a
+hospital's input is said in the answer, so that the operator reads a sentence and not a log.
 """
 
-import argparse
 import math
-import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import nvflare.client as flare
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 
 from contracts.errors import ContractViolation
@@ -24,7 +20,9 @@ from tier_local.data import HELDOUT_FILE, TRAINING_FILE, read_records
 from tier_local.errors import BadInput, InnerRoundError
 from tier_local.exchange import (
     PARENT,
+    Assignment,
     SiteFile,
+    assignment_in,
     failure_meta,
     pack_adapters,
     pack_sums,
@@ -56,19 +54,19 @@ class _ProgressFile:
 
 
 class _Hospital:
-    """One site: its records as examples and the model, both loaded before the task is looked at.
+    """One site at one assignment: its records as examples, and the model.
 
     ``guard`` has the hospital's policy applied before the records are opened and before anything leaves.
     """
 
-    def __init__(self, site: SiteFile, guard: Guard) -> None:
-        self._site, self._guard = site, guard
-        self._spec = TaskSpec.parse(site.spec_file.read_bytes())
+    def __init__(self, site: SiteFile, assignment: Assignment, guard: Guard) -> None:
+        self._site, self._assignment, self._guard = site, assignment, guard
+        self._spec = TaskSpec.parse(assignment.spec.encode())
         guard.admit(self._spec)
         base = self._spec.base_model
         cached = prepare_exactly(base.source, base.digest, site.model_cache)
         encoder = PromptEncoder(cached.tokenizer(), self._spec.data)
-        file_name = TRAINING_FILE if site.kind == "train" else HELDOUT_FILE
+        file_name = TRAINING_FILE if assignment.kind == "train" else HELDOUT_FILE
         self._examples = encoder.encode(read_records(site.data_folder / file_name, self._spec.data))
         guard.begin(len(self._examples))
         # Late, so that bad records are reported without the seconds that this import takes.
@@ -86,13 +84,14 @@ class _Hospital:
         """
         for tensors in adapters.values():
             self._spec.manifest.check(tensors)
-        answer = self._train(adapters[PARENT]) if self._site.kind == "train" else self._measure(adapters)
-        return _message(self._guard.let_out(adapters[PARENT], answer))
+        parent = adapters[PARENT]
+        answer = self._train(parent) if self._assignment.kind == "train" else self._measure(adapters)
+        return _message(self._guard.let_out(parent, answer))
 
     def _train(self, parent: Mapping[str, FloatArray]) -> Answer:
         from tier_local.learner import batch_seed
 
-        seed = batch_seed(self._spec.training.seed, self._site.site, self._site.parent_digest)
+        seed = batch_seed(self._spec.training.seed, self._site.site, self._assignment.parent_digest)
         progress = _ProgressFile(self._site.progress_file, Stage.TRAINING, "steps", self._guard)
         trained = self._learner.train(parent, self._examples, seed, progress)
         return Answer(
@@ -109,31 +108,43 @@ class _Hospital:
         return Answer(sums=self._learner.measure(adapters, self._examples, progress))
 
 
-def _answer(site: SiteFile) -> FLModel:
-    errand = Errand(
-        site=site.site,
-        use=site.kind,
-        parent_digest=site.parent_digest,
-        data_folder=site.data_folder,
-        recipient=site.recipient,
-        approved_policy_digest=site.approved_policy_digest,
-    )
-    guard = guard_of(errand, site.policy_file, site.state_folder, is_embedded=site.is_embedded)
+def answer(site: SiteFile, task: FLModel) -> FLModel:
+    """The site's answer to the server's task; a failure of the site's is an answer too.
+
+    All that it says, of failures too, goes by the hospital's policy.
+    """
     try:
-        hospital = _Hospital(site, guard)
-        task = flare.receive()
-        if task is None:
-            raise BadInput("the server ended the job before it sent a task")
-        return hospital.answer(unpack_adapters(task.params))
+        assignment = assignment_in(task.meta)
+    except BadInput as error:
+        # Nothing of the hospital's was touched, and this says nothing but that.
+        return failed(error)
+    guard = guard_of(
+        _errand(site, assignment), site.policy_file, site.state_folder, is_embedded=site.is_embedded
+    )
+    try:
+        unit: Literal["steps", "records"] = "steps" if assignment.kind == "train" else "records"
+        Progress(stage=Stage.LOADING, done=0, total=1, unit=unit).write(site.progress_file)
+        return _Hospital(site, assignment, guard).answer(unpack_adapters(task.params))
     except ContractViolation as error:
-        return _failure(guard.words_for(BadInput(str(error))))
+        return failed(guard.words_for(BadInput(str(error))))
     except InnerRoundError as error:
-        return _failure(guard.words_for(error))
+        return failed(guard.words_for(error))
     except (MemoryError, RuntimeError) as error:
         refusal = refusal_of(error)
         if refusal is None:
             raise
-        return _failure(guard.words_for(refusal))
+        return failed(guard.words_for(refusal))
+
+
+def _errand(site: SiteFile, assignment: Assignment) -> Errand:
+    return Errand(
+        site=site.site,
+        use=assignment.kind,
+        parent_digest=assignment.parent_digest,
+        data_folder=site.data_folder,
+        recipient=site.recipient,
+        approved_policy_digest=assignment.approved_policy_digests.get(site.site),
+    )
 
 
 def _message(answer: Answer) -> FLModel:
@@ -145,25 +156,7 @@ def _message(answer: Answer) -> FLModel:
     return FLModel(params=params, params_type=ParamsType.FULL, metrics=figures)
 
 
-def _failure(error: InnerRoundError) -> FLModel:
+def failed(error: InnerRoundError) -> FLModel:
+    """The answer of a site that cannot do its task."""
     # NVFlare wants something in every answer.
     return FLModel(metrics={"failed": 1}, meta=failure_meta(error))
-
-
-def main(arguments: list[str]) -> None:
-    """Answer the one task of the job whose description lies in ``--site-file``."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--site-file", type=Path, required=True)
-    site = SiteFile.read(parser.parse_args(arguments).site_file)
-    site.process_file.write_text(str(os.getpid()))
-    flare.init()
-    Progress(stage=Stage.LOADING, done=0, total=1, unit="steps" if site.kind == "train" else "records").write(
-        site.progress_file
-    )
-    answer: Any = _answer(site)
-    if flare.receive() is not None:
-        flare.send(answer)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -93,6 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--candidate", action="append", default=[])
     parser.add_argument("--deadline-unix-s")
     parser.add_argument("--policy-digest")
+    parser.add_argument("--purpose")
     parser.add_argument("--exit-with-parent", type=int)
     return parser.parse_args()
 

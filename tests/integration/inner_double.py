@@ -109,6 +109,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--candidate", action="append", default=[])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--deadline-unix-s", type=int)
+    parser.add_argument("--purpose", required=True)
     parser.add_argument("--exit-with-parent", type=int)
     return parser.parse_args()
 

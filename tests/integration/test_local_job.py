@@ -109,6 +109,7 @@ def test_a_train_job_leaves_the_networks_adapter_and_report(world: LocalWorld, t
     assert report["parent_digest"] == world.spec.genesis_digest != report["adapter_digest"]
     assert report["task_digest"] == world.spec.digest
     assert (report["sites"], report["records"], report["steps_per_site"]) == (2, 48, 6)
+    assert report["sites_left_out"] == {}
     assert json.loads((trained / "progress.json").read_bytes()) == {
         "stage": "done",
         "done": 12,

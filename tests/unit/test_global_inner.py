@@ -36,13 +36,15 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 time.sleep(600)
 """
 
+PURPOSE = "7-2-0xaa-train"
+
 
 @pytest.fixture
 def job(tmp_path: Path) -> InnerJob:
     spec, parent = tmp_path / "task.json", tmp_path / "parent.safetensors"
     spec.write_bytes(SPEC_BYTES)
     parent.write_bytes(GENESIS)
-    return InnerJob(spec, parent, tmp_path / "out", soon(), POLICY_DIGEST)
+    return InnerJob(spec, parent, tmp_path / "out", soon(), PURPOSE, POLICY_DIGEST)
 
 
 def inner(tmp_path: Path, script: str) -> InnerProcess:
@@ -63,7 +65,8 @@ def test_train_gives_the_files_of_the_job(tmp_path: Path, job: InnerJob) -> None
         *("train", "--spec", str(job.spec), "--network", str(tmp_path / "network.json")),
         *("--parent", str(job.parent), "--out", str(job.out)),
         *("--deadline-unix-s", str(int(job.deadline_unix_s))),
-        *("--policy-digest", POLICY_DIGEST, "--exit-with-parent", str(os.getpid())),
+        *("--purpose", PURPOSE, "--policy-digest", POLICY_DIGEST),
+        *("--exit-with-parent", str(os.getpid())),
     ]
 
 

@@ -1,24 +1,34 @@
 """When an inner job gives up, and when it tries again. Without NVFlare."""
 
 import os
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tier_local import job
+from tier_local import simulator
 from tier_local.errors import DeadlinePassed, JobFailed
-from tier_local.exchange import JobFile, Outcome
+from tier_local.exchange import Outcome
 from tier_local.job import JobRequest, run_job
 from tier_local.network import Network, Site
+from tier_local.simulator import SiteNotStarted, Watch
+
+MakeWatch = Callable[[int], Watch]
 
 
 class GuardedTree:
     """As much of a process tree as the watch looks at."""
 
     guarded = True
+
+
+class RunningSimulator:
+    """As much of the simulator's process as the watch looks at."""
+
+    def poll(self) -> None:
+        return None
 
 
 @pytest.fixture
@@ -33,23 +43,24 @@ def request_(tmp_path: Path) -> JobRequest:
         out_folder=tmp_path,
         deadline_unix_s=time.time() + 60,
         exit_with_parent=None,
+        purpose="test",
     )
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> job._Watch:
-    file = tmp_path / "x"
-    described = JobFile(
-        kind="train", spec_file=file, sites=("one", "two"), adapters={}, outcome_file=file, adapter_file=file
-    )
-    return job._Watch(threading.current_thread(), [], described, tmp_path, GuardedTree())  # type: ignore[arg-type]
+def make_watch(tmp_path: Path) -> MakeWatch:
+    files = {site: tmp_path / f"process-{site}" for site in ("one", "two")}
+    return lambda least: Watch(least, files, RunningSimulator(), GuardedTree())  # type: ignore[arg-type]
 
 
 def start_site(folder: Path, site: str, process: int) -> None:
     (folder / f"process-{site}").write_text(str(process))
 
 
-def test_all_is_well_before_the_sites_start_and_while_they_live(watch: job._Watch, tmp_path: Path) -> None:
+def test_all_is_well_before_the_sites_start_and_while_they_live(
+    make_watch: MakeWatch, tmp_path: Path
+) -> None:
+    watch = make_watch(2)
     assert watch.failure() is None
     start_site(tmp_path, "one", os.getpid())
     assert watch.failure() is None
@@ -57,38 +68,40 @@ def test_all_is_well_before_the_sites_start_and_while_they_live(watch: job._Watc
     assert watch.failure() is None
 
 
-def test_a_dead_site_ends_the_job(watch: job._Watch, tmp_path: Path) -> None:
+def test_a_dead_site_ends_the_job_that_needs_it(make_watch: MakeWatch, tmp_path: Path) -> None:
     start_site(tmp_path, "one", os.getpid())
     start_site(tmp_path, "two", 1 << 22)  # above the kernel's largest process id
-    failure = watch.failure()
+    failure = make_watch(2).failure()
     assert str(failure) == "the process of site two died"
-    assert not isinstance(failure, job._SiteNotStarted)
+    assert not isinstance(failure, SiteNotStarted)
+    assert make_watch(1).failure() is None
 
 
 def test_a_site_that_does_not_come_is_another_kind_of_failure(
-    watch: job._Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_watch: MakeWatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "_SECONDS_BETWEEN_STARTS", 0.0)
-    assert watch.failure() is None
+    monkeypatch.setattr(simulator, "_SECONDS_BETWEEN_STARTS", 0.0)
+    assert make_watch(2).failure() is None
     start_site(tmp_path, "two", os.getpid())
-    failure = watch.failure()
-    assert isinstance(failure, job._SiteNotStarted)
+    failure = make_watch(2).failure()
+    assert isinstance(failure, SiteNotStarted)
     assert "site one" in str(failure)
+    assert make_watch(1).failure() is None
 
 
 def test_a_site_that_did_not_start_is_tried_again(
     request_: JobRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results: list[Exception | None] = [job._SiteNotStarted("port taken"), None]
+    results: list[Exception | None] = [SiteNotStarted("port taken"), None]
 
     def attempt(_request: JobRequest) -> tuple[Outcome, bytes | None]:
         if (error := results.pop(0)) is not None:
             raise error
         return Outcome(records=3), b"adapter"
 
-    monkeypatch.setattr(job, "_attempt", attempt)
+    monkeypatch.setattr(simulator, "_attempt", attempt)
     assert run_job(request_).outcome.records == 3
-    results[:] = [job._SiteNotStarted("port taken")] * 3
+    results[:] = [SiteNotStarted("port taken")] * 3
     with pytest.raises(JobFailed, match="port taken"):
         run_job(request_)
     results[:] = [JobFailed("something else"), None]

@@ -28,6 +28,15 @@ def test_relative_folders_start_at_the_file(tmp_path: Path) -> None:
     assert network.threads_per_site == 1
 
 
+def test_a_deployed_network_names_its_kit_and_no_data(tmp_path: Path) -> None:
+    sites = [{"name": name} for name in ("one", "two", "three")]
+    deployed = {"name": "aurora", "environment": "production", "admin_kit": "admin", "sites": sites}
+    assert read(tmp_path, deployed).admin_kit == tmp_path.resolve() / "admin"
+    assert read(tmp_path, deployed).sites_that_must_answer == 3
+    patient = read(tmp_path, deployed | {"least_sites": 2, "answer_seconds": 60})
+    assert patient.sites_that_must_answer == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -38,6 +47,11 @@ def test_relative_folders_start_at_the_file(tmp_path: Path) -> None:
         ({"sites": [{"name": "a", "data_folder": "x"}] * 2}, "each site has its own name"),
         ({"threads_per_site": 0}, "threads_per_site"),
         ({"environment": "moon"}, "environment"),
+        ({"environment": "production"}, "admin_kit"),
+        ({"model_cache": None}, "model_cache"),
+        ({"sites": [{"name": "a"}]}, "data_folder of 'a'"),
+        ({"least_sites": 2}, "there are fewer sites"),
+        ({"least_sites": 1, "sites": [{"name": n, "data_folder": "x"} for n in "ab"]}, "answer_seconds"),
         ({"secret": 1}, "secret"),
     ],
 )

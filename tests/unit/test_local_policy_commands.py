@@ -10,9 +10,9 @@ from contracts.digests import ZERO_DIGEST
 from contracts.network_policy import NetworkPolicy
 from tests.unit.local_policies import FLOOR, PARENT_DIGEST, Hospital, make_tensors
 from tier_local.cli import main
+from tier_local.deployment_cli import app
 from tier_local.egress import LOG_FILE
 from tier_local.guard import Answer
-from tier_local.local_cli import app
 from tier_local.policy import PrivacyFloor, read_policy
 from tier_local.policy_words import departures_of_a_year
 from tier_local.privacy import epsilon_of, mu_squared

@@ -1,0 +1,29 @@
+"""The environment in which the processes of a federation run, simulated or deployed."""
+
+import os
+from pathlib import Path
+
+import tier_local
+from tier_local.exchange import SITE_FILES_VARIABLE
+
+_FOR_ALL = {
+    # No library may look for a model hub or another accelerator of tokenising than the site's threads.
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONUNBUFFERED": "1",
+    # When a job is over, NVFlare's server would wait so long for what a frozen site says of it (900 s).
+    "NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": "2",
+}
+_NOT_INHERITED = ("NVFLARE_SIMULATOR_WORKSPACE_ROOT", "NVFL_WORKSPACE")
+
+
+def federation_environment(threads: int, site_files: Path) -> dict[str, str]:
+    """This process's environment, for NVFlare's processes; ``site_files`` holds the sites' own files."""
+    environment = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    own_packages = str(Path(tier_local.__file__).parent.parent)
+    return environment | {
+        **_FOR_ALL,
+        "PYTHONPATH": os.pathsep.join(filter(None, [own_packages, environment.get("PYTHONPATH", "")])),
+        "OMP_NUM_THREADS": str(threads),
+        SITE_FILES_VARIABLE: str(site_files),
+    }
