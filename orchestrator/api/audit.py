@@ -4,12 +4,12 @@ What a request changes is recorded where it is changed (``services.audit``). A r
 operation that could change something or sign somebody in, and a limit that was hit.
 """
 
-import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from eth_utils.address import is_address, to_checksum_address
+from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -117,8 +117,8 @@ class _Request:
     def _said(self) -> Mapping[str, Any]:
         """The body's own fields, or its message's."""
         try:
-            body = json.loads(self._body) if self._body else {}
-        except (ValueError, RecursionError):
+            body = from_json(self._body) if self._body else {}
+        except ValueError:
             return {}
         if not isinstance(body, dict):
             return {}

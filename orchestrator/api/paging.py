@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Query
+from pydantic_core import from_json
 
 from orchestrator.domain.errors import Unacceptable
 from orchestrator.domain.pages import Key
@@ -86,8 +87,8 @@ PagingOfRequest = Annotated[Paging, Depends(_paging)]
 
 def _decoded(cursor: str) -> Any:
     try:
-        return json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, RecursionError):
+        return from_json(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError):
         return None
 
 

@@ -100,6 +100,7 @@ def tightened(fields: dict[str, Any], how: int) -> dict[str, Any]:
     return fields | {"hours": {"time_zone": "UTC", "windows": kept}}
 
 
+@settings(deadline=None)
 @given(policies, wishes, moments, st.integers(0, 4))
 def test_a_tighter_policy_never_permits_more(
     fields: dict[str, Any], wish: Wish, now_unix_s: float, how: int
@@ -108,6 +109,7 @@ def test_a_tighter_policy_never_permits_more(
     assert refused_by(looser, wish, now_unix_s) <= refused_by(tighter, wish, now_unix_s)
 
 
+@settings(deadline=None)
 @given(policies, wishes, moments)
 def test_asking_for_less_is_never_refused_for_more(
     fields: dict[str, Any], wish: Wish, now_unix_s: float
