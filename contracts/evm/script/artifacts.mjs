@@ -32,8 +32,8 @@ const build = mkdtempSync(join(tmpdir(), "collegium-artifacts-"));
 try {
   const out = join(build, "out");
   execFileSync(
-    join(project, "node_modules", ".bin", "forge"),
-    ["build", "--root", project, "--force", "--skip", "test/**", "--out", out, "--cache-path", join(build, "cache")],
+    process.execPath,
+    [join(project, "script", "forge.mjs"), "build", "--root", project, "--force", "--skip", "test/**", "--out", out, "--cache-path", join(build, "cache")],
     { stdio: ["ignore", 2, 2] },
   );
   mkdirSync(artifacts, { recursive: true });
