@@ -1,7 +1,7 @@
 """Waiting for a condition, never without a deadline."""
 
-import time
 from collections.abc import Callable
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -26,12 +26,12 @@ def wait_for(look: Callable[[], Found | None], what: str, timeout_s: float) -> F
     Raises:
         CommandError: it found nothing in time (exit code 4).
     """
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s = monotonic() + timeout_s
     with Progress(f"waiting for {what}"):
         while (found := look()) is None:
-            if time.monotonic() >= deadline_s:
+            if monotonic() >= deadline_s:
                 raise timed_out(what, timeout_s)
-            time.sleep(_POLL_S)
+            sleep(_POLL_S)
     return found
 
 

@@ -441,7 +441,9 @@ def read_events(server: str, rig: Rig, count: int, headers: dict[str, str], quer
                 name, _, value = line.partition(": ")
                 event[name] = value
             else:
-                found.append((int(event["id"]), event["event"], json.loads(event["data"])))
+                # The first says only where the stream begins.
+                if "event" in event:
+                    found.append((int(event["id"]), event["event"], json.loads(event["data"])))
                 event = {}
                 if len(found) == count:
                     return found

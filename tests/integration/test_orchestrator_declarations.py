@@ -133,7 +133,7 @@ def test_a_policy_may_be_deep_but_not_too_deep(rig: Rig) -> None:
     assert rig.get(POLICY)["document"] == deep
     too_deep = b'{"document": ' + b'{"a":' * 2000 + b"1" + b"}" * 2001
     answer = rig.operator(NODE).put(POLICY, content=too_deep, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 400
+    assert answer.status_code == 422
 
 
 def test_a_node_that_was_never_admitted_has_neither(rig: Rig) -> None:

@@ -361,7 +361,7 @@ def collegium(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
         client.api._http = rig.admin
 
     monkeypatch.setattr(HubClient, "__init__", use_rig)
-    monkeypatch.setattr("orchestrator.commands.waiting.time.sleep", lambda _: rig.turn())
+    monkeypatch.setattr("orchestrator.commands.waiting.sleep", lambda _: rig.turn())
 
     def run(*arguments: str) -> tuple[int, Any]:
         options = ["--url", "http://hub.test", "--token-file", "none", "--json"]
