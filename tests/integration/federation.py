@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 from nvflare.fuel.flare_api.flare_api import new_secure_session
 from typer.testing import CliRunner
 
+from tests.integration.flower_rig import free_port
 from tests.integration.local_world import REPOSITORY, LocalWorld
 from tests.unit.local_policies import policy_fields
 from tier_local.deployment_cli import app
@@ -30,14 +30,6 @@ from tier_local.kit import Kit
 from tier_local.participant import serve
 serve(Kit.at(Path(sys.argv[1])), exit_with_parent=int(sys.argv[2]))
 """
-
-
-def free_port() -> int:
-    """A port that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass

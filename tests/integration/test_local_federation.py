@@ -20,10 +20,10 @@ from tests.integration.federation import (
     SITES,
     Federation,
     allow_code_at_the_server,
-    free_port,
     provision,
     with_code,
 )
+from tests.integration.flower_rig import free_port
 from tests.integration.local_world import LocalWorld, make_world, run, start
 from tier_local.deployment_cli import app
 from tier_local.egress import Departure, check_log, read_rows

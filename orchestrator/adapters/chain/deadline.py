@@ -131,23 +131,8 @@ class _WatchedConnection(HTTPConnection):
         self._handle.close()
 
 
-class _WatchedTlsConnection(HTTPSConnection):
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._handle = _Handle()
-        super().__init__(*arguments, **options)
-
-    def _new_conn(self) -> socket.socket:
-        connection = super()._new_conn()
-        self._handle.open(connection)
-        return connection
-
-    def request(self, *arguments: Any, **options: Any) -> None:
-        self._handle.watch()
-        super().request(*arguments, **options)
-
-    def close(self) -> None:
-        super().close()
-        self._handle.close()
+class _WatchedTlsConnection(_WatchedConnection, HTTPSConnection):
+    """The same over TLS: the parent's calls go on to urllib3's own TLS connection."""
 
 
 class _WatchedPool(HTTPConnectionPool):
