@@ -44,6 +44,8 @@ class IntentStatus(StrEnum):
 
 UNSENT = frozenset({IntentStatus.SIGNED, IntentStatus.REORGED})
 """Signed, and still to be broadcast."""
+REORGANISED = frozenset({IntentStatus.REORGED, IntentStatus.RESENT})
+"""Was in a block that left the chain, and is not in another yet."""
 IN_FLIGHT = UNSENT | {IntentStatus.SENT, IntentStatus.RESENT}
 """Signed, and not in a block."""
 
@@ -96,12 +98,17 @@ class Intent:
     def may_be_asked_again(self) -> bool:
         """Whether it can be queued anew without any danger that it happens twice.
 
-        A reverted transaction may succeed after a reorganisation. Most calls the contracts refuse the second
-        time; for the others it must be final that the first did nothing.
+        A reverted transaction may succeed after a reorganisation. For a call that is not repeatable it must
+        be final that the first did nothing.
         """
         if self.status is not IntentStatus.REFUSED:
             return False
-        return self.is_final or not isinstance(self.call, _UNREPEATABLE)
+        return self.is_final or self.is_repeatable
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the contracts refuse the call the second time."""
+        return not isinstance(self.call, _UNREPEATABLE)
 
 
 @dataclass(frozen=True)

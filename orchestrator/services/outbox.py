@@ -21,6 +21,7 @@ from orchestrator.domain.chain import (
 )
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.outbox import (
+    REORGANISED,
     UNSENT,
     Intent,
     IntentStatus,
@@ -94,7 +95,9 @@ class OutboxProcessor:
         with self.records.read() as unit:
             slots, queued = unit.outbox.open_slots(), unit.outbox.queued()
         jobs = self._jobs_of_slots(slots)
-        jobs += [_Job(group, partial(self._start, group)) for group in _groups(queued)]
+        # What a reorganisation took away may be what an intent needs: until it is back, refusals say nothing.
+        is_whole = not any(slot.status in REORGANISED for slot in slots)
+        jobs += [_Job(group, partial(self._start, group, is_whole)) for group in _groups(queued)]
         moved = self._work(jobs)
         self._finalise()
         return moved
@@ -272,20 +275,22 @@ class OutboxProcessor:
 
     # --- what waits
 
-    def _start(self, intents: Sequence[Intent]) -> bool:
-        """Sign and send intents that may share transactions."""
+    def _start(self, intents: Sequence[Intent], is_whole: bool) -> bool:
+        """Sign and send intents that may share transactions; on a chain that ``is_whole``, refusals count."""
         lane = self.lanes.for_call(intents[0].call)
+        moved = is_whole
         while intents:
             if len(intents) == 1:
-                slot, intents = self._sign(intents[0], lane), ()
+                slot, intents = self._sign(intents[0], lane, is_whole), ()
             else:
-                slot, intents = self._sign_batch(intents, lane)
+                slot, intents = self._sign_batch(intents, lane, is_whole)
             if slot is not None:
                 self._send(slot, lane)
-        return True
+                moved = True
+        return moved
 
     def _sign_batch(
-        self, intents: Sequence[Intent], lane: TransactionLane
+        self, intents: Sequence[Intent], lane: TransactionLane, is_whole: bool
     ) -> tuple[Slot | None, Sequence[Intent]]:
         """The slot of as many intents as fit, stored, and the intents that are left."""
         calls = [intent.call for intent in intents]
@@ -294,14 +299,14 @@ class OutboxProcessor:
         taken = [intents[place] for place in batch.taken]
         done = {*batch.taken, *batch.refused}
         left = [intent for place, intent in enumerate(intents) if place not in done]
-        return self._store(lane, batch.transaction, taken, refused), left
+        return self._store(lane, batch.transaction, taken, refused if is_whole else []), left
 
-    def _sign(self, intent: Intent, lane: TransactionLane) -> Slot | None:
+    def _sign(self, intent: Intent, lane: TransactionLane, is_whole: bool) -> Slot | None:
         """The intent's slot, its signed bytes stored; None when the contract refuses it."""
         try:
             transaction = lane.sign(intent.call, self._next_nonce(lane))
         except CallRefused as error:
-            return self._store(lane, None, [], [(intent, error.reason)])
+            return self._store(lane, None, [], [(intent, error.reason)] if is_whole else [])
         return self._store(lane, transaction, [intent], [])
 
     def _store(
@@ -437,10 +442,14 @@ def _reason(receipt: Receipt, slot: Slot, intent: Intent) -> str | None:
 def _save_failure(unit: Unit, mined: Intent, expected: IntentStatus, reason: str) -> None:
     if reason == "":
         logger.warning("intent %d (%s) did not get through in a batch", mined.id, mined.key)
-        alone = _unsigned(mined, mined.changed_unix_s)
-        unit.outbox.save(replace(alone, attempts=mined.attempts + 1), expected)
+    elif expected in REORGANISED and mined.is_repeatable:
+        # It may have come before what it needs, which came before it on the chain that was left.
+        logger.warning("intent %d (%s) failed after a reorganisation: %s", mined.id, mined.key, reason)
     else:
         _refuse(unit, mined, reason, expected)
+        return
+    alone = _unsigned(mined, mined.changed_unix_s)
+    unit.outbox.save(replace(alone, attempts=mined.attempts + 1), expected)
 
 
 def _shares(total: int, parts: int) -> list[int]:

@@ -251,7 +251,7 @@ def test_two_workers_at_once_do_not_double_an_effect(setting: Setting) -> None:
     for intent in seen:
         # The second worker had read the intents before the first one signed them.
         with pytest.raises(Conflict):
-            second._start([intent])
+            second._start([intent], is_whole=True)
     setting.settle(second)
     assert effects(setting, TaskCreated) == 2
 
