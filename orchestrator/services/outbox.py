@@ -53,7 +53,19 @@ def enqueue(unit: Unit, key: str, call: Call, now_unix_s: int, *, round_number: 
     Raises:
         Conflict: another call has the key.
     """
-    known = unit.outbox.by_key(key)
+    return enqueue_after(unit, unit.outbox.by_key(key), key, call, now_unix_s, round_number=round_number)
+
+
+def enqueue_after(
+    unit: Unit,
+    known: Intent | None,
+    key: str,
+    call: Call,
+    now_unix_s: int,
+    *,
+    round_number: int | None = None,
+) -> Intent:
+    """As ``enqueue``, where the key's intent, if there is one, was read in the same unit. Raises Conflict."""
     if known is None:
         return unit.outbox.add(key, call, round_number, now_unix_s, correlation_id())
     if known.may_be_asked_again:
