@@ -6,7 +6,8 @@ from contracts.digests import ZERO_DIGEST
 from contracts.phase import Phase
 from contracts.settlement import Conduct, Fault
 from contracts.task_config import TaskConfig
-from contracts.verify.facts import SlashStatus, UnbondingView
+from contracts.unbonding import UnbondingEntry, total, without_latest
+from contracts.verify.facts import SlashStatus
 
 NOBODY = "0x" + "00" * 20
 
@@ -21,19 +22,15 @@ class NodeAccount:
     stake: int = 0
     absences: int = 0
     open_rounds: int = 0
-    unbonding: list[UnbondingView] = field(default_factory=list)
+    unbonding: tuple[UnbondingEntry, ...] = ()
 
     def take(self, most: int) -> int:
         """Take a slash out of the stake, and then out of what is leaving, the latest first."""
-        taken = min(most, self.stake)
-        self.stake -= taken
-        while taken < most and self.unbonding:
-            last = self.unbonding.pop()
-            part = min(last.amount, most - taken)
-            taken += part
-            if part < last.amount:
-                self.unbonding.append(UnbondingView(last.matures_unix_s, last.amount - part))
-        return taken
+        from_stake = min(most, self.stake)
+        self.stake -= from_stake
+        leaving = total(self.unbonding)
+        self.unbonding = without_latest(self.unbonding, most - from_stake)
+        return from_stake + leaving - total(self.unbonding)
 
     def pop_mature(self, now_unix_s: int | None, stated: int) -> int:
         """Take out what may be withdrawn; without a time, the first entries up to what was ``stated``."""
@@ -41,7 +38,8 @@ class NodeAccount:
         while self.unbonding and (
             amount < stated if now_unix_s is None else self.unbonding[0].matures_unix_s <= now_unix_s
         ):
-            amount += self.unbonding.pop(0).amount
+            amount += self.unbonding[0].amount
+            self.unbonding = self.unbonding[1:]
         return amount
 
 

@@ -30,6 +30,7 @@ from contracts.events import (
     TaskFunded,
     Withdrawn,
 )
+from contracts.unbonding import UnbondingEntry
 from contracts.verify import facts
 from contracts.verify.deployed import linked_library
 from contracts.verify.errors import ChainUnavailable, TaskUnknown
@@ -249,7 +250,7 @@ class ChainSource:
             facts.NodeView, [view_call("Registry", at.registry, "nodeOf", node) for node in nodes]
         )
         unbonding = self._view_all(
-            tuple[facts.UnbondingView, ...],
+            tuple[UnbondingEntry, ...],
             [view_call("Registry", at.registry, "unbondingOf", node) for node in nodes],
         )
         claimable = self._view_all(int, [view_call("Tasks", at.tasks, "claimableOf", node) for node in nodes])

@@ -14,6 +14,7 @@ from contracts.events import Event
 from contracts.phase import Phase
 from contracts.settlement import Fault, Standing
 from contracts.task_config import TaskConfig
+from contracts.unbonding import UnbondingEntry
 
 # The deployment
 
@@ -80,14 +81,6 @@ class NodeView:
     open_rounds: int
     pending_slashes: int
     absences: int
-
-
-@dataclass(frozen=True)
-class UnbondingView:
-    """An amount on its way out of a stake."""
-
-    matures_unix_s: int
-    amount: int
 
 
 @dataclass(frozen=True)
@@ -202,7 +195,7 @@ class NodeFacts:
     """A node that was ever admitted."""
 
     view: NodeView
-    unbonding: tuple[UnbondingView, ...]
+    unbonding: tuple[UnbondingEntry, ...]
     claimable: int
 
 

@@ -47,12 +47,13 @@ from contracts.events import (
 )
 from contracts.phase import Phase
 from contracts.settlement import Attendance, Conduct, Fault
+from contracts.unbonding import UnbondingEntry, with_exit
 from contracts.verify.books import Books, Contribution, NodeAccount, SlashAccount, TaskAccount
 from contracts.verify.claims import Claim, Claims
 from contracts.verify.closing import close_books
 from contracts.verify.comparison import Comparison
 from contracts.verify.expected_round import ExpectedRound, conducts_of
-from contracts.verify.facts import LoggedEvent, SlashStatus, TaskFacts, UnbondingView
+from contracts.verify.facts import LoggedEvent, SlashStatus, TaskFacts
 from contracts.verify.round_log import RoundKey, RoundLog
 
 _MOST_COUNTED_ABSENCES = 255
@@ -176,7 +177,8 @@ class _Player:
             )
             node.stake -= event.amount
             self.claims.add("the stake after an exit", node.stake, event.stake, node=event.node)
-            node.unbonding.append(UnbondingView(event.matures_unix_s, event.amount))
+            leaving = UnbondingEntry(event.matures_unix_s, event.amount)
+            node.unbonding = with_exit(node.unbonding, leaving)
             return
         self.claims.add("the open rounds of a node that withdraws", 0, node.open_rounds, node=event.node)
         pending = self._books.pending_slashes(event.node)

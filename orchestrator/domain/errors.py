@@ -97,12 +97,6 @@ class NotApproved(Conflict):
     code = "not_approved"
 
 
-class TooManyExits(Conflict):
-    """As many amounts are on their way out as the contract keeps track of."""
-
-    code = "too_many_exits"
-
-
 class InOpenRounds(Conflict):
     """The node has a seat in rounds that are not closed yet."""
 

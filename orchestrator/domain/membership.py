@@ -28,7 +28,6 @@ from orchestrator.domain.errors import (
     NothingMature,
     NothingToClaim,
     SlashesPending,
-    TooManyExits,
     Unacceptable,
     UnknownNode,
     WrongNonce,
@@ -38,8 +37,6 @@ from orchestrator.domain.errors import (
 from orchestrator.domain.signatures import SignatureClaim, require_signed
 from orchestrator.domain.state import NodeState, RegistryState, TaskState
 
-MOST_EXITS = 4
-"""Amounts of one node on their way out at a time, as the registry bounds them."""
 _NO_ADDRESS = ZERO_DIGEST[:42]
 
 
@@ -63,7 +60,7 @@ def check_node_message(call: NodeMessageCall, membership: Membership) -> None:
     Raises:
         UnknownNode, Expired, WrongNonce, UnprovenSignature: any kind of message.
         WrongSpec: an approval. NotApproved: a revocation. NodeDismissed: a return. Unacceptable: a rotation.
-        InsufficientStake, TooManyExits: an exit.
+        InsufficientStake: an exit.
         WrongSuccessor, InOpenRounds, SlashesPending, NothingMature: a migration.
     """
     message, node = call.message, membership.node
@@ -149,10 +146,6 @@ def _check_content(call: NodeMessageCall, node: NodeState, membership: Membershi
         case RelayExit(message=leaving):
             if leaving.amount > node.stake:
                 raise InsufficientStake(f"the node stakes {node.stake}, the exit asks for {leaving.amount}")
-            if len(node.unbonding) >= MOST_EXITS:
-                raise TooManyExits(
-                    f"{MOST_EXITS} amounts are on their way out; withdraw what has matured first"
-                )
         case RelayMigration(message=migration):
             successor = membership.registry.successor
             if migration.successor != successor:

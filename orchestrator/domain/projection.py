@@ -17,6 +17,7 @@ from eth_utils.address import is_same_address
 from contracts import events
 from contracts.phase import Phase
 from contracts.settlement import Attendance, Member, Standing, conducts
+from contracts.unbonding import UnbondingEntry, with_exit, without_latest
 from orchestrator.domain.chain import IndexedEvent
 from orchestrator.domain.state import (
     AttestationState,
@@ -30,7 +31,6 @@ from orchestrator.domain.state import (
     SlashStatus,
     StakedNode,
     TaskState,
-    UnbondingState,
     VoteState,
 )
 
@@ -198,8 +198,9 @@ def _step_node(ledger: Ledger, event: NodeEvent, now_unix_s: int) -> Step:
             kind, state = "node.stake_changed", replace(node, stake=stake)
             facts = {"stake": str(stake)}
         case events.ExitRequested():
-            leaving = UnbondingState(event.matures_unix_s, event.amount)
-            state = replace(_spoken(node), stake=event.stake, unbonding=(*node.unbonding, leaving))
+            leaving = UnbondingEntry(event.matures_unix_s, event.amount)
+            unbonding = with_exit(node.unbonding, leaving)
+            state = replace(_spoken(node), stake=event.stake, unbonding=unbonding)
             kind = "node.exit_requested"
             facts = {"amount": str(event.amount), "matures_unix_s": event.matures_unix_s}
         case events.Withdrawn(amount=amount):
@@ -248,7 +249,7 @@ def _step_fault(ledger: Ledger, event: events.FaultRecorded) -> Step:
     state = replace(
         node,
         stake=event.stake,
-        unbonding=_without_latest(node.unbonding, out_of_leaving),
+        unbonding=without_latest(node.unbonding, out_of_leaving),
         pending_slashes=node.pending_slashes + 1,
     )
     facts: dict[str, Fact] = {
@@ -259,17 +260,6 @@ def _step_fault(ledger: Ledger, event: events.FaultRecorded) -> Step:
     }
     announcement = Announcement("fault.recorded", event.task, event.round, event.node, facts)
     return _with_slash(_with_node(ledger, state), slash), (announcement,)
-
-
-def _without_latest(unbonding: tuple[UnbondingState, ...], amount: int) -> tuple[UnbondingState, ...]:
-    """What is leaving, less an amount that is taken from what matures last."""
-    kept = list(unbonding)
-    while amount > 0:
-        last = kept.pop()
-        if last.amount > amount:
-            kept.append(replace(last, amount=last.amount - amount))
-        amount -= min(amount, last.amount)
-    return tuple(kept)
 
 
 def _step_slash(ledger: Ledger, event: events.SlashWaived | events.SlashExecuted) -> Step:

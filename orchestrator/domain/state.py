@@ -11,6 +11,7 @@ from enum import StrEnum
 from contracts.phase import Phase
 from contracts.settlement import Fault, Standing
 from contracts.task_config import TaskConfig
+from contracts.unbonding import UnbondingEntry, total
 from orchestrator.domain.chain import StakeTerms
 
 
@@ -20,14 +21,6 @@ class RegistryState:
 
     terms: StakeTerms
     successor: str | None = None
-
-
-@dataclass(frozen=True)
-class UnbondingState:
-    """An amount on its way out of a stake."""
-
-    matures_unix_s: int
-    amount: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ class NodeState:
     group: int
     admitted: bool = True
     stake: int = 0
-    unbonding: tuple[UnbondingState, ...] = ()
+    unbonding: tuple[UnbondingEntry, ...] = ()
     open_rounds: int = 0
     pending_slashes: int = 0
     absences: int = 0
@@ -63,7 +56,7 @@ class NodeState:
     @property
     def unbonding_total(self) -> int:
         """All that is on its way out."""
-        return sum(each.amount for each in self.unbonding)
+        return total(self.unbonding)
 
     def mature(self, now_unix_s: int) -> int:
         """What of it can be withdrawn."""

@@ -229,9 +229,10 @@ class Reference:
         self._require_spoken(self.registry_nonces, sender, node, node, nonce, expiry)
         require(amount > 0, "ZeroAmount")
         require(amount <= entry.stake, "InsufficientStake")
-        require(len(entry.exits) < MOST_EXITS, "TooManyExits")
         self._use_nonce(self.registry_nonces, node)
         entry.stake -= amount
+        if len(entry.exits) == MOST_EXITS:
+            amount += entry.exits.pop()[1]
         entry.exits.append((self.now + self.terms.unbonding_s, amount))
 
     def withdraw(self, node: str) -> int:

@@ -241,6 +241,11 @@ def test_exits_keys_and_the_move_to_a_successor(world: World) -> None:
     world.send(chain.Withdraw(first.address))
     ledger = require_equal(world)
     assert [each.amount for each in ledger.nodes[first.address].unbonding] == [20 * TOKEN]
+    for amount in (3, 4, 5, 6, 7):
+        speaker.exit(first, amount * TOKEN)
+    ledger = require_equal(world)
+    amounts = [each.amount for each in ledger.nodes[first.address].unbonding]
+    assert amounts == [20 * TOKEN, 3 * TOKEN, 4 * TOKEN, 18 * TOKEN], "the last two join the fourth"
 
     council = world.lanes.council.sender
     later = deploy(world.anvil.rpc_url, RICH_KEYS[0], council, token=world.deployment.token)

@@ -32,7 +32,7 @@ from tests.chain.evm import (
     Reverted,
     Struct,
 )
-from tests.chain.reference import MOST_EXITS, Config, Reference, Refused, Round, Terms
+from tests.chain.reference import Config, Reference, Refused, Round, Terms
 
 DEEP = os.environ.get("COLLEGIUM_DEEP") == "1"
 SEQUENCES, CALLS = (2_000, 200) if DEEP else (200, 50)
@@ -497,7 +497,7 @@ class ConsortiumMachine(RuleBasedStateMachine):
         """Exit in bounded time, by calls that need nobody else's consent."""
         node = data.draw(st.sampled_from(self.nodes))
         known = self.reference.nodes[node]
-        if not known.stake or len(known.exits) == MOST_EXITS:
+        if not known.stake:
             return
         sender = node if node == self.nodes[0] else STRANGER
         message = (node, known.stake, self.reference.registry_nonces.get(node, 0), FOREVER)

@@ -10,6 +10,7 @@ import pytest
 
 from contracts.settlement import Fault
 from contracts.task_config import TaskConfig
+from contracts.unbonding import UnbondingEntry
 from orchestrator.adapters.database import DatabaseRecords, engine, open_records, turns
 from orchestrator.adapters.database.engine import open_engine, writing
 from orchestrator.domain.chain import Advance, RequestRound, StakeTerms
@@ -22,7 +23,6 @@ from orchestrator.domain.state import (
     SlashState,
     SlashStatus,
     TaskState,
-    UnbondingState,
 )
 from tests.integration.databases import Databases, SqliteDatabases
 from tests.integration.orchestrator_rig import task_spec, terms_of
@@ -90,7 +90,7 @@ def test_amounts_of_256_bits_survive(records: DatabaseRecords) -> None:
         NODE,
         (1 << 63) - 1,
         stake=MOST_BASE_UNITS,
-        unbonding=(UnbondingState(7, MOST_BASE_UNITS - 1), UnbondingState(8, 1)),
+        unbonding=(UnbondingEntry(7, MOST_BASE_UNITS - 1), UnbondingEntry(8, 1)),
         earned=MOST_BASE_UNITS - 2,
         withdrawn=MOST_BASE_UNITS - 3,
     )
@@ -98,7 +98,7 @@ def test_amounts_of_256_bits_survive(records: DatabaseRecords) -> None:
         unit.projection.save_node(state)
     with records.read() as unit:
         assert unit.projection.node(NODE) == state
-    shorter = replace(state, unbonding=(UnbondingState(8, 1),))
+    shorter = replace(state, unbonding=(UnbondingEntry(8, 1),))
     with records.write() as unit:
         unit.projection.save_node(shorter)
     with records.read() as unit:

@@ -23,8 +23,6 @@ error NodeDismissed(address node);
 error InsufficientStake(uint256 stake);
 /// The token moved another amount than it was asked to.
 error InexactTransfer(uint256 asked, uint256 moved);
-/// The node has as many amounts on their way out as can be kept track of.
-error TooManyExits(uint256 most);
 error NothingMature(address node);
 /// The node has a seat in rounds that are not closed yet.
 error InOpenRounds(uint256 openRounds);

@@ -3,7 +3,7 @@ pragma solidity ^0.8.30;
 
 import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
 
-import {Expired, InsufficientStake, NodeUnknown, TooManyExits, WrongSignature, ZeroAmount} from "../src/Errors.sol";
+import {Expired, InsufficientStake, NodeUnknown, WrongSignature, ZeroAmount} from "../src/Errors.sol";
 import {IRegistry} from "../src/interfaces/IRegistry.sol";
 import {Exit} from "../src/Messages.sol";
 import {NodeView, UnbondingView} from "../src/Types.sol";
@@ -104,15 +104,29 @@ contract ExitTest is ConsortiumTest {
         _refused(message, signWith(ownerKeyOf[node], structHash, address(registry), block.chainid + 1), reason);
     }
 
-    function test_AtMostFourAmountsAreOnTheirWay() public {
-        for (uint256 i; i < 4; ++i) {
-            exit(node, TOKEN);
+    function testFuzz_AFifthAmountJoinsTheLatest(uint256 fifth) public {
+        fifth = bound(fifth, 1, 90 * TOKEN);
+        uint64 start = uint64(block.timestamp);
+        for (uint64 i; i < 4; ++i) {
+            vm.warp(start + i);
+            exit(node, TOKEN + i);
         }
-        _refused(exitOf(node, TOKEN), abi.encodeWithSelector(TooManyExits.selector, 4));
-        vm.warp(block.timestamp + UNBONDING_SECONDS);
-        registry.withdraw(node);
-        exit(node, TOKEN);
-        vm.assertEq(registry.unbondingOf(node).length, 1);
+        vm.warp(start + 4);
+        exit(node, fifth);
+
+        UnbondingView[] memory entries = registry.unbondingOf(node);
+        vm.assertEq(entries.length, 4);
+        for (uint64 i; i < 3; ++i) {
+            vm.assertEq(entries[i].amount, TOKEN + i);
+            vm.assertEq(entries[i].maturesAt, start + i + UNBONDING_SECONDS);
+        }
+        vm.assertEq(entries[3].amount, TOKEN + 3 + fifth);
+        vm.assertEq(entries[3].maturesAt, start + 4 + UNBONDING_SECONDS);
+
+        vm.warp(start + 3 + UNBONDING_SECONDS);
+        vm.assertEq(registry.withdraw(node), 3 * TOKEN + 3);
+        vm.warp(start + 4 + UNBONDING_SECONDS);
+        vm.assertEq(registry.withdraw(node), TOKEN + 3 + fifth);
     }
 
     function test_TheStakeThatWasFrozenForARoundStaysFrozen() public {

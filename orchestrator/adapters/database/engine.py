@@ -7,10 +7,11 @@ they become visible. Nobody waits for that lock for longer than ten seconds.
 
 import sqlite3
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url
 
 LONGEST_WAIT_S = 10.0
 _LONGEST_WAIT_MS = int(1000 * LONGEST_WAIT_S)
@@ -33,10 +34,13 @@ _POSTGRESQL_CONNECTION = {
 }
 
 
-def open_engine(database_url: str) -> Engine:
-    """An engine for the database at a SQLAlchemy URL; a SQLite file's folder is made when missing."""
+def open_engine(database_url: str, *, is_patient: bool = False) -> Engine:
+    """An engine for the database at a SQLAlchemy URL; a SQLite file's folder is made when missing.
+
+    One that ``is_patient`` waits for a statement as long as it takes.
+    """
     url = make_url(database_url)
-    return _open_sqlite(url) if url.get_backend_name() == "sqlite" else _open_postgresql(url)
+    return _open_sqlite(url) if url.get_backend_name() == "sqlite" else _open_postgresql(url, is_patient)
 
 
 def writing(engine: Engine) -> Engine:
@@ -57,7 +61,7 @@ def _open_sqlite(url: URL) -> Engine:
     return engine
 
 
-def _open_postgresql(url: URL) -> Engine:
+def _open_postgresql(url: URL, is_patient: bool) -> Engine:
     settings = {name: value for name, value in _POSTGRESQL_CONNECTION.items() if name not in url.query}
     # A reading unit sees one state from its first statement to its last.
     engine = create_engine(
@@ -68,7 +72,18 @@ def _open_postgresql(url: URL) -> Engine:
         hide_parameters=True,
     )
     event.listen(engine, "begin", _begin_postgresql)
+    if not is_patient:
+        event.listen(engine, "do_connect", _connect_with_deadline)
     return engine
+
+
+def _connect_with_deadline(
+    _dialect: Dialect, _record: Any, arguments: Sequence[Any], options: Mapping[str, Any]
+) -> object:
+    # Here, because who runs on SQLite need not have PostgreSQL's driver.
+    from orchestrator.adapters.database.postgresql_deadline import DeadlineConnection
+
+    return DeadlineConnection.connect(*arguments, **options)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:

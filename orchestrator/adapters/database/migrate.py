@@ -17,7 +17,7 @@ def migrate(database_url: str, entry: AuditEntry | None = None) -> str:
 
     The ``entry`` goes into the audit log with them, if there were any.
     """
-    engine = open_engine(database_url)
+    engine = open_engine(database_url, is_patient=True)
     try:
         # Two that migrate at the same time do so one after the other.
         with writing(engine).connect() as connection:

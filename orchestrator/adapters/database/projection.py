@@ -12,6 +12,7 @@ from contracts.events import EVENTS, Approved, Event
 from contracts.phase import Phase
 from contracts.settlement import Fault, Standing
 from contracts.task_config import TaskConfig
+from contracts.unbonding import UnbondingEntry
 from orchestrator.adapters.database.models import (
     PROJECTION_TABLES,
     ApprovalRow,
@@ -49,7 +50,6 @@ from orchestrator.domain.state import (
     SlashStatus,
     StakedNode,
     TaskState,
-    UnbondingState,
     VoteState,
 )
 
@@ -496,9 +496,9 @@ class SqlProjectionRepository:
             .where(UnbondingRow.node.in_([row.node for row in rows]))
             .order_by(UnbondingRow.node, UnbondingRow.position)
         )
-        unbonding: dict[str, list[UnbondingState]] = {}
+        unbonding: dict[str, list[UnbondingEntry]] = {}
         for each in self._session.scalars(query):
-            unbonding.setdefault(each.node, []).append(UnbondingState(each.matures_unix_s, each.amount))
+            unbonding.setdefault(each.node, []).append(UnbondingEntry(each.matures_unix_s, each.amount))
         return [_node_state(row, unbonding.get(row.node, ())) for row in rows]
 
     def _task_state(self, row: TaskRow) -> TaskState:
@@ -581,7 +581,7 @@ class SqlProjectionRepository:
         return list(self._session.scalars(query))
 
 
-def _node_state(row: NodeRow, unbonding: Sequence[UnbondingState]) -> NodeState:
+def _node_state(row: NodeRow, unbonding: Sequence[UnbondingEntry]) -> NodeState:
     return NodeState(
         node=row.node,
         signer=row.signer,

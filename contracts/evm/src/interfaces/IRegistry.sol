@@ -59,7 +59,8 @@ interface IRegistry {
     /// The same, with the payer's ERC-2612 permit.
     function depositWithPermit(address node, uint256 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external;
     /// Takes an amount out of the stake: it counts no more in rounds requested from now on, may still be slashed, and
-    /// can be withdrawn after `unbondingSeconds`.
+    /// can be withdrawn after `unbondingSeconds`. A fifth amount joins the latest entry, which then matures
+    /// with it.
     function exit(Exit calldata message, bytes calldata signature) external;
     /// Pays what has matured to the node's account; anyone may trigger it. Waits for the node's open rounds, which
     /// anyone can bring to an end, and for pending slashes.

@@ -3,7 +3,6 @@ pragma solidity ^0.8.30;
 
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
-import {TooManyExits} from "../Errors.sol";
 import {UnbondingView} from "../Types.sol";
 
 /// Amounts on their way out of a stake, in the order in which they mature.
@@ -18,11 +17,11 @@ library Unbonding {
         uint64[MOST_ENTRIES] maturesAt;
     }
 
-    /// Adds an amount, not 0, that matures no earlier than those before it.
+    /// Adds an amount, not 0, that matures no earlier than those before it. When all places are taken it joins the last
+    /// entry, which then matures with it: nobody is ever kept from leaving, and what matures earlier keeps its time.
     function push(Queue storage queue, uint64 maturesAt, uint96 amount) internal {
-        uint256 place = length(queue);
-        if (place == MOST_ENTRIES) revert TooManyExits(MOST_ENTRIES);
-        queue.amounts[place] = amount;
+        uint256 place = Math.min(length(queue), MOST_ENTRIES - 1);
+        queue.amounts[place] += amount;
         queue.maturesAt[place] = maturesAt;
     }
 
