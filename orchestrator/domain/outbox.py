@@ -44,10 +44,12 @@ class IntentStatus(StrEnum):
 
 UNSENT = frozenset({IntentStatus.SIGNED, IntentStatus.REORGED})
 """Signed, and still to be broadcast."""
-REORGANISED = frozenset({IntentStatus.REORGED, IntentStatus.RESENT})
-"""Was in a block that left the chain, and is not in another yet."""
 IN_FLIGHT = UNSENT | {IntentStatus.SENT, IntentStatus.RESENT}
 """Signed, and not in a block."""
+COMING_BACK = frozenset({IntentStatus.REORGED, IntentStatus.RESENT})
+"""Taken out of its block by a reorganisation, and not in another yet."""
+MOST_REVERTS = 3
+"""How often the message of a node may revert in its block before it is refused."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +100,20 @@ class Intent:
     def may_be_asked_again(self) -> bool:
         """Whether it can be queued anew without any danger that it happens twice.
 
-        A reverted transaction may succeed after a reorganisation. For a call that is not repeatable it must
-        be final that the first did nothing.
+        A reverted transaction may succeed after a reorganisation. Most calls the contracts refuse the second
+        time; for the others it must be final that the first did nothing.
         """
         if self.status is not IntentStatus.REFUSED:
             return False
-        return self.is_final or self.is_repeatable
+        return self.is_final or not isinstance(self.call, _UNREPEATABLE)
 
     @property
-    def is_repeatable(self) -> bool:
-        """Whether the contracts refuse the call the second time."""
-        return not isinstance(self.call, _UNREPEATABLE)
+    def nobody_sends_again(self) -> bool:
+        """Whether it is a message that its node signs once: nobody asks for it again when it is refused.
+
+        The hub looks at its own calls again, nodes at what they owe in a round.
+        """
+        return isinstance(self.call, NodeMessageCall)
 
 
 @dataclass(frozen=True)

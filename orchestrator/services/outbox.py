@@ -21,7 +21,8 @@ from orchestrator.domain.chain import (
 )
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.outbox import (
-    REORGANISED,
+    COMING_BACK,
+    MOST_REVERTS,
     UNSENT,
     Intent,
     IntentStatus,
@@ -75,6 +76,10 @@ def enqueue_after(
     raise Conflict("another request of the same kind was recorded before this one")
 
 
+class _NotYet(Exception):
+    """An intent waits for others to come back into a block."""
+
+
 @dataclass(frozen=True)
 class _Job:
     """Some work, and the intents that it is about, for the log."""
@@ -107,9 +112,7 @@ class OutboxProcessor:
         with self.records.read() as unit:
             slots, queued = unit.outbox.open_slots(), unit.outbox.queued()
         jobs = self._jobs_of_slots(slots)
-        # What a reorganisation took away may be what an intent needs: until it is back, refusals say nothing.
-        is_whole = not any(slot.status in REORGANISED for slot in slots)
-        jobs += [_Job(group, partial(self._start, group, is_whole)) for group in _groups(queued)]
+        jobs += [_Job(group, partial(self._start, group)) for group in _groups(queued)]
         moved = self._work(jobs)
         self._finalise()
         return moved
@@ -129,6 +132,8 @@ class OutboxProcessor:
                 except Conflict as error:
                     # Another worker moved it first; the next pass sees its new state.
                     logger.info("the outbox looks again: %s", error)
+                except _NotYet as error:
+                    logger.info("the outbox waits: %s", error)
         return moved
 
     # --- what is in flight
@@ -287,22 +292,20 @@ class OutboxProcessor:
 
     # --- what waits
 
-    def _start(self, intents: Sequence[Intent], is_whole: bool) -> bool:
-        """Sign and send intents that may share transactions; on a chain that ``is_whole``, refusals count."""
+    def _start(self, intents: Sequence[Intent]) -> bool:
+        """Sign and send intents that may share transactions."""
         lane = self.lanes.for_call(intents[0].call)
-        moved = is_whole
         while intents:
             if len(intents) == 1:
-                slot, intents = self._sign(intents[0], lane, is_whole), ()
+                slot, intents = self._sign(intents[0], lane), ()
             else:
-                slot, intents = self._sign_batch(intents, lane, is_whole)
+                slot, intents = self._sign_batch(intents, lane)
             if slot is not None:
                 self._send(slot, lane)
-                moved = True
-        return moved
+        return True
 
     def _sign_batch(
-        self, intents: Sequence[Intent], lane: TransactionLane, is_whole: bool
+        self, intents: Sequence[Intent], lane: TransactionLane
     ) -> tuple[Slot | None, Sequence[Intent]]:
         """The slot of as many intents as fit, stored, and the intents that are left."""
         calls = [intent.call for intent in intents]
@@ -311,15 +314,22 @@ class OutboxProcessor:
         taken = [intents[place] for place in batch.taken]
         done = {*batch.taken, *batch.refused}
         left = [intent for place, intent in enumerate(intents) if place not in done]
-        return self._store(lane, batch.transaction, taken, refused if is_whole else []), left
+        return self._store(lane, batch.transaction, taken, refused), left
 
-    def _sign(self, intent: Intent, lane: TransactionLane, is_whole: bool) -> Slot | None:
+    def _sign(self, intent: Intent, lane: TransactionLane) -> Slot | None:
         """The intent's slot, its signed bytes stored; None when the contract refuses it."""
         try:
             transaction = lane.sign(intent.call, self._next_nonce(lane))
         except CallRefused as error:
-            return self._store(lane, None, [], [(intent, error.reason)] if is_whole else [])
+            if intent.nobody_sends_again and self._something_comes_back():
+                # What it builds on, its task for one, may have left the chain and not be back yet.
+                raise _NotYet(f"{intent.key} is not taken now: {error.reason}") from error
+            return self._store(lane, None, [], [(intent, error.reason)])
         return self._store(lane, transaction, [intent], [])
+
+    def _something_comes_back(self) -> bool:
+        with self.records.read() as unit:
+            return any(slot.status in COMING_BACK for slot in unit.outbox.open_slots())
 
     def _store(
         self,
@@ -448,20 +458,20 @@ def _reason(receipt: Receipt, slot: Slot, intent: Intent) -> str | None:
     assert intent.position is not None, "what is in a slot has a place there"
     if receipt.succeeded:
         return receipt.skipped.get(intent.position)
-    return "reverted in its block" if len(slot.intents) == 1 else ""
+    may_be_tried_alone = len(slot.intents) > 1 or (
+        # After a reorganisation it may have come back before what it builds on, which another account sends.
+        intent.nobody_sends_again and intent.attempts < MOST_REVERTS
+    )
+    return "" if may_be_tried_alone else "reverted in its block"
 
 
 def _save_failure(unit: Unit, mined: Intent, expected: IntentStatus, reason: str) -> None:
     if reason == "":
-        logger.warning("intent %d (%s) did not get through in a batch", mined.id, mined.key)
-    elif expected in REORGANISED and mined.is_repeatable:
-        # It may have come before what it needs, which came before it on the chain that was left.
-        logger.warning("intent %d (%s) failed after a reorganisation: %s", mined.id, mined.key, reason)
+        logger.warning("intent %d (%s) did not get through: tried again alone", mined.id, mined.key)
+        alone = _unsigned(mined, mined.changed_unix_s)
+        unit.outbox.save(replace(alone, attempts=mined.attempts + 1), expected)
     else:
         _refuse(unit, mined, reason, expected)
-        return
-    alone = _unsigned(mined, mined.changed_unix_s)
-    unit.outbox.save(replace(alone, attempts=mined.attempts + 1), expected)
 
 
 def _shares(total: int, parts: int) -> list[int]:

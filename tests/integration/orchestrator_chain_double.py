@@ -507,8 +507,9 @@ class _Contracts:
             case chain.WaiveSlash(slash) | chain.ExecuteSlash(slash):
                 return self._slash(slash, waived=isinstance(call, chain.WaiveSlash))
             case chain.RelayApproval(message=approval):
+                task = self._task(approval.task)
                 self._use_nonce("tasks", approval.node, approval.nonce)
-                self._task(approval.task).approved.append(approval.node)
+                task.approved.append(approval.node)
                 return [events.Approved(approval.task, approval.node, approval.policy_digest)]
             case chain.RelayRevocation(message=revocation):
                 self._use_nonce("tasks", revocation.node, revocation.nonce)
