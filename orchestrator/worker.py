@@ -140,7 +140,7 @@ class Worker:
         # What was just sent may complete a phase; the advance then goes into the same block.
         if self.outbox.run_once():
             has_queued |= self._decide()
-            self.outbox.run_once()
+            self.outbox.run_once(finalises=False)
         if self.webhooks is not None:
             self.webhooks.run_once()
         if self.retention is not None and time.monotonic() >= self._sweep_again_s:

@@ -67,4 +67,4 @@ def require_json(request: Request) -> None:
 
 def json_answer(answer: BaseModel, status: HTTPStatus) -> Response:
     """What FastAPI would answer with; it has a thread check the answer once more, which takes its time."""
-    return Response(answer.model_dump_json(), status, media_type=_JSON)
+    return Response(answer.model_dump_json(by_alias=True), status, media_type=_JSON)

@@ -103,8 +103,8 @@ class OutboxProcessor:
     rules: OutboxRules
     _sent_unix_s: dict[str, int] = field(default_factory=dict, init=False)
 
-    def run_once(self) -> bool:
-        """One pass over the outbox; whether anything moved.
+    def run_once(self, *, finalises: bool = True) -> bool:
+        """One pass over the outbox; whether anything moved. Without ``finalises`` nothing is made final.
 
         Raises:
             ChainError: the chain does not answer; trying again later continues where this stopped.
@@ -114,7 +114,8 @@ class OutboxProcessor:
         jobs = self._jobs_of_slots(slots)
         jobs += [_Job(group, partial(self._start, group)) for group in _groups(queued)]
         moved = self._work(jobs)
-        self._finalise()
+        if finalises:
+            self._finalise()
         return moved
 
     def _work(self, jobs: Sequence[_Job]) -> bool:

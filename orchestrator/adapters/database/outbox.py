@@ -62,7 +62,9 @@ class SqlOutboxRepository:
         # Not by the ORM, which takes several times as long for a row.
         table = IntentRow.__table__
         statement = insert(table).returning(table.c.id)  # type: ignore[arg-type]
-        number: int = self._session.execute(statement, values).scalar_one()
+        # What else waits to be written (rows of the audit log) can be written all at once later.
+        with self._session.no_autoflush:
+            number: int = self._session.execute(statement, values).scalar_one()
         return Intent(
             id=number,
             key=key,

@@ -49,10 +49,11 @@ def list_rounds(task: TaskInPath, services: ServicesOfApp, _: Caller, paging: Pa
     return RoundList(items=items, next_cursor=listing.cursor(page.next_key))
 
 
-@router.get("/{round_number}", operation_id="get_round")
-def get_round(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller) -> RoundAnswer:
+@router.get("/{round_number}", operation_id="get_round", response_model=RoundAnswer)
+def get_round(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller) -> Response:
     """One round."""
-    return RoundAnswer.model_validate(services.queries.round(task, round_number))
+    state = services.queries.round(task, round_number)
+    return json_answer(RoundAnswer.model_validate(state), HTTPStatus.OK)
 
 
 @router.get("/{round_number}/proposals", operation_id="list_proposals")
