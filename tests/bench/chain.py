@@ -1,9 +1,10 @@
 """200 nodes, 20 rounds: signed messages through API, outbox and Anvil, and what became of each.
 
 ``collegium serve`` and ``collegium worker`` run on SQLite as operators run them; Anvil seals each transaction
-at once, and four blocks a second without any. All nodes approve one task of 20 rounds, each of which draws 16
-proposers and 64 voters, the most that the contracts draw: 208 messages a round. What a node has to say is
-signed here, with its own key, and posted by 64 clients at a time, as the voters of a round do.
+at once, and four blocks a second without any. A round draws 16 proposers and 64 voters, the most that the
+contracts draw: 208 messages, of 80 nodes at most. So that all nodes have work, they approve two tasks, whose
+rounds run side by side, ten each. What a node has to say is signed here, with its own key, and posted by 64
+clients at a time, as the voters of a round do.
 
 The rate is the messages of all rounds by the time from the last approval on chain until the last round is
 closed: drawing, closing and waiting for blocks are in it. Lost is a message that the API took and the chain
@@ -22,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import httpx
@@ -44,14 +46,14 @@ from tests.bench._rows import Row
 from tests.chain.anvil import Anvil, running_anvil
 from tests.integration.orchestrator_rig import GENESIS, REPORT, TOKEN, Network, adapter, task_spec, terms_of
 
-NODES, ROUNDS, PROPOSERS, VOTERS = 200, 20, 16, 64
+NODES, TASKS, ROUNDS, PROPOSERS, VOTERS = 200, 2, 20, 16, 64
 CLIENTS = 64
 """Who posts at the same time: the drawn voters do, in life each from a hospital of its own."""
 STAKE, POOL = 10 * TOKEN, 2000 * TOKEN
 PHASE_S = 3_600
 LEAST_PER_S = 60.0
 DEADLINE_S = 1_800.0
-POLL_S = 0.1
+POLL_S = 0.02
 BLOCK_S = 0.25
 """Between blocks that nobody asks for; a draw waits for two, and the chain's pace is not what is measured."""
 COLLEGIUM = Path(sys.executable).with_name("collegium")
@@ -62,8 +64,8 @@ KINDS = {
     events.Attested: "attestations",
 }
 
-Said = tuple[str, int, str]
-"""Kind, round, node."""
+Said = tuple[str, int, int, str]
+"""Kind, task, round, node."""
 
 
 @dataclass
@@ -71,13 +73,15 @@ class Times:
     """Where the time went, as a client sees it."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    _lock: Lock = field(default_factory=Lock)
 
     @contextmanager
     def counted(self, name: str) -> Iterator[None]:
         """Count the block's time under a name."""
         began_s = time.perf_counter()
         yield
-        self.seconds[name] += time.perf_counter() - began_s
+        with self._lock:
+            self.seconds[name] += time.perf_counter() - began_s
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {taken_s:.0f} s" for name, taken_s in self.seconds.items())
@@ -121,49 +125,57 @@ class Consortium:
             time.sleep(POLL_S)
         return found
 
-    def round_in(self, number: int, *phases: str) -> Any:
-        """A round of the task once it is in one of the phases."""
+    def round_in(self, task: int, number: int, *phases: str) -> Any:
+        """A round of a task once it is in one of the phases."""
 
         def look() -> Any:
-            state = self.get(f"/v1/tasks/1/rounds/{number}")
+            state = self.get(f"/v1/tasks/{task}/rounds/{number}")
             return state if state is not None and state["phase"] in phases else None
 
         with self.times.counted(f"until {phases[0]}"):
             return self.until(look)
 
     def say(
-        self, kind: str, number: int, nodes: Sequence[str], message: Callable[[Network], dict[str, Any]]
+        self,
+        kind: str,
+        state: dict[str, Any],
+        nodes: Sequence[str],
+        message: Callable[[Network], dict[str, Any]],
     ) -> None:
-        """Post a message of each node, some at a time."""
+        """Post a message of each node in a round, some at a time."""
+        task, number = state["task"], state["round"]
 
         def one(node: str) -> None:
-            self.post(f"/v1/tasks/1/rounds/{number}/{kind}", message(self.networks[node]))
+            self.post(f"/v1/tasks/{task}/rounds/{number}/{kind}", message(self.networks[node]))
 
         with self.times.counted(f"posting {kind}"):
             list(self.clients.map(one, nodes))
-        self.said += [(kind, number, node) for node in nodes]
+        self.said += [(kind, task, number, node) for node in nodes]
 
 
 def run() -> list[Row]:
     """The rows of ``chain``."""
-    return measure(NODES, ROUNDS)
+    return measure(NODES, TASKS, ROUNDS)
 
 
-def measure(nodes: int, rounds: int) -> list[Row]:
-    """The rows for so many nodes and rounds."""
+def measure(nodes: int, tasks: int, rounds: int) -> list[Row]:
+    """The rows for so many nodes, tasks at a time, and rounds of all tasks together."""
     with ExitStack() as open_things:
         folder = Path(open_things.enter_context(tempfile.TemporaryDirectory(prefix="collegium-bench-")))
-        consortium = _set_up(open_things, folder, nodes, rounds)
-        consortium.until(lambda: len(consortium.get("/v1/tasks/1/approvals?limit=200")["items"]) == nodes)
+        numbers = range(1, tasks + 1)
+        consortium = _set_up(open_things, folder, nodes, tasks)
+        for task in numbers:
+            _order(consortium, task, rounds // tasks)
+        drivers = open_things.enter_context(ThreadPoolExecutor(tasks))
         began_s = time.perf_counter()
-        for number in range(1, rounds + 1):
-            _play(consortium, number)
+        list(drivers.map(lambda task: _play_all(consortium, task, rounds // tasks), numbers))
         taken_s = time.perf_counter() - began_s
         lost, doubled, transactions = _compared(consortium)
     rate = len(consortium.said) / taken_s
     how = (
-        f"{len(consortium.said)} messages of {nodes} nodes in {rounds} rounds in {taken_s:.0f} s, "
-        f"{transactions} transactions: {consortium.times}"
+        f"{len(consortium.said)} messages of {nodes} nodes in {rounds} rounds of {tasks} tasks "
+        f"in {taken_s:.0f} s, "
+        f"{transactions} transactions; of all tasks: {consortium.times}"
     )
     found = f"{lost} lost, {doubled} doubled of {len(consortium.said)}, counted in the chain's events"
     return [
@@ -172,8 +184,8 @@ def measure(nodes: int, rounds: int) -> list[Row]:
     ]
 
 
-def _set_up(open_things: ExitStack, folder: Path, nodes: int, rounds: int) -> Consortium:
-    """Everything up to a task that all nodes approve; not measured."""
+def _set_up(open_things: ExitStack, folder: Path, nodes: int, tasks: int) -> Consortium:
+    """Everything up to nodes with a stake, and a council that can pay for its tasks; not measured."""
     arguments = ("--mixed-mining", "--block-time", str(BLOCK_S))
     anvil = open_things.enter_context(running_anvil(folder / "anvil.log", *arguments))
     council_key = _write_key(folder / "council", anvil)
@@ -214,12 +226,11 @@ def _set_up(open_things: ExitStack, folder: Path, nodes: int, rounds: int) -> Co
         networks={network.address: network for network in networks},
         clients=open_things.enter_context(ThreadPoolExecutor(CLIENTS)),
     )
-    _gather(consortium, networks, council_key)
-    _order(consortium, rounds)
+    _gather(consortium, networks, council_key, tasks * POOL)
     return consortium
 
 
-def _gather(consortium: Consortium, networks: Sequence[Network], council_key: str) -> None:
+def _gather(consortium: Consortium, networks: Sequence[Network], council_key: str, money: int) -> None:
     for group, network in enumerate(networks, start=1):
         body = {"node": network.address, "signer": network.address, "group": group, "name": network.name}
         consortium.post("/v1/nodes", body)
@@ -230,12 +241,13 @@ def _gather(consortium: Consortium, networks: Sequence[Network], council_key: st
         council_key=council_key,
         nodes=[network.address for network in networks],
         stake=STAKE,
-        pool=POOL,
+        pool=money,
     )
 
 
-def _order(consortium: Consortium, rounds: int) -> None:
-    spec = task_spec()
+def _order(consortium: Consortium, task: int, rounds: int) -> None:
+    """A task that all nodes approve; not measured."""
+    spec = task_spec(f"task-{task}")
     for data in (spec.canonical_bytes(), GENESIS, REPORT):
         consortium.put(data)
     drawn = len(consortium.networks)
@@ -248,44 +260,52 @@ def _order(consortium: Consortium, rounds: int) -> None:
     )
     body = {"spec_digest": spec.digest, "name": spec.name, "config": config, "pool": str(POOL)}
     consortium.post("/v1/tasks", body)
-    consortium.until(lambda: consortium.get("/v1/tasks/1"))
+    consortium.until(lambda: consortium.get(f"/v1/tasks/{task}"))
     expiry_unix_s = int(time.time()) + 24 * 3600
 
     def approve(network: Network) -> None:
-        approval = network.approval(consortium.deployment, 1, spec.digest, expiry_unix_s)
-        consortium.post("/v1/tasks/1/approvals", approval)
+        approval = network.approval(consortium.deployment, task, spec.digest, expiry_unix_s, nonce=task - 1)
+        consortium.post(f"/v1/tasks/{task}/approvals", approval)
 
     list(consortium.clients.map(approve, consortium.networks.values()))
+    path = f"/v1/tasks/{task}/approvals?limit=200"
+    consortium.until(lambda: len(consortium.get(path)["items"]) == drawn)
 
 
-def _play(consortium: Consortium, number: int) -> None:
+def _play_all(consortium: Consortium, task: int, rounds: int) -> None:
+    """A task's rounds, one after the other."""
+    for number in range(1, rounds + 1):
+        _play(consortium, task, number)
+
+
+def _play(consortium: Consortium, task: int, number: int) -> None:
     """A round in which every drawn node does what it should."""
     domain = consortium.deployment.rounds_domain
-    state = consortium.round_in(number, "training")
+    state = consortium.round_in(task, number, "training")
     with consortium.times.counted("uploading adapters"):
         adapters = [consortium.networks[node].adapter(number) for node in state["proposers"]]
         list(consortium.clients.map(consortium.put, adapters))
     training = state
     consortium.say(
-        "proposals", number, state["proposers"], lambda network: network.proposal(domain, training)
+        "proposals", training, state["proposers"], lambda network: network.proposal(domain, training)
     )
-    committing = consortium.round_in(number, "committing")
+    committing = consortium.round_in(task, number, "committing")
     consortium.say(
-        "commits", number, committing["voters"], lambda network: network.commit(domain, committing)
+        "commits", committing, committing["voters"], lambda network: network.commit(domain, committing)
     )
-    revealing = consortium.round_in(number, "revealing")
-    consortium.say("reveals", number, revealing["voters"], lambda network: network.reveal(revealing))
-    attesting = consortium.round_in(number, "attesting")
+    revealing = consortium.round_in(task, number, "revealing")
+    consortium.say("reveals", revealing, revealing["voters"], lambda network: network.reveal(revealing))
+    attesting = consortium.round_in(task, number, "attesting")
     digest = consortium.put(adapter(-float(number)))
     consortium.say(
         "attestations",
-        number,
+        attesting,
         attesting["voters"],
         lambda network: network.attestation(domain, attesting, digest),
     )
-    closed = consortium.round_in(number, "final", "rejected", "aborted")
+    closed = consortium.round_in(task, number, "final", "rejected", "aborted")
     if closed["phase"] != "final":
-        raise RuntimeError(f"round {number} of the benchmark is {closed['phase']}")
+        raise RuntimeError(f"round {number} of task {task} of the benchmark is {closed['phase']}")
 
 
 def _compared(consortium: Consortium) -> tuple[int, int, int]:
@@ -298,7 +318,7 @@ def _compared(consortium: Consortium) -> tuple[int, int, int]:
         kind = KINDS.get(type(indexed.event))
         if kind is not None:
             event: Any = indexed.event
-            held[kind, event.round, event.node] += 1
+            held[kind, event.task, event.round, event.node] += 1
     asked = Counter(consortium.said)
     lost = sum((asked - held).values())
     doubled = sum(count - 1 for count in held.values()) + len(set(held) - set(asked))
