@@ -23,7 +23,7 @@ class Chain:
     """Anvil with a lasting connection; with its own sealing off, a block is made when ``seal`` says so."""
 
     anvil: Anvil
-    _client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=10))
+    _client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=CHAIN_DEADLINE_S))
     _saved: int = 0
 
     def rpc(self, method: str, *parameters: object) -> Any:

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from tests.faults.hub import PHASES
 from tests.faults.scene import Scene, cases, opened_scene
 
+TIMEOUT_S = 900
 ON_SQLITE = pytest.mark.parametrize("opened", ["sqlite"], indirect=True)
 
 
@@ -38,6 +40,13 @@ def scene(request: pytest.FixtureRequest, opened: Scene) -> Iterator[Scene]:
     """The round is in a phase, and nobody has sent anything in it yet."""
     with opened.at(request.param) as scene:
         yield scene
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of one case takes seconds, and minutes where others have the processor."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

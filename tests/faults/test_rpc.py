@@ -20,7 +20,7 @@ from tests.faults.hub import CLOSED, DEEPEST_REORGANISATION, REBROADCAST_S, Hub,
 from tests.faults.rpc_proxy import Fault, faulty_rpc
 from tests.faults.scene import Scene
 
-ROUND_DEADLINE_S = 400.0
+ROUND_DEADLINE_S = 600.0
 FAILING = {"eth_sendRawTransaction", "eth_getTransactionReceipt", "batch:eth_getBlockByNumber"}
 TIMEOUT_S = 0.3
 """For answers that never come: the hub's own patience is longer than a test's."""
