@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from contracts.digests import Digest
 from contracts.messages import Address
 from tier_global.errors import SetupError
 
@@ -23,6 +24,8 @@ class NodeConfig(BaseModel):
     state_folder: Path
     network_file: Path
     inner_command: Annotated[tuple[str, ...], Field(min_length=1)]
+    allowed_bundles: Annotated[tuple[Digest, ...], Field(min_length=1)]
+    """SHA-256 of the app bundles whose messages the node answers; two while hub and node are upgraded."""
     wallet: Address | None = None
     """The contract wallet (ERC-1271) that is the node's signing key, where the key signs for one."""
 

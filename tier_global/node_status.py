@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from contracts.digests import Digest
 from contracts.messages import Address
 from tier_global.chain_view import JsonRpcChainView
 from tier_global.errors import ChainUnavailable
@@ -22,8 +23,19 @@ class Answered(BaseModel):
     stored_at: str
 
 
+class RefusedBundle(BaseModel):
+    """An app bundle that came with messages and is not among the allowed ones."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: Digest
+    messages: int
+    refused_at: str
+    """When the last of the messages came."""
+
+
 class NodeStatus(BaseModel):
-    """The node, the chain's opinion of it in a sentence, and its answers in order of time."""
+    """The node, the chain's opinion of it in a sentence, its answers and refused bundles in order of time."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,6 +43,8 @@ class NodeStatus(BaseModel):
     signer: Address
     on_chain: str
     answers: tuple[Answered, ...]
+    allowed_bundles: tuple[Digest, ...]
+    refused_bundles: tuple[RefusedBundle, ...]
 
 
 def read_status(config: NodeConfig) -> NodeStatus:
@@ -41,7 +55,7 @@ def read_status(config: NodeConfig) -> NodeStatus:
     """
     key = read_key(config.key_file, config.wallet)
     with open_record(config) as record:
-        answers = record.answered()
+        answers, refused = record.answered(), record.refused_bundles()
     return NodeStatus(
         address=config.address,
         signer=key.address,
@@ -49,6 +63,11 @@ def read_status(config: NodeConfig) -> NodeStatus:
         answers=tuple(
             Answered(task=task, round=round_number, kind=kind, stored_at=stored_at)
             for task, round_number, kind, stored_at in answers
+        ),
+        allowed_bundles=config.allowed_bundles,
+        refused_bundles=tuple(
+            RefusedBundle(digest=digest, messages=messages, refused_at=refused_at)
+            for digest, messages, refused_at in refused
         ),
     )
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tier_global.bundle import APP_FOLDER
+
 BINARIES = Path(sys.executable).parent
-REPOSITORY = Path(__file__).parents[2]
-APP_FOLDER = REPOSITORY / "tier_global" / "app"
 START_TIMEOUT_S = 60.0
 SUPERLINK = "superlink"
 
@@ -99,7 +99,26 @@ class FlowerRig:
             except psutil.NoSuchProcess:
                 continue
 
-    def submit(self, task: int, round_number: int) -> str:
+    def start_plain_node(self, name: str) -> None:
+        """Start a SuperNode as Flower itself would have it."""
+        self._start(
+            name,
+            [
+                *("flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.port}"),
+                *("--host", "127.0.0.1", "--port", str(free_port())),
+            ],
+            {},
+        )
+
+    def supernode_pids(self, name: str) -> list[int]:
+        """The SuperNode processes of a node that run now."""
+        return [
+            child.pid
+            for child in _descendants(self.daemons[name].pid)
+            if "tier_global.supernode_process" in _command_line(child)
+        ]
+
+    def submit(self, task: int, round_number: int, app_folder: Path = APP_FOLDER) -> str:
         """``flwr run``: start the conductor of a round; the run's id."""
         home = self.folder / "client-home"
         home.mkdir(exist_ok=True)
@@ -108,7 +127,7 @@ class FlowerRig:
         )
         done = subprocess.run(
             [
-                *(BINARIES / "flwr", "run", APP_FOLDER, "rig"),
+                *(BINARIES / "flwr", "run", app_folder, "rig"),
                 *("--run-config", f"task={task} round={round_number}", "--format", "json"),
             ],
             env=_environment(home),

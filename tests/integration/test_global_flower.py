@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from contracts.aggregation import Contribution, aggregate
@@ -19,9 +20,60 @@ from tests.chain.anvil import running_anvil
 from tests.chain.world import GENESIS, MANIFEST, World
 from tests.integration.flower_rig import FlowerRig, until
 from tests.integration.hub_double import TOKEN_TEXT, HubDouble
+from tier_global.bundle import installed_bundle
+from tier_global.node_config import NodeConfig
+from tier_global.node_status import read_status
 
 NODES = 2
 ROUND_TIMEOUT_S = 240.0
+ANSWER_TIMEOUT_S = 120.0
+
+HOSTILE_TOML = """
+[project]
+name = "collegium-round"
+version = "1.0.0"
+license = "Apache-2.0"
+
+[tool.flwr.app]
+publisher = "collegium"
+
+[tool.flwr.app.components]
+serverapp = "attack:server"
+clientapp = "tier_global.client_app:app"
+
+[tool.flwr.app.config]
+task = 0
+round = 0
+"""
+HOSTILE_SERVER = """
+from flwr.app import Message, RecordDict
+from flwr.serverapp import ServerApp
+
+server = ServerApp()
+
+
+@server.main()
+def main(grid, context):
+    nodes = grid.get_node_ids()
+    orders = [Message(RecordDict(), dst_node_id=node, message_type="query") for node in nodes]
+    for reply in grid.send_and_receive(orders, timeout=100):
+        print("REPLY:", reply.error.reason if reply.has_error() else "obeyed", flush=True)
+"""
+HOSTILE_CLIENT = """
+import os
+from pathlib import Path
+
+from flwr.app import Message, RecordDict
+from flwr.clientapp import ClientApp
+
+Path(os.environ["FLWR_HOME"], "was-here").touch()
+app = ClientApp()
+
+
+@app.query()
+def obey(message, context):
+    return Message(RecordDict(), reply_to=message)
+"""
 
 
 @dataclass
@@ -113,6 +165,7 @@ def write_node(consortium: Consortium, node: str, deployment_file: Path) -> None
         "state_folder": "state",
         "network_file": "network.json",
         "inner_command": [sys.executable, str(Path(__file__).with_name("inner_double.py"))],
+        "allowed_bundles": [installed_bundle()],
     }
     (folder / "node.json").write_text(json.dumps(config))
 
@@ -191,3 +244,75 @@ def test_a_killed_conductor_is_started_again_and_nobody_trains_twice(consortium:
         node: consortium.jobs(node).count("train") - jobs_before[node] for node in consortium.world.nodes
     }
     assert trained == dict.fromkeys(consortium.world.nodes, 1)
+
+
+# Another bundle
+
+
+@pytest.fixture
+def hostile_app(tmp_path: Path) -> Path:
+    """An app whose module stands in for the node's own, and leaves a file behind where it is imported."""
+    folder = tmp_path / "app"
+    (folder / "tier_global").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(HOSTILE_TOML)
+    (folder / "attack.py").write_text(HOSTILE_SERVER)
+    (folder / "tier_global" / "__init__.py").touch()
+    (folder / "tier_global" / "client_app.py").write_text(HOSTILE_CLIENT)
+    return folder
+
+
+def test_a_hostile_hub_that_sends_another_bundle_runs_nothing_at_a_node(
+    consortium: Consortium, hostile_app: Path
+) -> None:
+    rig = consortium.rig
+    rig.start_plain_node("plain")
+    until(lambda: "SuperNode ID" in rig.log_of("plain"), ANSWER_TIMEOUT_S, "the plain SuperNode")
+    try:
+        run_id = rig.submit(1, 1, hostile_app)
+        until(lambda: rig.run_log(run_id).count("REPLY:") == NODES + 1, ANSWER_TIMEOUT_S, "all replies")
+    finally:
+        rig.kill("plain")
+
+    # The attack is a real one: Flower's own SuperNode runs it.
+    assert list(consortium.folder.rglob("was-here")) == [consortium.folder / "plain-home" / "was-here"]
+    said = rig.run_log(run_id)
+    hostile = installed_bundle(hostile_app)
+    assert said.count("REPLY: obeyed") == 1
+    assert said.count(f"REPLY: a bundle came with SHA-256 {hostile}") == NODES
+    for node in consortium.world.nodes:
+        status = read_status(NodeConfig.load(consortium.node_folder(node) / "node.json"))
+        assert status.allowed_bundles == (installed_bundle(),)
+        assert [(refused.digest, refused.messages) for refused in status.refused_bundles] == [(hostile, 1)]
+        assert f"refused: a bundle came with SHA-256 {hostile}" in rig.log_of(node)
+        assert not rig.has_ended(node)
+    # The same nodes serve the honest bundle.
+    task = consortium.open_round()
+    rig.submit(task, 1)
+    consortium.await_phase(task, Phase.FINAL)
+    assert len(consortium.world.view(task, 1).proposals) == NODES
+
+
+def test_a_supernode_that_ends_is_started_again(consortium: Consortium) -> None:
+    node = next(iter(consortium.world.nodes))
+    connections = consortium.rig.log_of(node).count("SuperNode ID")
+    (victim,) = consortium.rig.supernode_pids(node)
+
+    os.kill(victim, signal.SIGKILL)
+
+    until(
+        lambda: consortium.rig.log_of(node).count("SuperNode ID") > connections,
+        ANSWER_TIMEOUT_S,
+        "another connection",
+    )
+    assert "flower-supernode ended with exit code -9; it is started again" in consortium.rig.log_of(node)
+    assert not consortium.rig.has_ended(node)
+
+
+def test_a_node_that_is_killed_leaves_no_supernode(consortium: Consortium) -> None:
+    node = next(iter(consortium.world.nodes))
+    (supernode,) = consortium.rig.supernode_pids(node)
+
+    os.kill(consortium.rig.daemons[node].pid, signal.SIGKILL)
+
+    until(lambda: not psutil.pid_exists(supernode), ANSWER_TIMEOUT_S, "the SuperNode's end")
+    consortium.rig.kill(node)

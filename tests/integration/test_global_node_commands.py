@@ -1,6 +1,7 @@
 """``collegium node …`` and the node's own view of the chain, against a real chain."""
 
 import json
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,7 @@ def test_init_makes_a_private_key_and_a_configuration(
     config = json.loads((tmp_path / "node" / "node.json").read_text())
     assert config["address"] == data["address"]
     assert config["inner_command"][-2:] == ["-m", "tier_local"]
+    assert config["allowed_bundles"] == [run.invoke(app, ["bundle"]).stdout.strip()]
     assert key_file.read_text().strip() not in json.dumps(data) + json.dumps(config)
 
 
@@ -372,3 +374,14 @@ def test_start_refuses_a_key_that_others_can_read(
 
     assert result.exit_code == 2
     assert "chmod 600" in result.stderr
+
+
+def test_start_refuses_a_port_that_is_taken(world: World, deployment_file: Path, tmp_path: Path) -> None:
+    init(tmp_path / "node", world, deployment_file)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        config = str(tmp_path / "node" / "node.json")
+        result = run.invoke(app, ["start", "--config", config, "--superlink", "127.0.0.1:1", "--port", port])
+
+    assert result.exit_code == 2
+    assert f"port {port}" in result.stderr
