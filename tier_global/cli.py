@@ -30,6 +30,13 @@ def init(
         str | None,
         typer.Option(help="The account that is admitted, if it is another than the signing key's."),
     ] = None,
+    superlink_certificates: Annotated[
+        Path | None, typer.Option(help="Root certificates (PEM) that the hub's SuperLink is known by.")
+    ] = None,
+    flower_key: Annotated[
+        Path | None,
+        typer.Option(help="The SuperNode's private key, of ssh-keygen -t ecdsa -b 384; it needs the above."),
+    ] = None,
     inner_command: Annotated[
         str, typer.Option(help="The inner tier's command line.")
     ] = _DEFAULT_INNER_COMMAND,
@@ -60,6 +67,8 @@ def init(
             network_file=network.resolve(),
             inner_command=tuple(shlex.split(inner_command)),
             allowed_bundles=(installed_bundle(),),
+            superlink_certificates=superlink_certificates and superlink_certificates.resolve(),
+            flower_key_file=flower_key and flower_key.resolve(),
         )
         config_file.write_text(config.model_dump_json(indent=2) + "\n")
     except SetupError as error:
@@ -95,7 +104,7 @@ def start(
 ) -> None:
     """Be the network's SuperNode: check the configuration, then answer the hub's messages until stopped."""
     from tier_global.errors import TierGlobalError
-    from tier_global.keys import read_key
+    from tier_global.keys import read_key, require_private
     from tier_global.logs import show_logs
     from tier_global.node_config import CONFIG_VARIABLE, NodeConfig
     from tier_global.node_process import open_record, read_deployment
@@ -104,6 +113,8 @@ def start(
     try:
         settings = NodeConfig.load(config)
         read_key(settings.key_file)
+        if settings.flower_key_file is not None:
+            require_private(settings.flower_key_file)
         read_deployment(settings)
         open_record(settings).close()
         show_logs()
@@ -113,7 +124,16 @@ def start(
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
         }
-        exit_code = run_supernode(SuperNodeSettings(superlink, port, settings.state_folder, environment))
+        exit_code = run_supernode(
+            SuperNodeSettings(
+                superlink=superlink,
+                port=port,
+                state_folder=settings.state_folder,
+                certificates=settings.superlink_certificates,
+                flower_key=settings.flower_key_file,
+                environment=environment,
+            )
+        )
     except TierGlobalError as error:
         fail(ExitCode.BAD_INPUT, str(error), as_json=False)
     raise typer.Exit(exit_code)

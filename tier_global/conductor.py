@@ -82,6 +82,7 @@ class Conductor:
         clock: Clock,
         journal: Journal,
         book: ConnectionBook,
+        registered_only: bool = False,
     ) -> None:
         self._task = task
         self._round = round_number
@@ -91,7 +92,9 @@ class Conductor:
         self._clock = clock
         self._journal = journal
         signers = Signers(hub)
-        self._roster = Roster(task, round_number, domain, mailbox, signers, clock, book)
+        self._roster = Roster(
+            task, round_number, domain, mailbox, signers, clock, book, registered_only=registered_only
+        )
         self._files = RoundFiles(hub, task)
         self._relay = Relay(hub, domain, clock, signers)
         self._waiting: dict[str, _Asked] = {}

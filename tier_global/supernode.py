@@ -48,6 +48,10 @@ class SuperNodeSettings:
     superlink: str
     port: int
     state_folder: Path
+    certificates: Path | None
+    """What the hub is known by; None: the link is not encrypted."""
+    flower_key: Path | None
+    """What the node is known to the hub by."""
     environment: Mapping[str, str]
 
     @property
@@ -151,12 +155,20 @@ class _SuperNode:
         return self._start(
             [
                 *("tier_global.supernode_process", str(os.getpid())),
-                *("--insecure", "--superlink", self._settings.superlink),
+                *("--superlink", self._settings.superlink, *self._link_options()),
                 *("--host", _HOST, "--port", str(self._settings.port)),
                 *("--isolation", "process", "--superexec-auth-secret-file", str(self._settings.secret_file)),
             ],
             {},
         )
+
+    def _link_options(self) -> list[str]:
+        if self._settings.certificates is None:
+            return ["--insecure"]
+        options = ["--root-certificates", str(self._settings.certificates)]
+        if self._settings.flower_key is not None:
+            options += ["--auth-supernode-private-key", str(self._settings.flower_key)]
+        return options
 
     def _start_message(self, token: str) -> subprocess.Popen[bytes]:
         return self._start(

@@ -6,7 +6,7 @@ answer are gone, and it comes back under another connection with what it had on 
 
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -428,8 +428,8 @@ class SimMailbox:
         self._queues: dict[int, deque[tuple[str, Request, float]]] = {}
         self._mine: set[str] = set()
 
-    def connected(self) -> Collection[int]:
-        return list(self.sim.connections)
+    def connected(self) -> Mapping[int, str]:
+        return {connection: self.sim.registered.get(connection, "") for connection in self.sim.connections}
 
     def send(self, request: Request, to: Sequence[int]) -> dict[int, str]:
         letters: dict[int, str] = {}
@@ -507,6 +507,8 @@ class Sim:
         )
         self.hub = SimHub(self.chain)
         self.connections: dict[int, str] = {index + 1: address for index, address in enumerate(addresses)}
+        self.registered: dict[int, str] = {}
+        self.registered_only = False
         self._next_connection = nodes + 1
         self.journal = SimJournal()
         self.book = SimBook()
@@ -543,6 +545,7 @@ class Sim:
                 clock=TickingClock(self),
                 journal=self.journal,
                 book=self.book,
+                registered_only=self.registered_only,
             )
             try:
                 return conductor.run()
