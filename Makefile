@@ -70,8 +70,25 @@ test-that-waits: setup ## the other integration tests and the end-to-end test: r
 	$(BIN)/pytest tests/faults -m quick $(PYTEST_ARGS)
 
 .PHONY: test-faults
-test-faults: setup ## everything killed at every step, reorganisations, faults of RPC, disk, clock, database; over an hour
-	COLLEGIUM_NO_SKIPS=1 $(BIN)/pytest tests/faults $(PYTEST_ARGS)
+test-faults: setup ## everything killed at every step, reorganisations, faults of RPC, disk, clock, database
+	$(MAKE) --jobs=3 --output-sync=target test-faults-of-the-worker test-faults-of-the-api test-faults-around-the-hub
+
+# Side by side, because each is a chain of processes that wait for one another.
+FAULTS := COLLEGIUM_NO_SKIPS=1 $(BIN)/pytest
+FAULTS_OF_THE_WORKER := tests/faults/test_killed_workers.py
+FAULTS_OF_THE_API := tests/faults/test_killed_api.py tests/faults/test_reorganisations.py
+
+.PHONY: test-faults-of-the-worker
+test-faults-of-the-worker: setup ## the worker killed at every commit of a round
+	$(FAULTS) $(FAULTS_OF_THE_WORKER) $(PYTEST_ARGS)
+
+.PHONY: test-faults-of-the-api
+test-faults-of-the-api: setup ## the API killed at every commit and in every upload; reorganisations
+	$(FAULTS) $(FAULTS_OF_THE_API) $(PYTEST_ARGS)
+
+.PHONY: test-faults-around-the-hub
+test-faults-around-the-hub: setup ## the other faults: of chain, Flower's daemons, RPC, disk, clock, database
+	$(FAULTS) tests/faults $(addprefix --ignore=,$(FAULTS_OF_THE_WORKER) $(FAULTS_OF_THE_API)) $(PYTEST_ARGS)
 
 .PHONY: test-fast
 test-fast: setup ## unit and property tests only

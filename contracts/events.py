@@ -382,8 +382,10 @@ class EventDecoder:
             for topic, shape in _shapes_of(contract).items()
         }
 
-    def decode(self, address: str, topics: Sequence[bytes], data: bytes) -> Event | None:
-        """The event in a log, or None if it is not one of this module's.
+    def decode(
+        self, address: str, topics: Sequence[bytes], data: bytes, only: type[Event] | None = None
+    ) -> Event | None:
+        """The event in a log, or None if it is not one of this module's, or not the ``only`` one wanted.
 
         Raises:
             InvalidLog: it does not have the event's shape.
@@ -391,7 +393,9 @@ class EventDecoder:
         if not topics:
             return None
         shape = self._shapes.get((address.lower(), bytes(topics[0])))
-        return None if shape is None else shape.decode(topics[1:], data)
+        if shape is None or (only is not None and shape.event is not only):
+            return None
+        return shape.decode(topics[1:], data)
 
 
 @dataclass(frozen=True)

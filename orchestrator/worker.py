@@ -24,6 +24,7 @@ from orchestrator.domain.chain import ChainError
 from orchestrator.domain.ports import Clock, Records, RecordsUnavailable
 from orchestrator.logs import configure_logs
 from orchestrator.services.anchoring import AuditAnchoring
+from orchestrator.services.arrivals import Arrivals
 from orchestrator.services.conductors import Conductors
 from orchestrator.services.indexer import Indexer
 from orchestrator.services.lease import (
@@ -58,7 +59,8 @@ class Worker:
     """One loop over everything that has to happen.
 
     ``conductors`` and ``webhooks`` are None where there are none, ``lease`` where this is the only worker,
-    ``witnesses`` where the chain's nodes are not watched, ``retention`` where all artifacts are kept.
+    ``witnesses`` where the chain's nodes are not watched, ``retention`` where all artifacts are kept,
+    ``arrivals`` where every pause has its whole length.
     """
 
     indexer: Indexer
@@ -72,6 +74,8 @@ class Worker:
     lease: WorkerLease | None = None
     witnesses: Witnesses | None = None
     retention: RetentionService | None = None
+    arrivals: Arrivals | None = None
+    _stands_by: bool = False
     _decide_again_s: float = 0.0
     _sweep_again_s: float = 0.0
 
@@ -79,11 +83,13 @@ class Worker:
         """Work until ``stop`` is set."""
         failures = 0
         while not stop.is_set():
-            pause_s = self.poll_s
+            pause_s, arrivals = self.poll_s, None
             try:
                 if self.run_once():
                     # A call of the hub's own moves a round, and the round's nodes wait for that.
                     pause_s = min(_BUSY_PAUSE_S, self.poll_s)
+                elif not self._stands_by:
+                    arrivals = self.arrivals
                 failures = 0
                 self.metrics.turn_done()
             except LeaseLost:
@@ -98,7 +104,10 @@ class Worker:
                 failures += 1
                 self.metrics.turn_failed()
                 logger.exception("trying again after an unexpected error")
-            stop.wait(min(pause_s * 2 ** min(failures, 10), _LONGEST_PAUSE_S))
+            if arrivals is None:
+                stop.wait(min(pause_s * 2 ** min(failures, 10), _LONGEST_PAUSE_S))
+            else:
+                arrivals.wait(stop, pause_s)
         if self.conductors is not None:
             self.conductors.close()
         if self.webhooks is not None:
@@ -111,12 +120,13 @@ class Worker:
         """One turn: read the chain, decide, send; nothing while another worker has the lease.
 
         Whether it sent what moves a round: the next turn sees it in its block and should come at once. What
-        nodes send does not hurry: the longer it waits, the more of it shares a transaction.
+        nodes send hurries less (``arrivals``): what comes together shares a transaction.
 
         Raises:
             LeaseLost: another worker took it meanwhile; nothing was done after that.
         """
-        if self.lease is not None and not self.lease.hold():
+        self._stands_by = self.lease is not None and not self.lease.hold()
+        if self._stands_by:
             return False
         if self.witnesses is not None:
             self.witnesses.run_once()
@@ -130,7 +140,7 @@ class Worker:
         # What was just sent may complete a phase; the advance then goes into the same block.
         if self.outbox.run_once():
             has_queued |= self._decide()
-            self.outbox.run_once()
+            self.outbox.run_once(finalises=False)
         if self.webhooks is not None:
             self.webhooks.run_once()
         if self.retention is not None and time.monotonic() >= self._sweep_again_s:
@@ -195,6 +205,7 @@ def build_worker(settings: Settings) -> Worker:
             endpoints.avoid,
         ),
         retention=open_retention(settings, records, clock),
+        arrivals=Arrivals(plain_records),
     )
 
 

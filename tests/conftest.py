@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.integration.databases import Databases
     from tests.integration.postgresql import PostgresqlServer
+    from tests.integration.postgresql_pool import DatabasePool
 
 KINDS = ("sqlite", "postgresql")
 
@@ -30,11 +31,12 @@ def postgresql() -> Iterator["PostgresqlServer"]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_template(postgresql: "PostgresqlServer") -> str:
-    """The name of a migrated database on that server, to copy."""
+def postgresql_pool(postgresql: "PostgresqlServer") -> "DatabasePool":
+    """Migrated databases on that server."""
     from tests.integration.databases import migrated_template
+    from tests.integration.postgresql_pool import DatabasePool
 
-    return migrated_template(postgresql)
+    return DatabasePool(postgresql, migrated_template(postgresql))
 
 
 @pytest.fixture(params=KINDS)
@@ -54,7 +56,6 @@ def _databases(request: pytest.FixtureRequest) -> Iterator["Databases"]:
 
     made: Databases = SqliteDatabases()
     if request.param == "postgresql":
-        template = request.getfixturevalue("postgresql_template")
-        made = PostgresqlDatabases(request.getfixturevalue("postgresql"), template)
+        made = PostgresqlDatabases(request.getfixturevalue("postgresql_pool"))
     yield made
     made.close()

@@ -19,13 +19,18 @@ from orchestrator.services.bundle import Services
 _bearer = HTTPBearer(auto_error=False, description="A token from `collegium tokens`.")
 
 
-def services(request: Request) -> Services:
+def services_of(request: Request) -> Services:
     """The app's services."""
     found: Services = request.app.state.services
     return found
 
 
-ServicesOfApp = Annotated[Services, Depends(services)]
+async def _services(request: Request) -> Services:
+    # Asynchronous, so that no thread is asked for it.
+    return services_of(request)
+
+
+ServicesOfApp = Annotated[Services, Depends(_services)]
 
 
 def address_of(request: Request) -> str:
@@ -55,7 +60,7 @@ class TokenFirst(JsonRoute):
 
         async def handle_behind_token(plain_request: Request) -> Response:
             request = JsonRequest.of(plain_request)
-            all_services, address = services(request), address_of(request)
+            all_services, address = services_of(request), address_of(request)
             all_services.throttle.look_at(address)
             try:
                 credentials = await _bearer(request)
@@ -67,7 +72,7 @@ class TokenFirst(JsonRoute):
             all_services.throttle.request(principal)
             request.state.principal = principal
             permissions.require(principal, operation)
-            once = services(request).idempotency
+            once = all_services.idempotency
             answer = await answered_once(request, once, principal.key, operation, handle)
             return conditional(request, answer)
 

@@ -4,10 +4,11 @@ import logging
 
 from fastapi import FastAPI
 
-from orchestrator.dashboard import people_sign_in, routes, sign_in, static_files
+from orchestrator.dashboard import ledger_routes, people_sign_in, routes, sign_in, static_files
 from orchestrator.dashboard.pages import missing_vendor_files
 from orchestrator.dashboard.setting import DashboardSetting, SingleSignOn
 from orchestrator.domain.ports import Clock, Records
+from orchestrator.services.ledger_facts import LedgerFactsService
 from orchestrator.services.people import PeopleService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.sessions import SessionService
@@ -43,6 +44,7 @@ def register(
         sessions=SessionService(records, clock),
         queries=QueryService(records, clock),
         task_facts=TaskFactsService(records, clock),
+        ledger_facts=LedgerFactsService(records, clock),
     )
     for router in (
         static_files.router,
@@ -50,6 +52,7 @@ def register(
         people_sign_in.router,
         sign_in.tickets_router,
         routes.router,
+        ledger_routes.router,
     ):
         app.include_router(router)
     missing = missing_vendor_files()

@@ -29,7 +29,7 @@ def show_first_page(session: Session, setting: Setting) -> Response:
     numbers = [task.task for task in tasks if task.task is not None]
     if numbers:
         return RedirectResponse(f"/tasks/{max(numbers)}", 303)
-    return HTMLResponse(pages.render("no_tasks.html", tasks=tasks, signed_in_as=session.name))
+    return HTMLResponse(pages.render("no_tasks.html", tasks=tasks, signed_in_as=session.name, place="tasks"))
 
 
 @router.get("/tasks/{task}")
@@ -51,6 +51,7 @@ def show_task(task: TaskNumber, session: Session, setting: Setting, rounds: Roun
             tasks=[each for each in setting.queries.tasks() if each.task is not None],
             query=query,
             signed_in_as=session.name,
+            place="tasks",
         )
     )
 

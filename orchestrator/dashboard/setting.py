@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from orchestrator.domain.single_sign_on import IdentityProvider, RoleMap
+from orchestrator.services.ledger_facts import LedgerFactsService
 from orchestrator.services.people import PeopleService
 from orchestrator.services.queries import QueryService
 from orchestrator.services.sessions import SessionService
@@ -35,6 +36,7 @@ class DashboardSetting:
     sessions: SessionService
     queries: QueryService
     task_facts: TaskFactsService
+    ledger_facts: LedgerFactsService
 
 
 def setting_of(request: Request) -> DashboardSetting:

@@ -1,4 +1,4 @@
-"""What the task page shows, one frozen dataclass per panel.
+"""What the pages show, one frozen dataclass per panel.
 
 Nothing here is made up: a value that does not exist yet is None, and the page prints "—" with the reason.
 Units: scores and improvements in micronats (millionths of a nat per target token), token amounts in base
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contracts.phase import Phase
+from orchestrator.domain.outbox import IntentStatus
 
 Tone = Literal["good", "warn", "bad", "live", "calm"]
 """What a badge means; the templates choose the colour."""
@@ -277,6 +278,62 @@ class EventRow:
 @dataclass(frozen=True)
 class EventsPanel:
     rows: tuple[EventRow, ...]
+
+
+@dataclass(frozen=True)
+class TransactionRow:
+    """A transaction of the hub; ``is_settled`` None while no block has it, ``error`` why it was refused."""
+
+    number: int
+    kind: str
+    task: int | None
+    round: int | None
+    party: Party | None
+    state: str
+    tone: Tone
+    is_settled: bool | None
+    block: int | None
+    gas: int | None
+    transaction_hash: str | None
+    error: str | None
+    when_unix_s: int
+
+
+@dataclass(frozen=True)
+class LedgerFault:
+    """A fault and its round; ``appeal_left_s`` is how long it may still be waived, None if no more."""
+
+    task: int
+    round: int
+    appeal_left_s: int | None
+    row: FaultRow
+
+
+@dataclass(frozen=True)
+class AccountRow:
+    """A node's money: staked, on its way out (and of that what may be taken), earned by rounds."""
+
+    party: Party
+    stake: int
+    leaving: int
+    withdrawable: int
+    earned: int
+    claimed: int
+    claimable: int
+    is_settled: bool
+
+
+@dataclass(frozen=True)
+class LedgerPage:
+    """``older`` is where the next page of transactions begins; ``status`` the only one shown, if one is."""
+
+    transactions: tuple[TransactionRow, ...]
+    older: int | None
+    status: IntentStatus | None
+    filters: tuple[tuple[IntentStatus, str], ...]
+    is_newest: bool
+    faults: tuple[LedgerFault, ...]
+    accounts: tuple[AccountRow, ...]
 
 
 @dataclass(frozen=True)

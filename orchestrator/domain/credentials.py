@@ -1,5 +1,6 @@
 """What is kept of the credentials that were given out, never their secrets; and the ports to keep it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -41,8 +42,8 @@ class NewToken:
 class TokenRepository(Protocol):
     """API tokens."""
 
-    def by_hash(self, token_hash: str) -> TokenRecord | None:
-        """The token with that hash."""
+    def by_hashes(self, token_hashes: Collection[str]) -> dict[str, TokenRecord]:
+        """The tokens with those hashes, as far as there are any."""
 
     def by_id(self, token: int) -> TokenRecord | None:
         """The token of that number."""

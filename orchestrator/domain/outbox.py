@@ -46,6 +46,10 @@ UNSENT = frozenset({IntentStatus.SIGNED, IntentStatus.REORGED})
 """Signed, and still to be broadcast."""
 IN_FLIGHT = UNSENT | {IntentStatus.SENT, IntentStatus.RESENT}
 """Signed, and not in a block."""
+COMING_BACK = frozenset({IntentStatus.REORGED, IntentStatus.RESENT})
+"""Taken out of its block by a reorganisation, and not in another yet."""
+MOST_REVERTS = 3
+"""How often the message of a node may revert in its block before it is refused."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,14 @@ class Intent:
         if self.status is not IntentStatus.REFUSED:
             return False
         return self.is_final or not isinstance(self.call, _UNREPEATABLE)
+
+    @property
+    def nobody_sends_again(self) -> bool:
+        """Whether it is a message that its node signs once: nobody asks for it again when it is refused.
+
+        The hub looks at its own calls again, nodes at what they owe in a round.
+        """
+        return isinstance(self.call, NodeMessageCall)
 
 
 @dataclass(frozen=True)

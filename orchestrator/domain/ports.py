@@ -4,7 +4,7 @@ Repository methods are named for the question they answer. A unit is one transac
 becomes visible all at once when its ``with`` block ends without an error, and not at all otherwise.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -22,7 +22,7 @@ from orchestrator.domain.outbox import Intent, IntentStatus, Slot
 from orchestrator.domain.projection import Announcement, Ledger
 from orchestrator.domain.projection_rows import ProjectionRow
 from orchestrator.domain.signatures import SignatureClaim
-from orchestrator.domain.state import NodeState, RegistryState, RoundState, SlashState, TaskState
+from orchestrator.domain.state import NodeState, RegistryState, RoundHead, RoundState, SlashState, TaskState
 from orchestrator.domain.webhooks import Delivery, Subscription
 from orchestrator.domain.witnesses import Verdict
 
@@ -217,11 +217,14 @@ class ProjectionRepository(Protocol):
     def nodes(self) -> list[NodeState]:
         """All nodes, by address."""
 
+    def nodes_of(self, addresses: Collection[str]) -> dict[str, NodeState]:
+        """The nodes of some addresses, as far as there are any."""
+
     def nodes_after(self, node: str | None, limit: int) -> list[NodeState]:
         """The nodes after an address, or the first ones, by address."""
 
-    def save_node(self, state: NodeState) -> None:
-        """Insert or replace a node."""
+    def save_nodes(self, states: Collection[NodeState]) -> None:
+        """Insert or replace nodes."""
 
     def slash(self, slash: int) -> SlashState | None:
         """A slash by its number."""
@@ -257,6 +260,9 @@ class ProjectionRepository(Protocol):
 
     def round(self, task: int, round_number: int) -> RoundState | None:
         """A round by task and number."""
+
+    def round_head(self, task: int, round_number: int) -> RoundHead | None:
+        """How far a round is."""
 
     def rounds(self, task: int) -> list[RoundState]:
         """A task's rounds, by number."""
@@ -315,11 +321,17 @@ class OutboxRepository(Protocol):
     def by_key(self, key: str) -> Intent | None:
         """The intent of that key."""
 
+    def by_keys(self, keys: Sequence[str]) -> dict[str, Intent]:
+        """The intents of those keys, as far as there are any."""
+
     def by_id(self, intent_id: int) -> Intent | None:
         """The intent of that number."""
 
     def queued(self) -> list[Intent]:
         """Intents that wait for a transaction, oldest first."""
+
+    def has_queued(self) -> bool:
+        """Whether any intent waits for a transaction."""
 
     def open_slots(self) -> list[Slot]:
         """Slots whose intents are in flight, by sender and nonce."""
@@ -580,8 +592,8 @@ class Unit(Protocol):
     @property
     def declarations(self) -> DeclarationRepository: ...
 
-    def has_changes(self) -> bool:
-        """Whether the unit has changed anything that is state."""
+    def take_changes(self) -> bool:
+        """Whether the unit has changed anything that is state since this was asked last."""
 
     def note_change(self) -> None:
         """Say that something changed which is not in the database."""

@@ -5,15 +5,29 @@ ordered, request a round, advance it, and start the conductor of an open round.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from contracts.phase import Phase
 from orchestrator.domain.chain import Advance, Call, FundTask, RequestRound
 from orchestrator.domain.council import funding_refusal
 from orchestrator.domain.outbox import Intent
-from orchestrator.domain.state import RoundState, TaskState
+from orchestrator.domain.state import TaskState
 
 FIRST_RETRY_S = 1
 LONGEST_RETRY_S = 30
+
+
+class OpenRound(Protocol):
+    """What a decision needs of a round."""
+
+    @property
+    def task(self) -> int: ...
+    @property
+    def round(self) -> int: ...
+    @property
+    def phase(self) -> Phase: ...
+    @property
+    def deadline_unix_s(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -30,9 +44,9 @@ class Situation:
     """All that a decision about one task needs."""
 
     task: TaskState
-    open_round: RoundState | None
+    open_round: OpenRound | None
     eligible_nodes: int
-    """Approved nodes whose stake counts in a draw."""
+    """Approved nodes whose stake counts in a draw; asked for only where no round is open."""
     is_due: bool
     pool_ordered: int
     """Base units that the admin ordered for the pool; 0 for a task made elsewhere."""
@@ -81,7 +95,7 @@ def next_actions(situation: Situation, now_unix_s: int) -> tuple[Action, ...]:
     return tuple(actions)
 
 
-def advance_key(open_round: RoundState) -> str:
+def advance_key(open_round: OpenRound) -> str:
     """One advance for each phase of a round."""
     return f"advance:{open_round.task}:{open_round.round}:{open_round.phase.label}"
 
@@ -105,7 +119,7 @@ def _can_request(situation: Situation) -> bool:
     return situation.eligible_nodes >= max(task.config.proposers, task.config.voters)
 
 
-def _wants_run(open_round: RoundState, run: RunRecord | None, now_unix_s: int) -> bool:
+def _wants_run(open_round: OpenRound, run: RunRecord | None, now_unix_s: int) -> bool:
     if open_round.phase is Phase.NONE or open_round.phase.closed:
         return False
     past_deadline = 0 < open_round.deadline_unix_s < now_unix_s

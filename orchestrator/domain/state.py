@@ -185,6 +185,16 @@ class RewardState:
 
 
 @dataclass(frozen=True)
+class RoundHead:
+    """How far a round is, without all that was said in it."""
+
+    task: int
+    round: int
+    phase: Phase
+    deadline_unix_s: int
+
+
+@dataclass(frozen=True)
 class RoundState:
     """One round; ``proposals``, ``votes``, ``attestations`` ascend by node, the drawn are in draw order.
 

@@ -115,6 +115,16 @@ def note_refusal(reason: str) -> None:
         attempt.reason = reason
 
 
+def record_change(unit: Unit, now_unix_s: int) -> None:
+    """Write the row of the attempt at hand, if the unit has changed anything since the row before.
+
+    A unit that several requests share calls it after each, in that request's context.
+    """
+    attempt = _current.get()
+    if attempt is not None and unit.take_changes():
+        unit.audit.append(attempt.entry("done", now_unix_s))
+
+
 @dataclass(frozen=True)
 class AuditedRecords:
     """``Records`` whose writing units end with a row of the audit log, when they changed something."""
@@ -135,9 +145,7 @@ class AuditedRecords:
         """A unit that is committed at the end of its block, its row with it, or undone by an error."""
         with self.records.write() as unit:
             yield unit
-            attempt = _current.get()
-            if attempt is not None and unit.has_changes():
-                unit.audit.append(attempt.entry("done", self.clock.now_unix_s()))
+            record_change(unit, self.clock.now_unix_s())
 
 
 @dataclass

@@ -257,8 +257,7 @@ def _project(projection: ProjectionRepository, batch: _Batch, terms: StakeTerms)
         ledger, said = step(ledger, indexed, batch.block_times_unix_s[indexed.block_number])
         announcements += said
     projection.save_registry(ledger.registry)
-    for node in ledger.nodes.values():
-        projection.save_node(node)
+    projection.save_nodes(ledger.nodes.values())
     for slash in ledger.slashes.values():
         projection.save_slash(slash)
     for task in ledger.tasks.values():
@@ -285,9 +284,9 @@ def _with_subjects(projection: ProjectionRepository, ledger: Ledger, event: Even
         slash = projection.slash(event.slash)
         if slash is not None:
             slashes[event.slash] = slash
-    for address in _nodes_of(event, rounds.get((task, round_number)) if task and round_number else None):
-        if address not in nodes and (node := projection.node(address)) is not None:
-            nodes[address] = node
+    concerned = _nodes_of(event, rounds.get((task, round_number)) if task and round_number else None)
+    if missing := [address for address in concerned if address not in nodes]:
+        nodes |= projection.nodes_of(missing)
     return replace(ledger, nodes=nodes, slashes=slashes, tasks=tasks, rounds=rounds)
 
 

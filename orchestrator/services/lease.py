@@ -7,13 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from orchestrator.domain.chain import (
+    Block,
     Call,
+    ChainReader,
     FeeMarket,
     Fees,
+    IndexedEvent,
     Receipt,
     RoundMessageCall,
     SignedBatch,
     SignedTransaction,
+    StakeTerms,
     TransactionLane,
 )
 from orchestrator.domain.errors import OrchestratorError
@@ -134,6 +138,44 @@ class LeasedRecords:
     def version(self) -> int | None:
         """A number that changes whenever anything is written; None when that cannot be told at once."""
         return self.records.version()
+
+
+@dataclass(frozen=True)
+class LeasedReader:
+    """``ChainReader`` whose every stretch keeps the lease: a long chain takes longer than the lease lasts."""
+
+    reader: ChainReader
+    lease: WorkerLease
+
+    def head(self) -> Block:
+        """The newest block."""
+        return self.reader.head()
+
+    def block(self, number: int) -> Block:
+        """The block at a height."""
+        return self.reader.block(number)
+
+    def blocks(self, first_block: int, last_block: int) -> Sequence[Block]:
+        """The blocks of a range. Raises LeaseLost."""
+        self._keep()
+        return self.reader.blocks(first_block, last_block)
+
+    def events(self, first_block: int, last_block: int) -> Sequence[IndexedEvent]:
+        """All events in a range of blocks. Raises LeaseLost."""
+        self._keep()
+        return self.reader.events(first_block, last_block)
+
+    def is_due(self, task: int) -> bool:
+        """Whether ``advance`` would move the task's open round in the next block."""
+        return self.reader.is_due(task)
+
+    def stake_terms(self) -> StakeTerms:
+        """What the registry fixes for ever."""
+        return self.reader.stake_terms()
+
+    def _keep(self) -> None:
+        if not self.lease.hold():
+            raise LeaseLost("another worker has taken the lease")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ from orchestrator.domain.chain import (
 )
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.outbox import (
+    COMING_BACK,
+    MOST_REVERTS,
     UNSENT,
     Intent,
     IntentStatus,
@@ -52,7 +54,19 @@ def enqueue(unit: Unit, key: str, call: Call, now_unix_s: int, *, round_number: 
     Raises:
         Conflict: another call has the key.
     """
-    known = unit.outbox.by_key(key)
+    return enqueue_after(unit, unit.outbox.by_key(key), key, call, now_unix_s, round_number=round_number)
+
+
+def enqueue_after(
+    unit: Unit,
+    known: Intent | None,
+    key: str,
+    call: Call,
+    now_unix_s: int,
+    *,
+    round_number: int | None = None,
+) -> Intent:
+    """As ``enqueue``, where the key's intent, if there is one, was read in the same unit. Raises Conflict."""
     if known is None:
         return unit.outbox.add(key, call, round_number, now_unix_s, correlation_id())
     if known.may_be_asked_again:
@@ -60,6 +74,10 @@ def enqueue(unit: Unit, key: str, call: Call, now_unix_s: int, *, round_number: 
     if known.call == call:
         return known
     raise Conflict("another request of the same kind was recorded before this one")
+
+
+class _NotYet(Exception):
+    """An intent waits for others to come back into a block."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +103,8 @@ class OutboxProcessor:
     rules: OutboxRules
     _sent_unix_s: dict[str, int] = field(default_factory=dict, init=False)
 
-    def run_once(self) -> bool:
-        """One pass over the outbox; whether anything moved.
+    def run_once(self, *, finalises: bool = True) -> bool:
+        """One pass over the outbox; whether anything moved. Without ``finalises`` nothing is made final.
 
         Raises:
             ChainError: the chain does not answer; trying again later continues where this stopped.
@@ -96,7 +114,8 @@ class OutboxProcessor:
         jobs = self._jobs_of_slots(slots)
         jobs += [_Job(group, partial(self._start, group)) for group in _groups(queued)]
         moved = self._work(jobs)
-        self._finalise()
+        if finalises:
+            self._finalise()
         return moved
 
     def _work(self, jobs: Sequence[_Job]) -> bool:
@@ -114,6 +133,8 @@ class OutboxProcessor:
                 except Conflict as error:
                     # Another worker moved it first; the next pass sees its new state.
                     logger.info("the outbox looks again: %s", error)
+                except _NotYet as error:
+                    logger.info("the outbox waits: %s", error)
         return moved
 
     # --- what is in flight
@@ -301,8 +322,15 @@ class OutboxProcessor:
         try:
             transaction = lane.sign(intent.call, self._next_nonce(lane))
         except CallRefused as error:
+            if intent.nobody_sends_again and self._something_comes_back():
+                # What it builds on, its task for one, may have left the chain and not be back yet.
+                raise _NotYet(f"{intent.key} is not taken now: {error.reason}") from error
             return self._store(lane, None, [], [(intent, error.reason)])
         return self._store(lane, transaction, [intent], [])
+
+    def _something_comes_back(self) -> bool:
+        with self.records.read() as unit:
+            return any(slot.status in COMING_BACK for slot in unit.outbox.open_slots())
 
     def _store(
         self,
@@ -431,12 +459,16 @@ def _reason(receipt: Receipt, slot: Slot, intent: Intent) -> str | None:
     assert intent.position is not None, "what is in a slot has a place there"
     if receipt.succeeded:
         return receipt.skipped.get(intent.position)
-    return "reverted in its block" if len(slot.intents) == 1 else ""
+    may_be_tried_alone = len(slot.intents) > 1 or (
+        # After a reorganisation it may have come back before what it builds on, which another account sends.
+        intent.nobody_sends_again and intent.attempts < MOST_REVERTS
+    )
+    return "" if may_be_tried_alone else "reverted in its block"
 
 
 def _save_failure(unit: Unit, mined: Intent, expected: IntentStatus, reason: str) -> None:
     if reason == "":
-        logger.warning("intent %d (%s) did not get through in a batch", mined.id, mined.key)
+        logger.warning("intent %d (%s) did not get through: tried again alone", mined.id, mined.key)
         alone = _unsigned(mined, mined.changed_unix_s)
         unit.outbox.save(replace(alone, attempts=mined.attempts + 1), expected)
     else:

@@ -5,14 +5,14 @@ the replica: who is killed on the way goes on from there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.domain.chain import Block, ChainError, ChainReader, IndexedEvent, StakeTerms
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import Clock, Records
 from orchestrator.domain.projection_rows import Difference, first_difference
 from orchestrator.services.indexer import Indexer
-from orchestrator.services.lease import LeasedRecords, WorkerLease
+from orchestrator.services.lease import LeasedReader, LeasedRecords, WorkerLease
 
 _MOST_LOOKS = 20
 
@@ -99,7 +99,8 @@ class ProjectionRepair:
             leased = LeasedRecords(records, lease)
             if (last := self._last_block_on_chain()) is None:
                 # Also what was mined on blocks that are gone has to be sent again: the indexer does both.
-                self.replica.indexer(leased).rebuild()
+                reader = LeasedReader(self.replica.reader, lease)
+                replace(self.replica, reader=reader).indexer(leased).rebuild()
             else:
                 # To the very block: what comes behind it has yet to be announced, by the worker.
                 self.replica.follow(last)

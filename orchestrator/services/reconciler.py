@@ -13,7 +13,7 @@ from orchestrator.domain.reconciler import (
     may_ask_again,
     next_actions,
 )
-from orchestrator.domain.state import NodeState, TaskState
+from orchestrator.domain.state import TaskState
 from orchestrator.services.correlation import new_correlation_id
 from orchestrator.services.tasks import fund_key, order_of
 
@@ -61,12 +61,11 @@ class Reconciler:
 
 
 def _wanted(unit: Unit, due: dict[int, bool], now_unix_s: int, conducts: bool) -> list[Action]:
-    nodes = {node.node: node for node in unit.projection.nodes()}
     wanted: list[Action] = []
     for task in unit.projection.tasks():
         if task.is_over:
             continue
-        situation = _situation(unit, task, nodes, due.get(task.task, False))
+        situation = _situation(unit, task, due.get(task.task, False))
         for action in next_actions(situation, now_unix_s):
             if isinstance(action, StartRun):
                 if conducts:
@@ -76,23 +75,27 @@ def _wanted(unit: Unit, due: dict[int, bool], now_unix_s: int, conducts: bool) -
     return wanted
 
 
-def _situation(unit: Unit, task: TaskState, nodes: dict[str, NodeState], is_due: bool) -> Situation:
+def _situation(unit: Unit, task: TaskState, is_due: bool) -> Situation:
     order = order_of(unit, task)
-    open_round = unit.projection.round(task.task, task.rounds_requested) if task.has_open_round else None
+    open_round = unit.projection.round_head(task.task, task.rounds_requested) if task.has_open_round else None
     funding = unit.outbox.by_key(fund_key(task.config.spec_digest))
-    registry = unit.projection.registry()
-    assert registry is not None, "what is on chain was indexed, and the registry with it"
-    approved = [nodes[node] for node in task.approved]
     return Situation(
         task=task,
         open_round=open_round,
-        eligible_nodes=sum(1 for node in approved if node.eligible_stake(registry.terms) > 0),
+        eligible_nodes=_count_eligible(unit, task) if open_round is None else 0,
         is_due=is_due,
         pool_ordered=0 if order is None else order.pool,
         fund_key=fund_key(task.config.spec_digest),
         is_funded=funding is not None and funding.is_on_chain,
         run=None if open_round is None else _run_record(unit, task.task, open_round.round),
     )
+
+
+def _count_eligible(unit: Unit, task: TaskState) -> int:
+    registry = unit.projection.registry()
+    assert registry is not None, "what is on chain was indexed, and the registry with it"
+    approved = unit.projection.nodes_of(task.approved)
+    return sum(1 for node in approved.values() if node.eligible_stake(registry.terms) > 0)
 
 
 def _run_record(unit: Unit, task: int, round_number: int) -> RunRecord | None:

@@ -6,6 +6,7 @@ remembered as it was, and the contract has the last word on every message anyway
 """
 
 from dataclasses import dataclass, field
+from threading import Lock
 
 from orchestrator.domain.chain import Block
 from orchestrator.domain.ports import Unit
@@ -17,6 +18,8 @@ class _AtBlock:
     block: Block | None
     rounds: dict[tuple[int, int], RoundState | None] = field(default_factory=dict)
     accepted: dict[int, frozenset[str]] = field(default_factory=dict)
+    loading: Lock = field(default_factory=Lock)
+    """Who needs what another thread is loading waits for that, and does not load it too."""
 
 
 class RememberedRounds:
@@ -27,17 +30,19 @@ class RememberedRounds:
 
     def round(self, unit: Unit, task: int, round_number: int) -> RoundState | None:
         """A round; None when the chain has none."""
-        rounds, key = self._as_seen_by(unit).rounds, (task, round_number)
-        if key not in rounds:
-            rounds[key] = unit.projection.round(task, round_number)
-        return rounds[key]
+        memory, key = self._as_seen_by(unit), (task, round_number)
+        with memory.loading:
+            if key not in memory.rounds:
+                memory.rounds[key] = unit.projection.round(task, round_number)
+            return memory.rounds[key]
 
     def accepted_digests(self, unit: Unit, task: int) -> frozenset[str]:
         """Adapters that final rounds of a task accepted."""
-        accepted = self._as_seen_by(unit).accepted
-        if task not in accepted:
-            accepted[task] = unit.projection.accepted_digests(task)
-        return accepted[task]
+        memory = self._as_seen_by(unit)
+        with memory.loading:
+            if task not in memory.accepted:
+                memory.accepted[task] = unit.projection.accepted_digests(task)
+            return memory.accepted[task]
 
     def _as_seen_by(self, unit: Unit) -> _AtBlock:
         # A unit sees one state, so what it loads belongs to the block that it sees.

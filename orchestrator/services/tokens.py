@@ -6,8 +6,8 @@ of whoever asks for it; the first ones are made on the hub's own machine.
 
 import hashlib
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.domain import permissions
@@ -17,12 +17,15 @@ from orchestrator.domain.identity import Principal, Role
 from orchestrator.domain.pages import Key, Page
 from orchestrator.domain.ports import Clock, Records, Unit
 from orchestrator.services.private_files import private_file
+from orchestrator.services.together import Together
 
 DEFAULT_LIFETIME_S = 90 * 86_400
 LONGEST_LIFETIME_S = 366 * 86_400
 BOOTSTRAP_ROLES: tuple[Role, ...] = ("admin", "conductor", "auditor")
 _PREFIX = "collegium_"
 _TOKEN_BYTES = 32
+_MOST_AT_A_TIME = 100
+"""Tokens that are looked up together."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class TokenService:
 
     records: Records
     clock: Clock
+    _shown: Together[str, Principal | None] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # The dataclass is frozen for everybody else.
+        object.__setattr__(self, "_shown", Together(self._authenticate_all, _MOST_AT_A_TIME))
 
     def issue(self, role: Role, name: str, expires_unix_s: int | None = None, node: str | None = None) -> str:
         """A new token's secret, for whoever holds the database itself."""
@@ -117,13 +125,18 @@ class TokenService:
 
         The lookup is by the hash of 256 random bits, so what its timing tells is of no use to a guesser.
         """
+        return self._shown.ask(_hash(token))
+
+    def _authenticate_all(self, token_hashes: Sequence[str]) -> Sequence[Principal | None]:
+        now_unix_s = self.clock.now_unix_s()
         with self.records.read() as unit:
-            record = unit.tokens.by_hash(_hash(token))
-            if record is None or not is_live(unit, record, self.clock.now_unix_s()):
-                return None
-        return Principal(
-            record.name, record.role, record.expires_unix_s, record.node, record.operations, record.id
-        )
+            records = unit.tokens.by_hashes(set(token_hashes))
+            holders = {
+                token_hash: _holder(record)
+                for token_hash, record in records.items()
+                if is_live(unit, record, now_unix_s)
+            }
+        return [holders.get(token_hash) for token_hash in token_hashes]
 
     def still_holds(self, principal: Principal) -> bool:
         """Whether the token that somebody showed is good still, with the same secret."""
@@ -175,6 +188,10 @@ class TokenService:
             return None
         with self.records.read() as unit:
             return _known(unit, caller.token).signer
+
+
+def _holder(token: TokenRecord) -> Principal:
+    return Principal(token.name, token.role, token.expires_unix_s, token.node, token.operations, token.id)
 
 
 def is_live(unit: Unit, token: TokenRecord, now_unix_s: int) -> bool:

@@ -3,7 +3,7 @@
 ``collegium serve`` and ``collegium worker`` run on SQLite as operators run them; Anvil seals each transaction
 at once, and four blocks a second without any. All nodes approve one task of 20 rounds, each of which draws 16
 proposers and 64 voters, the most that the contracts draw: 208 messages a round. What a node has to say is
-signed here, with its own key, and posted by 16 clients at a time, like a conductor does.
+signed here, with its own key, and posted by 64 clients at a time, as the voters of a round do.
 
 The rate is the messages of all rounds by the time from the last approval on chain until the last round is
 closed: drawing, closing and waiting for blocks are in it. Lost is a message that the API took and the chain
@@ -45,7 +45,8 @@ from tests.chain.anvil import Anvil, running_anvil
 from tests.integration.orchestrator_rig import GENESIS, REPORT, TOKEN, Network, adapter, task_spec, terms_of
 
 NODES, ROUNDS, PROPOSERS, VOTERS = 200, 20, 16, 64
-CLIENTS = 16
+CLIENTS = 64
+"""Who posts at the same time: the drawn voters do, in life each from a hospital of its own."""
 STAKE, POOL = 10 * TOKEN, 2000 * TOKEN
 PHASE_S = 3_600
 LEAST_PER_S = 60.0
@@ -201,7 +202,8 @@ def _set_up(open_things: ExitStack, folder: Path, nodes: int, rounds: int) -> Co
     open_things.enter_context(process([COLLEGIUM, "worker"], folder, environment))
     wait_until_it_answers(f"http://127.0.0.1:{port}/readyz", server)
     headers = {"Authorization": f"Bearer {token}"}
-    session = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=120)
+    kept = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS)
+    session = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=120, limits=kept)
     open_things.enter_context(session)
     # So far apart that no two propose the same, in whatever round.
     networks = [Network(f"network {number}", 1000.0 * number) for number in range(1, nodes + 1)]

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from typer.testing import CliRunner
 
+from contracts.events import SlashWaived
 from contracts.phase import Phase
 from orchestrator import cli
 from orchestrator.services.tokens import TokenService
@@ -27,6 +28,7 @@ from tests.integration.dashboard_story import (
     DOUBS,
     HONEST,
     TASK,
+    TOKEN,
     VOTERS,
     Story,
     app_over,
@@ -223,6 +225,21 @@ def test_what_the_chain_may_take_back_is_shown_apart(story: Story, hub: Hub, pag
     expect(page.locator("#round-2 summary")).to_contain_text("provisional")
     expect(round_card.locator("summary .settled")).to_have_count(1)
     expect(rewards.locator(".provisional")).to_have_count(0)
+
+
+def test_the_ledger_is_one_click_away_and_stays_current(story: Story, hub: Hub, page: Page) -> None:
+    story.found()
+    story.play_round(1)
+    story.record_fault(1, DOUBS)
+    _sign_in(page, hub)
+    page.get_by_role("link", name="Ledger").click()
+    expect(page).to_have_url(f"{hub.url}/ledger")
+    expect(page.get_by_role("link", name="Ledger")).to_have_attribute("aria-current", "page")
+    expect(page.locator("#slash-0")).to_contain_text("in appeal")
+    page.evaluate("window.notLoadedAgain = true")
+    story.happen(SlashWaived(0, DOUBS, 1000 * TOKEN))
+    expect(page.locator("#slash-0")).to_contain_text("waived", timeout=40_000)
+    assert page.evaluate("window.notLoadedAgain") is True
 
 
 def test_a_wrong_token_is_explained(story: Story, hub: Hub, page: Page, complaints: Complaints) -> None:

@@ -46,6 +46,10 @@ class Chain:
         status = self.rpc("txpool_status")
         return int(status["pending"], 16) + int(status["queued"], 16)
 
+    def forget_waiting(self, sender: str) -> None:
+        """Lose what an account has waiting for a block."""
+        self.rpc("anvil_removePoolTransactions", sender)
+
     def reorganise(self, depth: int) -> None:
         """Replace the newest blocks with empty ones."""
         self.rpc("anvil_reorg", depth, [])

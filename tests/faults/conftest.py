@@ -1,6 +1,8 @@
 """One chain for each kind of database, and scenes of it at each phase of a round."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
@@ -10,12 +12,25 @@ from tests.faults.scene import Scene, cases, opened_scene
 ON_SQLITE = pytest.mark.parametrize("opened", ["sqlite"], indirect=True)
 
 
+@pytest.fixture(scope="session")
+def opened_on(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Scene]]:
+    """The beginning on a kind of database; each is made once, however the tests take turns with them."""
+    with ExitStack() as scenes:
+
+        @cache
+        def opened_on(kind: str) -> Scene:
+            server = request.getfixturevalue("postgresql") if kind == "postgresql" else None
+            return scenes.enter_context(opened_scene(tmp_path_factory.mktemp(f"faults-{kind}"), server))
+
+        yield opened_on
+
+
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def opened(request: pytest.FixtureRequest, opened_on: Callable[[str], Scene]) -> Scene:
     """Nodes and task are ready; nobody approved the task yet."""
-    server = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
-    with opened_scene(tmp_path_factory.mktemp(f"faults-{request.param}"), server) as scene:
-        yield scene
+    return opened_on(request.param)
 
 
 @pytest.fixture(scope="session", params=PHASES)

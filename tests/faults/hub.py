@@ -46,7 +46,7 @@ CASE_DEADLINE_S = 60.0
 DEEPEST_REORGANISATION = 14
 """Deeper than any in a test, and than what the hub takes for final."""
 FOREVER_UNIX_S = 1 << 40
-_TICK_S = 0.02
+TICK_S = 0.02
 PATIENCE_S = 1.0
 """After how long a node asks again, where it may."""
 REBROADCAST_S = 5
@@ -73,12 +73,12 @@ class Later(Exception):
     """The hub cannot take something now."""
 
 
-def eventually(look: Callable[[], Any], deadline_s: float = CASE_DEADLINE_S) -> Any:
+def eventually(look: Callable[[], Any], deadline_s: float = CASE_DEADLINE_S, every_s: float = TICK_S) -> Any:
     """What ``look`` finds, before a deadline."""
     give_up_s = time.monotonic() + deadline_s
     while not (found := look()):
         assert time.monotonic() < give_up_s, "it did not happen in time"
-        time.sleep(_TICK_S)
+        time.sleep(every_s)
     return found
 
 
@@ -103,6 +103,8 @@ class Hub:
     """Whether the test sends what nodes would in a round; otherwise it sends their approvals alone."""
     next_death: Death | None = None
     """When the worker that follows a killed one dies."""
+    tick_s: float = TICK_S
+    """How long the test waits between two looks; each costs a core a hundredth of a second."""
     rpc_timeout_s: float | None = None
     """How long the worker waits for an answer of the chain; None: as long as in life."""
     api_process: Any = None
@@ -387,7 +389,7 @@ class Hub:
             self.tick()
             return until()
 
-        eventually(look, deadline_s)
+        eventually(look, deadline_s, self.tick_s)
 
     def pass_time(self, seconds: int) -> None:
         """Let the worker's clock go on by so much."""

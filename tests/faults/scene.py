@@ -12,6 +12,7 @@ from eth_account import Account
 from sqlalchemy import make_url
 
 from contracts.digests import sha256_digest
+from contracts.task import TaskSpec
 from contracts.verify.views import view_call
 from deploy.local.chain_setup import set_up_demo_accounts
 from orchestrator.adapters.chain.deploy import deploy
@@ -186,7 +187,7 @@ class Scene:
         assert state["aggregate_digest"] == sha256_digest(aggregate_of(hub, state))
         assert "unexpected error" not in (hub.folder / "worker.log").read_text()
         self._require_single_effects(hub)
-        self._require_rebuilt_projection(hub)
+        self.require_rebuilt_projection(hub)
 
     def _require_single_effects(self, hub: Hub) -> None:
         advance = "0x" + view_call("Rounds", hub.settings.deployment().rounds, "advance", TASK).data.hex()
@@ -207,7 +208,8 @@ class Scene:
         assert sum(rewards.values()) > 0
         assert sum(rewards.values()) + int(task["pool"]) == POOL
 
-    def _require_rebuilt_projection(self, hub: Hub) -> None:
+    def require_rebuilt_projection(self, hub: Hub) -> None:
+        """The projection is that of a hub that reads the chain from its first block, table by table."""
         folder = hub.folder / "rebuilt"
         folder.mkdir()
         url = new_database(folder)
@@ -284,16 +286,20 @@ def _make_ready(hub: Hub, anvil: Anvil, council_key: str, terms: Mapping[str, in
     spec = task_spec()
     for data in (spec.canonical_bytes(), GENESIS, REPORT):
         hub.put(data)
-    lengths = {f"{phase}_s": PHASE_S for phase in PHASES[1:]}
-    config = terms_of(spec, rounds=1, **lengths, **terms)
-    hub.post(
-        "/v1/tasks", {"spec_digest": spec.digest, "name": spec.name, "config": config, "pool": str(POOL)}
-    )
+    order_task(hub, spec, POOL, terms)
     eventually(lambda: [task["pool"] for task in hub.get("/v1/tasks")["items"]] == [str(POOL)])
     # What stands so far is deeper than any reorganisation that follows.
     hub.chain.seal(DEEPEST_REORGANISATION)
     eventually(hub.is_up_to_date)
     hub.chain.rpc("evm_setAutomine", False)
+
+
+def order_task(hub: Hub, spec: TaskSpec, pool: int, terms: Mapping[str, int]) -> None:
+    """The council orders a task of one round."""
+    lengths = {f"{phase}_s": PHASE_S for phase in PHASES[1:]}
+    config = terms_of(spec, rounds=1, **lengths, **terms)
+    body = {"spec_digest": spec.digest, "name": spec.name, "config": config, "pool": str(pool)}
+    hub.post("/v1/tasks", body)
 
 
 def _write_key(path: Path, anvil: Anvil) -> str:

@@ -53,7 +53,8 @@ def play_on(scene: Scene, hub: Hub) -> None:
     scene.require_whole(hub)
 
 
-def steps_of_the_phase(scene: Scene) -> int:
+@pytest.fixture(scope="session")
+def commits(scene: Scene) -> int:
     """How many commits the API makes from here to the next phase when nobody disturbs it."""
     with scene.case("undisturbed") as hub:
         hub.start_api()
@@ -68,8 +69,7 @@ def steps_of_the_phase(scene: Scene) -> int:
 @pytest.mark.timeout(3600)
 @ON_SQLITE
 @ON_BOTH_SIDES
-def test_an_api_killed_at_any_commit(scene: Scene, side: Side) -> None:
-    commits = steps_of_the_phase(scene)
+def test_an_api_killed_at_any_commit(scene: Scene, commits: int, side: Side) -> None:
     assert commits >= 9
     for number in range(1, commits + 1):
         with scene.case(f"kill -9 of the API {side} a commit, {scene.phase}") as hub:

@@ -27,6 +27,8 @@ TERMS = {"proposers": 2, "voters": 2, "min_proposals": 2, "min_reveals": 2, "min
 ROUND_DEADLINE_S = 240.0
 JOB_S = 1.0
 """How long a node trains or evaluates."""
+TICK_S = 0.2
+"""A round here is made of processes that take seconds to start: whoever looks more often slows it down."""
 INNER_DOUBLE = Path(__file__).parents[1] / "integration" / "inner_double.py"
 CONNECTION = "collegium"
 
@@ -69,7 +71,7 @@ class Consortium:
 
     def require_conductor(self) -> None:
         """Wait until a conductor runs, while the chain stands still."""
-        eventually(self.rig.conductor_pids, ROUND_DEADLINE_S)
+        eventually(self.rig.conductor_pids, ROUND_DEADLINE_S, TICK_S)
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +88,13 @@ def consortium(scene: Scene, name: str) -> Iterator[Consortium]:
         "COLLEGIUM_FLOWER_APP_FOLDER": str(APP_FOLDER),
         "COLLEGIUM_FLOWER_HOME": str(scene.folder / "flower"),
         "COLLEGIUM_FLOWER_CONNECTION": CONNECTION,
-        "COLLEGIUM_FLOWER_FOLLOW_EVERY_S": "2",
-        "COLLEGIUM_POLL_S": "0.1",
+        # Each look is a command of two seconds of CPU.
+        "COLLEGIUM_FLOWER_FOLLOW_EVERY_S": "5",
+        "COLLEGIUM_POLL_S": str(TICK_S),
     }
     with scene.case(name, **settings) as hub:
         hub.plays_nodes = False
+        hub.tick_s = TICK_S
         hub.start_api()
         with FlowerRig.running(hub.folder / "rig", conductor_environment(hub)) as rig:
             write_connection(scene.folder / "flower", rig)
@@ -177,7 +181,7 @@ def test_a_daemon_killed_in_each_phase(opened: Scene, victim: str, phase: str) -
         everything.play(lambda: hub.round() is not None and hub.phase() == phase)
         if job := JOB_OF_PHASE.get(phase):
             # In the middle of the work; the chain stands still meanwhile.
-            eventually(lambda: job in everything.jobs(NODES[0]), ROUND_DEADLINE_S)
+            eventually(lambda: job in everything.jobs(NODES[0]), ROUND_DEADLINE_S, TICK_S)
         VICTIMS[victim](everything)
         everything.play(lambda: hub.phase() == "final")
         hub.play_to_the_end()

@@ -26,7 +26,8 @@ def test_a_worker_whose_every_life_ends_at_its_first_commit(opened: Scene) -> No
         opened.require_whole(hub)
 
 
-def commits_of_the_phase(scene: Scene) -> int:
+@pytest.fixture(scope="session")
+def commits(scene: Scene) -> int:
     """How many commits a worker makes from here to the next phase when nobody disturbs it."""
     with scene.case("undisturbed") as hub:
         hub.start_worker()
@@ -39,8 +40,7 @@ def commits_of_the_phase(scene: Scene) -> int:
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("side", ["before", "after"])
-def test_a_worker_killed_at_any_commit(scene: Scene, side: Literal["before", "after"]) -> None:
-    commits = commits_of_the_phase(scene)
+def test_a_worker_killed_at_any_commit(scene: Scene, commits: int, side: Literal["before", "after"]) -> None:
     assert commits >= 4
     for number in range(1, commits + 1):
         with scene.case(f"kill -9 {side} a commit, {scene.phase}") as hub:

@@ -11,6 +11,7 @@ from orchestrator.adapters.database import DatabaseRecords, open_records
 from orchestrator.adapters.database.engine import open_engine
 from orchestrator.adapters.database.migrate import migrate
 from tests.integration.postgresql import PostgresqlServer
+from tests.integration.postgresql_pool import DatabasePool
 
 
 class Databases(Protocol):
@@ -44,27 +45,27 @@ class SqliteDatabases:
 class PostgresqlDatabases:
     """Databases of a running server."""
 
-    def __init__(self, server: PostgresqlServer, template: str) -> None:
-        self.server = server
-        self._template = template
-        self._names: list[str] = []
+    def __init__(self, pool: DatabasePool) -> None:
+        self._pool = pool
+        self._taken: list[str] = []
+        self._made: list[str] = []
 
     def empty(self, folder: Path) -> str:
         """A database made for this test."""
-        return self._created("template0")
+        self._made.append(self._pool.server.create_database())
+        return self._pool.server.url(self._made[-1])
 
     def new(self, folder: Path) -> str:
-        """A copy of one that was migrated once."""
-        return self._created(self._template)
+        """One that was migrated once, and emptied since."""
+        self._taken.append(self._pool.take())
+        return self._pool.server.url(self._taken[-1])
 
     def close(self) -> None:
-        """Drop them."""
-        for name in self._names:
-            self.server.drop_database(name)
-
-    def _created(self, template: str) -> str:
-        self._names.append(self.server.create_database(template))
-        return self.server.url(self._names[-1])
+        """Drop what was made, empty what was taken."""
+        for name in self._made:
+            self._pool.server.drop_database(name)
+        for name in self._taken:
+            self._pool.give_back(name)
 
 
 def migrated_template(server: PostgresqlServer) -> str:

@@ -26,6 +26,7 @@ from contracts.settlement import (
     conducts,
 )
 from contracts.task_config import TaskConfig
+from contracts.unbonding import UnbondingEntry, total, with_exit
 from orchestrator.domain import chain
 from orchestrator.domain.chain import (
     Block,
@@ -95,12 +96,12 @@ class _Task:
 
 @dataclass
 class NodeOnDouble:
-    """A node's state; ``unbonding`` holds (matures, amount)."""
+    """A node's state."""
 
     signer: str
     group: int
     stake: int = 0
-    unbonding: list[tuple[int, int]] = field(default_factory=list)
+    unbonding: tuple[UnbondingEntry, ...] = ()
     open_rounds: int = 0
     pending_slashes: int = 0
     absences: int = 0
@@ -470,7 +471,16 @@ class _Contracts:
         return made, skipped
 
     def execute(self, call: Call) -> list[Event]:
-        """The events of a call. Raises CallRefused before anything is changed."""
+        """The events of a call. Raises CallRefused, and then nothing is changed."""
+        nonces = dict(self.state.message_nonces)
+        try:
+            return self._execute(call)
+        except CallRefused:
+            self.state.message_nonces = nonces
+            raise
+
+    def _execute(self, call: Call) -> list[Event]:
+        """The same; what it refuses has used up its nonce."""
         match call:
             case chain.AdmitNode(node, signer, group):
                 _require(node not in self.state.nodes, "NodeKnown")
@@ -497,8 +507,9 @@ class _Contracts:
             case chain.WaiveSlash(slash) | chain.ExecuteSlash(slash):
                 return self._slash(slash, waived=isinstance(call, chain.WaiveSlash))
             case chain.RelayApproval(message=approval):
+                task = self._task(approval.task)
                 self._use_nonce("tasks", approval.node, approval.nonce)
-                self._task(approval.task).approved.append(approval.node)
+                task.approved.append(approval.node)
                 return [events.Approved(approval.task, approval.node, approval.policy_digest)]
             case chain.RelayRevocation(message=revocation):
                 self._use_nonce("tasks", revocation.node, revocation.nonce)
@@ -553,7 +564,7 @@ class _Contracts:
                 _require(leaving.amount <= node.stake, "InsufficientStake")
                 matures_unix_s = self.now_unix_s + TERMS.unbonding_s
                 node.stake -= leaving.amount
-                node.unbonding.append((matures_unix_s, leaving.amount))
+                node.unbonding = with_exit(node.unbonding, UnbondingEntry(matures_unix_s, leaving.amount))
                 return [events.ExitRequested(message.node, leaving.amount, matures_unix_s, node.stake)]
             case chain.RelayMigration(message=migration):
                 amount = self._take_mature(message.node)
@@ -563,9 +574,10 @@ class _Contracts:
         node = self._node(address)
         _require(node.open_rounds == 0, "InOpenRounds")
         _require(node.pending_slashes == 0, "SlashesPending")
-        amount = sum(amount for matures, amount in node.unbonding if matures <= self.now_unix_s)
+        left = tuple(each for each in node.unbonding if each.matures_unix_s > self.now_unix_s)
+        amount = total(node.unbonding) - total(left)
         _require(amount > 0, "NothingMature")
-        node.unbonding = [each for each in node.unbonding if each[0] > self.now_unix_s]
+        node.unbonding = left
         return amount
 
     def _slash(self, number: int, *, waived: bool) -> list[Event]:

@@ -93,7 +93,7 @@ def test_an_oversized_form_is_refused(browser: TestClient) -> None:
     assert _sign_in(browser, "x" * 10_000).status_code == 413
 
 
-@pytest.mark.parametrize("path", ["/", "/tasks/1", "/tasks/1/panels/header", "/tasks/1/stream"])
+@pytest.mark.parametrize("path", ["/", "/ledger", "/tasks/1", "/tasks/1/panels/header", "/tasks/1/stream"])
 def test_nothing_is_shown_without_a_session(story: Story, browser: TestClient, path: str) -> None:
     story.found()
     to_a_page = browser.get(path, headers={"accept": "text/html"})

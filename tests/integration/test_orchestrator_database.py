@@ -95,12 +95,12 @@ def test_amounts_of_256_bits_survive(records: DatabaseRecords) -> None:
         withdrawn=MOST_BASE_UNITS - 3,
     )
     with records.write() as unit:
-        unit.projection.save_node(state)
+        unit.projection.save_nodes([state])
     with records.read() as unit:
         assert unit.projection.node(NODE) == state
     shorter = replace(state, unbonding=(UnbondingEntry(8, 1),))
     with records.write() as unit:
-        unit.projection.save_node(shorter)
+        unit.projection.save_nodes([shorter])
     with records.read() as unit:
         assert unit.projection.node(NODE) == shorter
 

@@ -15,12 +15,13 @@ from orchestrator.domain.projection import Announcement
 from tests.integration.databases import Databases, PostgresqlDatabases
 from tests.integration.orchestrator_double_rig import Rig
 from tests.integration.postgresql import PostgresqlServer, running_postgresql
+from tests.integration.postgresql_pool import DatabasePool
 from tests.integration.test_orchestrator_worker import Running, eventually, indexed
 
 
 @pytest.fixture
-def database_url(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[str]:
-    databases = PostgresqlDatabases(postgresql, postgresql_template)
+def database_url(postgresql_pool: DatabasePool) -> Iterator[str]:
+    databases = PostgresqlDatabases(postgresql_pool)
     yield databases.new(Path())
     databases.close()
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from contracts.events import TaskCreated, TaskFunded
-from orchestrator.domain.chain import AdmitNode, ChainError, CreateTask, FundTask
+from contracts.events import Approved, TaskCreated, TaskFunded
+from contracts.messages import Approval
+from orchestrator.domain.chain import AdmitNode, ChainError, CreateTask, FundTask, RelayApproval
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.outbox import IntentStatus
+from orchestrator.services.outbox import OutboxProcessor
 from tests.integration.databases import Databases, open_quick_records
-from tests.integration.orchestrator_chain_double import LanesDouble, NodeOnDouble
+from tests.integration.orchestrator_chain_double import GAS, LanesDouble, NodeOnDouble
 from tests.integration.orchestrator_rig import NETWORKS
 from tests.integration.outbox_rig import CONFIG, CONFIRMATIONS, Fuse, Killed, Setting, effects, queue_two
 
@@ -131,6 +133,84 @@ def test_a_reverted_transaction_keeps_its_place_in_the_lane_after_a_reorganisati
     setting.finish(processor)
     assert len(setting.chain.state.nodes) == 1
     assert setting.chain.next_nonce(LanesDouble.of(setting.chain).council.sender) == 2
+
+
+def approval_of_task_1() -> RelayApproval:
+    node = NETWORKS[0]
+    message = Approval(
+        node=node.address,
+        task=1,
+        spec_digest=CONFIG.spec_digest,
+        policy_digest=CONFIG.spec_digest,
+        nonce=0,
+        expiry_unix_s=1 << 40,
+    )
+    return RelayApproval(message, "0x" + "00" * 65)
+
+
+def approved_task(setting: Setting, processor: OutboxProcessor) -> int:
+    """A node is admitted; a task is on chain, and its approval. The height before the task."""
+    node = NETWORKS[0].address
+    setting.queue("admit:x", AdmitNode(node, node, 1))
+    setting.settle(processor)
+    height = setting.chain.head().number
+    setting.queue("create_task:x", CreateTask(CONFIG))
+    setting.settle(processor)
+    setting.queue("approval:x", approval_of_task_1())
+    setting.settle(processor)
+    return height
+
+
+def test_an_approval_that_comes_back_before_its_task_is_sent_anew(setting: Setting) -> None:
+    processor = setting.processor()
+    height = approved_task(setting, processor)
+    setting.chain.reorganise(setting.chain.head().number - height)
+    setting.chain.mine(CONFIRMATIONS)
+    # In one block: the relayer's account comes first there, and the council's task after it.
+    setting.finish(processor)
+    assert [intent.status for intent in setting.intents()] == [IntentStatus.FINAL] * 3
+    approval = setting.intents()[-1]
+    assert (approval.attempts, approval.gas_used) == (2, 2 * GAS)
+    assert effects(setting, Approved) == effects(setting, TaskCreated) == 1
+
+
+def test_an_approval_waits_for_its_task_to_come_back(setting: Setting) -> None:
+    processor = setting.processor()
+    height = approved_task(setting, processor)
+    setting.chain.reorganise(setting.chain.head().number - height)
+    setting.chain.mine(CONFIRMATIONS)
+    processor.run_once()
+    assert [intent.status for intent in setting.intents()[1:]] == [IntentStatus.REORGED] * 2
+    processor.run_once()
+    council = LanesDouble.of(setting.chain).council.sender
+    for _ in range(3):
+        # The node forgets the council's transaction again and again.
+        for place in [place for place in setting.chain._pool if place[0] == council]:
+            del setting.chain._pool[place]
+        setting.chain.mine()
+        processor.run_once()
+        assert setting.intents()[-1].status is IntentStatus.QUEUED
+    setting.finish(setting.processor())
+    assert [intent.status for intent in setting.intents()] == [IntentStatus.FINAL] * 3
+    assert effects(setting, Approved) == 1
+
+
+def test_an_approval_that_reverts_because_it_was_there_already_is_refused_with_the_reason(
+    setting: Setting,
+) -> None:
+    processor = setting.processor()
+    node = NETWORKS[0].address
+    setting.queue("admit:x", AdmitNode(node, node, 1))
+    setting.queue("create_task:x", CreateTask(CONFIG))
+    setting.settle(processor)
+    setting.queue("approval:x", approval_of_task_1())
+    processor.run_once()
+    # Another program relays the same message in the block before.
+    setting.chain._blocks[-1].state.message_nonces["tasks", node] = 1
+    setting.settle(processor)
+    refused = setting.intents()[-1]
+    assert (refused.status, refused.error) == (IntentStatus.REFUSED, "InvalidAccountNonce")
+    assert (refused.attempts, refused.is_final, refused.gas_used) == (2, True, GAS)
 
 
 def test_a_payment_that_reverted_is_asked_again_only_when_that_is_final(setting: Setting) -> None:

@@ -79,7 +79,7 @@ def order(number: int) -> TaskOrder:
 
 
 def add_one_of_each(unit: Unit, number: int) -> None:
-    unit.projection.save_node(NodeState(address(number), address(number), number))
+    unit.projection.save_nodes([NodeState(address(number), address(number), number)])
     unit.projection.save_slash(SlashState(number - 1, address(1), 1, 1, Fault.ABSENT, 1, 1))
     spec_digest = sha256_digest(f"on chain {number}".encode())
     unit.projection.save_task(TaskState(number, replace(CONFIG, spec_digest=spec_digest), DIGEST))
@@ -223,11 +223,11 @@ def test_a_list_that_grows_meanwhile_shows_nothing_twice(tmp_path: Path, databas
     with rig.records.write() as unit:
         unit.projection.save_registry(RegistryState(StakeTerms()))
         for number in (2, 4, 6):
-            unit.projection.save_node(NodeState(f"0x{number:040x}", f"0x{number:040x}", 1))
+            unit.projection.save_nodes([NodeState(f"0x{number:040x}", f"0x{number:040x}", 1)])
     first = rig.get("/v1/nodes?limit=2")
     with rig.records.write() as unit:
         for number in (1, 3, 5):
-            unit.projection.save_node(NodeState(f"0x{number:040x}", f"0x{number:040x}", 1))
+            unit.projection.save_nodes([NodeState(f"0x{number:040x}", f"0x{number:040x}", 1)])
     second = rig.get(f"/v1/nodes?limit=2&cursor={first['next_cursor']}")
     assert [int(item["node"], 16) for item in first["items"] + second["items"]] == [2, 4, 5, 6]
     assert second["next_cursor"] is None

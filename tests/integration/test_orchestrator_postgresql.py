@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,19 @@ from orchestrator.adapters.database.engine import open_engine
 from orchestrator.adapters.database.postgresql_deadline import DeadlineConnection
 from orchestrator.domain.ports import RecordsUnavailable
 from tests.integration.databases import PostgresqlDatabases
-from tests.integration.postgresql import PostgresqlServer
+from tests.integration.postgresql_pool import DatabasePool
 
 DEADLINE_S = 1.0
 
 
 @pytest.fixture
 def engine(
-    postgresql: PostgresqlServer, postgresql_template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Engine:
+    postgresql_pool: DatabasePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Engine]:
     monkeypatch.setattr(DeadlineConnection, "longest_answer_s", DEADLINE_S)
-    return open_engine(PostgresqlDatabases(postgresql, postgresql_template).new(tmp_path))
+    databases = PostgresqlDatabases(postgresql_pool)
+    yield open_engine(databases.new(tmp_path))
+    databases.close()
 
 
 def server_process(engine: Engine) -> int:

@@ -301,6 +301,38 @@ def test_who_loses_the_lease_meanwhile_replaces_nothing(
         other.require(unit)
 
 
+class _Slow(_Mortal):
+    """The chain, for a reader that needs most of the lease for a stretch of it, beside another worker."""
+
+    def __init__(self, rig: Rig, other: WorkerLease) -> None:
+        super().__init__(rig.chain)
+        self._rig = rig
+        self._other = other
+        self.shut_out: list[bool] = []
+
+    def events(self, first_block: int, last_block: int) -> Sequence[IndexedEvent]:
+        self._rig.clock.unix_s += LEASE_S - 1
+        self.shut_out.append(not self._other.hold())
+        return super().events(first_block, last_block)
+
+
+def test_from_nothing_a_chain_that_takes_longer_than_the_lease_is_read_under_it(
+    rig: Rig, repairs: Repairs
+) -> None:
+    rig.admit_networks()
+    rig.chain.mine(1_300)
+    rig.worker.run_once()
+    before = dump(rig)
+    with rig.records.write() as unit:
+        unit.projection.clear()
+    other = WorkerLease(rig.records, rig.clock, "worker", LEASE_S)
+    slow = _Slow(rig, other)
+    repairs.rebuild(repairs.new(reader=slow))  # type: ignore[arg-type]
+    assert slow.shut_out == [True] * 3
+    assert dump(rig) == before
+    assert other.hold(), "it was given back"
+
+
 def test_what_a_reorganisation_took_is_sent_again_by_a_rebuild_that_comes_before_the_worker(
     rig: Rig, repairs: Repairs
 ) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from contracts.events import Proposed, RoundRequested, StakeDeposited, TaskCreated
 from contracts.messages import Exit
 from orchestrator.adapters.database.models import PROJECTION_TABLES
-from orchestrator.domain.chain import ChainError, IndexedEvent
+from orchestrator.domain.chain import ChainError, CreateTask, IndexedEvent
 from orchestrator.domain.outbox import IntentStatus
 from orchestrator.services.indexer import RESTORED_AFTER_S, Indexer
 from tests.integration.databases import Databases
@@ -131,6 +131,26 @@ def test_a_task_whose_creation_vanished_is_created_once(rig: Rig) -> None:
     for _ in range(5):
         rig.turn()
     assert sum(isinstance(event, TaskCreated) for event in rig.chain.all_events) == 1
+
+
+@pytest.mark.parametrize("forgets", [False, True], ids=["pool kept", "pool lost"])
+def test_approvals_that_come_back_before_their_task_still_count(
+    rig: Rig, tmp_path: Path, forgets: bool
+) -> None:
+    rig.start_task()
+    rig.turn_until(lambda: len(rig.chain.state.tasks[1].approved) == len(NETWORKS))
+    with rig.records.read() as unit:
+        (created,) = [each for each in unit.outbox.settled_from_block(1) if isinstance(each.call, CreateTask)]
+    assert created.block_number is not None
+    rig.turn()
+    # The chain's double puts the relayer's transactions of a block before the council's.
+    rig.chain.reorganise(rig.chain.head().number - created.block_number + 1)
+    if forgets:
+        rig.chain.forget_pool()
+    rig.turn_until(lambda: rig.chain.state.tasks and len(rig.chain.state.tasks[1].approved) == len(NETWORKS))
+    rig.play_round(1)
+    assert not rig.get("/v1/intents?status=refused")["items"]
+    assert projection(rig) == projection_from_scratch(rig, tmp_path / "fresh")
 
 
 def test_a_reorganisation_of_nothing_but_empty_blocks(rig: Rig, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.domain.chain import Block
+from orchestrator.services.arrivals import Arrivals
 from orchestrator.worker import Worker
 from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import Rig
-from tests.integration.orchestrator_rig import POOL
+from tests.integration.orchestrator_rig import NETWORKS, POOL
 
 DEADLINE_S = 60.0
 
@@ -186,3 +187,57 @@ def test_it_pauses_unless_it_hurries(rig: Rig, hurries: bool, pause_s: float) ->
     worker.__class__ = Moved
     worker.run(stop)
     assert stop.lengths_s == [pause_s] * 3
+
+
+class Stillness(threading.Event):
+    """A stop that never comes; every wait is over at once, after something else was done."""
+
+    def __init__(self, meanwhile: Sequence[Callable[[], object]]) -> None:
+        super().__init__()
+        self._meanwhile = list(meanwhile)
+        self.waits = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait not at all."""
+        self.waits += 1
+        if self._meanwhile:
+            self._meanwhile.pop(0)()
+        return False
+
+
+@pytest.fixture
+def still(rig: Rig) -> Callable[..., int]:
+    """How often a pause waited while this and that was written."""
+
+    def pauses(*meanwhile: Callable[[], object], longest_s: float = DEADLINE_S) -> int:
+        stop = Stillness(meanwhile)
+        Arrivals(rig.records).wait(stop, longest_s)
+        return stop.waits
+
+    return pauses
+
+
+def test_a_pause_ends_when_calls_are_queued_and_nobody_writes_any_more(
+    rig: Rig, still: Callable[..., int]
+) -> None:
+    def nothing() -> None:
+        """Nobody writes."""
+
+    def name() -> None:
+        with rig.records.write() as unit:
+            unit.names.set_name(NETWORKS[0].address, str(time.monotonic()))
+
+    if rig.records.version() is None:
+        # Where the records cannot tell, the pause is one wait of its whole length.
+        assert still(longest_s=0.01) >= 1
+        return
+    # What is not for the chain ends no pause: it is looked at, and waited on.
+    assert still(name, nothing, lambda: rig.order_admission(0)) == 4
+    # What was queued before counts too, and writing on puts the end off.
+    assert still() == 1
+    assert still(name, name, nothing) == 3
+
+
+def test_a_pause_has_an_end(rig: Rig, still: Callable[..., int]) -> None:
+    assert still(longest_s=0.01) >= 1
+    assert still(longest_s=0.0) == 0

@@ -172,6 +172,19 @@ contract TallyTest {
         vm.assertEq(uint256(digest), more == 0 ? 0 : 7);
     }
 
+    /// Who takes the lead has only what is more than the lead before.
+    function test_ALeadThatChangesTwiceIsCountedRight() public pure {
+        SettlementMath.Statement[] memory statements = new SettlementMath.Statement[](3);
+        (uint8[3] memory said, uint8[3] memory stakes) = ([1, 2, 1], [3, 4, 3]);
+        for (uint256 i; i < 3; ++i) {
+            statements[i] = SettlementMath.Statement({
+                stake: stakes[i], aggregateDigest: bytes32(uint256(said[i])), scoreMicronats: 5
+            });
+        }
+        (bytes32 digest,) = SettlementMath.attested(statements, 5000);
+        vm.assertEq(uint256(digest), 1);
+    }
+
     /// Whatever others say, and in whatever order: the digest, if any, that more than the quorum states.
     function testFuzz_TheQuorumsDigestIsFound(uint8[24] calldata said, uint96[24] calldata stakes, uint256 quorumBps)
         public

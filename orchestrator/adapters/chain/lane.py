@@ -200,6 +200,8 @@ class Web3TransactionLane:
                 log["address"],
                 [bytes.fromhex(topic[2:]) for topic in log["topics"]],
                 bytes.fromhex(log["data"][2:]),
+                # A batch has a log for every message, and reading them all takes its time.
+                only=RelaySkipped,
             )
             for log in logs
             if log["address"].lower() == rounds

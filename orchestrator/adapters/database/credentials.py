@@ -1,5 +1,6 @@
 """Tokens, sessions and people in tables."""
 
+from collections.abc import Collection
 from typing import cast
 
 from sqlalchemy import delete, func, select, update
@@ -23,10 +24,10 @@ class SqlTokenRepository:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def by_hash(self, token_hash: str) -> TokenRecord | None:
-        """The token with that hash."""
-        row = self._session.scalar(select(TokenRow).where(TokenRow.token_hash == token_hash))
-        return None if row is None else _token(row)
+    def by_hashes(self, token_hashes: Collection[str]) -> dict[str, TokenRecord]:
+        """The tokens with those hashes, as far as there are any."""
+        rows = self._session.scalars(select(TokenRow).where(TokenRow.token_hash.in_(token_hashes)))
+        return {row.token_hash: _token(row) for row in rows}
 
     def by_id(self, token: int) -> TokenRecord | None:
         """The token of that number."""

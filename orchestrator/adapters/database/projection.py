@@ -1,12 +1,12 @@
 """The chain's state in tables: aggregates are loaded and saved whole, so that the domain sees values."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, delete, func, inspect, or_, select, tuple_
+from sqlalchemy import Select, Table, bindparam, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.util import identity_key
 
 from contracts.events import EVENTS, Approved, Event
 from contracts.phase import Phase
@@ -45,6 +45,7 @@ from orchestrator.domain.state import (
     ProposalState,
     RegistryState,
     RewardState,
+    RoundHead,
     RoundState,
     SlashState,
     SlashStatus,
@@ -74,15 +75,27 @@ State = TypeVar("State", NodeState, SlashState, TaskState, RoundState)
 _PartRow = RoundMemberRow | RoundPhaseRow | ProposalRow | VoteRow | AttestationRow | RewardRow
 Part = TypeVar("Part", bound=_PartRow)
 
-_PARTS: tuple[type[_PartRow], ...] = (
-    RoundMemberRow,
-    RoundPhaseRow,
-    ProposalRow,
-    VoteRow,
-    AttestationRow,
-    RewardRow,
-)
-"""The tables of what a round consists of."""
+
+def _table(mapped: type[Base]) -> Table:
+    return cast(Table, mapped.__table__)
+
+
+_NODES = _table(NodeRow)
+
+Values = dict[str, Any]
+"""A row's values, by column."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One of the tables of what a round consists of."""
+
+    table: type[_PartRow]
+    key: tuple[str, ...]
+    """What tells its rows of one round apart."""
+    told_by: Callable[[RoundState], object]
+    """What of the round the rows depend on."""
+    rows: Callable[[RoundState], Iterable[Values]]
 
 
 class SqlProjectionRepository:
@@ -90,10 +103,14 @@ class SqlProjectionRepository:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._cursor: ChainCursorRow | None = None
+        self._stored: dict[tuple[int, int], RoundState] = {}
+        """Rounds that this session has read or written, as they are in the tables."""
 
     def last_block(self) -> Block | None:
         """The last indexed block."""
-        row = self._session.get(ChainCursorRow, _CURSOR)
+        # Held on to: the session forgets what nobody holds, and would read it again.
+        row = self._cursor = self._session.get(ChainCursorRow, _CURSOR)
         return None if row is None else Block(row.number, row.hash, row.parent_hash, row.timestamp_unix_s)
 
     def final_block(self) -> int | None:
@@ -132,6 +149,7 @@ class SqlProjectionRepository:
         for table in PROJECTION_TABLES:
             self._session.execute(delete(table))
         self._session.expire_all()
+        self._stored.clear()
 
     def rows(self) -> Iterator[ProjectionRow]:
         """Everything that came from the chain, by table and key."""
@@ -185,10 +203,10 @@ class SqlProjectionRepository:
         for table in (ChainEventRow.block_number, ChainBlockRow.number):
             self._session.execute(delete(table.class_).where(table > block_number))
         self._session.expire_all()
+        self._stored.clear()
         self.save_registry(before.registry)
-        for node in _changed(before.nodes, after.nodes):
-            if node in before.nodes:
-                self.save_node(before.nodes[node])
+        changed = _changed(before.nodes, after.nodes)
+        self.save_nodes([before.nodes[node] for node in changed if node in before.nodes])
         for slash in _changed(before.slashes, after.slashes):
             if slash in before.slashes:
                 self.save_slash(before.slashes[slash])
@@ -220,51 +238,44 @@ class SqlProjectionRepository:
 
     def node(self, node: str) -> NodeState | None:
         """A node by its address."""
-        row = self._session.get(NodeRow, node)
-        return None if row is None else self._node_states([row])[0]
+        return self.nodes_of((node,)).get(node)
 
     def nodes(self) -> list[NodeState]:
         """All nodes, by address."""
-        states = self._node_states(list(self._session.scalars(select(NodeRow))))
+        states = self._node_states(select(_NODES))
         return sorted(states, key=lambda state: _address_order(state.node))
+
+    def nodes_of(self, addresses: Collection[str]) -> dict[str, NodeState]:
+        """The nodes of some addresses, as far as there are any."""
+        states = self._node_states(select(_NODES).where(_NODES.c.node.in_(addresses)))
+        return {state.node: state for state in states}
 
     def nodes_after(self, node: str | None, limit: int) -> list[NodeState]:
         """The nodes after an address, or the first ones, by address."""
         # Checksummed text does not sort by number; in lower case it does.
-        address = func.lower(NodeRow.node)
-        query = select(NodeRow).order_by(address).limit(limit)
+        address = func.lower(_NODES.c.node)
+        query = select(_NODES).order_by(address).limit(limit)
         if node is not None:
             query = query.where(address > node.lower())
-        return self._node_states(list(self._session.scalars(query)))
+        return self._node_states(query)
 
-    def save_node(self, state: NodeState) -> None:
-        """Insert or replace a node."""
-        self._session.merge(
-            NodeRow(
-                node=state.node,
-                signer=state.signer,
-                group=state.group,
-                admitted=state.admitted,
-                stake=state.stake,
-                open_rounds=state.open_rounds,
-                pending_slashes=state.pending_slashes,
-                absences=state.absences,
-                earned=state.earned,
-                claimed=state.claimed,
-                withdrawn=state.withdrawn,
-                tasks_nonce=state.tasks_nonce,
-                registry_nonce=state.registry_nonce,
-                changed_block=state.changed_block,
-            )
+    def save_nodes(self, states: Collection[NodeState]) -> None:
+        """Insert or replace nodes."""
+        if not states:
+            return
+        known = self.nodes_of([state.node for state in states])
+        self._write(
+            _NODES,
+            ("node",),
+            {(state.node,): _node_values(state) for state in known.values()},
+            {(state.node,): _node_values(state) for state in states},
         )
-        self._session.flush()
-        self._session.execute(delete(UnbondingRow).where(UnbondingRow.node == state.node))
-        self._session.add_all(
-            UnbondingRow(
-                node=state.node, position=position, matures_unix_s=each.matures_unix_s, amount=each.amount
-            )
-            for position, each in enumerate(state.unbonding)
-        )
+        unbonding = {state.node: state.unbonding for state in known.values()}
+        changed = [state for state in states if state.unbonding != unbonding.get(state.node, ())]
+        if changed:
+            nodes = [state.node for state in changed]
+            self._session.execute(delete(UnbondingRow).where(UnbondingRow.node.in_(nodes)))
+            self._session.add_all(row for state in changed for row in _unbonding_rows(state))
 
     def slash(self, slash: int) -> SlashState | None:
         """A slash by its number."""
@@ -361,7 +372,15 @@ class SqlProjectionRepository:
     def round(self, task: int, round_number: int) -> RoundState | None:
         """A round by task and number."""
         row = self._session.get(RoundRow, (task, round_number))
-        return None if row is None else self._round_state(row)
+        if row is None:
+            return None
+        state = self._stored[task, round_number] = self._round_state(row)
+        return state
+
+    def round_head(self, task: int, round_number: int) -> RoundHead | None:
+        """How far a round is."""
+        row = self._session.get(RoundRow, (task, round_number))
+        return None if row is None else RoundHead(row.task, row.round, Phase(row.phase), row.deadline_unix_s)
 
     def rounds(self, task: int) -> list[RoundState]:
         """A task's rounds, by number."""
@@ -430,6 +449,7 @@ class SqlProjectionRepository:
 
     def save_round(self, state: RoundState) -> None:
         """Insert or replace a round."""
+        known = self._stored.get((state.task, state.round)) or self.round(state.task, state.round)
         self._session.merge(
             RoundRow(
                 task=state.task,
@@ -446,16 +466,45 @@ class SqlProjectionRepository:
             )
         )
         self._session.flush()
-        # Read at once: a round has hundreds of parts, of which a block changes a few.
-        stored: dict[Any, Base] = {
-            identity_key(instance=part): part for table in _PARTS for part in self._rows_of(table, state)
-        }
-        for part in _parts(state):
-            known = stored.get(identity_key(instance=part))
-            if known is None:
-                self._session.add(part)
-            else:
-                _bring_up_to_date(known, part)
+        for part in _PARTS:
+            if known is None or part.told_by(known) != part.told_by(state):
+                self._save_part(part, known, state)
+        self._stored[state.task, state.round] = state
+
+    def _save_part(self, part: _Part, known: RoundState | None, state: RoundState) -> None:
+        """Write the rows of one table that a block has changed: a few of a round's hundreds."""
+        self._write(
+            _table(part.table),
+            ("task", "round", *part.key),
+            {} if known is None else _by_key(part, known),
+            _by_key(part, state),
+        )
+
+    def _write(
+        self,
+        table: Table,
+        key: tuple[str, ...],
+        before: Mapping[tuple[Any, ...], Values],
+        after: Mapping[tuple[Any, ...], Values],
+    ) -> None:
+        """Insert what is new and update what differs; not by the ORM, which takes many times as long."""
+        new = [values for place, values in after.items() if place not in before]
+        changed = [values for place, values in after.items() if before.get(place, values) != values]
+        if new:
+            self._session.execute(insert(table), new)
+        if changed:
+            statement = (
+                update(table)
+                .where(*(table.c[name] == bindparam(f"of_{name}") for name in key))
+                .values({name: bindparam(f"new_{name}") for name in changed[0] if name not in key})
+            )
+            self._session.execute(
+                statement,
+                [
+                    {f"of_{name}" if name in key else f"new_{name}": value for name, value in values.items()}
+                    for values in changed
+                ],
+            )
 
     def digest_is_named(self, digest: str) -> bool:
         """Whether the chain names the digest in any way."""
@@ -490,7 +539,8 @@ class SqlProjectionRepository:
     def _finds(self, query: Select[int]) -> bool:
         return self._session.scalar(query.limit(1)) is not None
 
-    def _node_states(self, rows: Sequence[NodeRow]) -> list[NodeState]:
+    def _node_states(self, wanted: Select[Any]) -> list[NodeState]:
+        rows = list(self._session.execute(wanted))
         query = (
             select(UnbondingRow)
             .where(UnbondingRow.node.in_([row.node for row in rows]))
@@ -521,8 +571,7 @@ class SqlProjectionRepository:
         )
 
     def _round_state(self, row: RoundRow) -> RoundState:
-        members = self._of_round(RoundMemberRow, row)
-        members.sort(key=lambda member: member.position)
+        members = sorted(self._values_of(RoundMemberRow, row), key=lambda member: member.position)
         return RoundState(
             task=row.task,
             round=row.round,
@@ -542,8 +591,8 @@ class SqlProjectionRepository:
             aggregate_digest=row.aggregate_digest,
             proposers=tuple(m.node for m in members if m.role == "proposer"),
             voters=tuple(m.node for m in members if m.role == "voter"),
-            proposer_groups=tuple(m.group or 0 for m in members if m.role == "proposer"),
-            voter_groups=tuple(m.group or 0 for m in members if m.role == "voter"),
+            proposer_groups=tuple(m.group_number or 0 for m in members if m.role == "proposer"),
+            voter_groups=tuple(m.group_number or 0 for m in members if m.role == "voter"),
             proposals=tuple(
                 ProposalState(
                     part.node,
@@ -570,22 +619,50 @@ class SqlProjectionRepository:
             rewards=tuple(RewardState(part.node, part.amount) for part in self._of_round(RewardRow, row)),
         )
 
-    def _of_round(self, table: type[Part], row: RoundRow) -> list[Part]:
+    def _of_round(self, table: type[Part], row: RoundRow) -> list[Any]:
         """A round's rows of one table; those of nodes ascend by node."""
         return sorted(
-            self._rows_of(table, row), key=lambda part: _address_order(getattr(part, "node", "0x0"))
+            self._values_of(table, row), key=lambda part: _address_order(getattr(part, "node", "0x0"))
         )
 
-    def _rows_of(self, table: type[Part], of: RoundRow | RoundState) -> list[Part]:
-        query = select(table).where(table.task == of.task, table.round == of.round)
-        return list(self._session.scalars(query))
+    def _values_of(self, table: type[Part], row: RoundRow) -> list[Any]:
+        """A round's rows of one table as plain tuples with names: objects take several times as long."""
+        columns = _table(table).c
+        query = select(*columns).where(columns.task == row.task, columns.round == row.round)
+        return list(self._session.execute(query))
 
 
-def _node_state(row: NodeRow, unbonding: Sequence[UnbondingEntry]) -> NodeState:
+def _node_values(state: NodeState) -> Values:
+    return {
+        "node": state.node,
+        "signer": state.signer,
+        "group_number": state.group,
+        "admitted": state.admitted,
+        "stake": state.stake,
+        "open_rounds": state.open_rounds,
+        "pending_slashes": state.pending_slashes,
+        "absences": state.absences,
+        "earned": state.earned,
+        "claimed": state.claimed,
+        "withdrawn": state.withdrawn,
+        "tasks_nonce": state.tasks_nonce,
+        "registry_nonce": state.registry_nonce,
+        "changed_block": state.changed_block,
+    }
+
+
+def _unbonding_rows(state: NodeState) -> Iterator[UnbondingRow]:
+    for position, each in enumerate(state.unbonding):
+        yield UnbondingRow(
+            node=state.node, position=position, matures_unix_s=each.matures_unix_s, amount=each.amount
+        )
+
+
+def _node_state(row: Any, unbonding: Sequence[UnbondingEntry]) -> NodeState:
     return NodeState(
         node=row.node,
         signer=row.signer,
-        group=row.group,
+        group=row.group_number,
         admitted=row.admitted,
         stake=row.stake,
         unbonding=tuple(unbonding),
@@ -601,66 +678,84 @@ def _node_state(row: NodeRow, unbonding: Sequence[UnbondingEntry]) -> NodeState:
     )
 
 
-def _parts(state: RoundState) -> list[Base]:
-    key = {"task": state.task, "round": state.round}
-    members: list[Base] = [
-        RoundMemberRow(**key, role="eligible", position=position, node=each.node, stake=each.stake)
-        for position, each in enumerate(state.eligible)
-    ]
-    for role, nodes, groups in (
-        ("proposer", state.proposers, state.proposer_groups),
-        ("voter", state.voters, state.voter_groups),
-    ):
-        members += [
-            RoundMemberRow(**key, role=role, position=position, node=node, group=group)
-            for position, (node, group) in enumerate(zip(nodes, groups, strict=True))
-        ]
-    return [
-        *members,
-        *(
-            RoundPhaseRow(**key, phase=int(start.phase), started_unix_s=start.started_unix_s)
-            for start in state.phases
-        ),
-        *(
-            ProposalRow(
-                **key,
-                node=proposal.node,
-                adapter_digest=proposal.adapter_digest,
-                report_digest=proposal.report_digest,
-                standing=int(proposal.standing),
-                median_improvement_micronats=proposal.median_improvement_micronats,
-                proven_invalid=proposal.proven_invalid,
-            )
-            for proposal in state.proposals
-        ),
-        *(
-            VoteRow(
-                **key,
-                node=vote.node,
-                commitment=vote.commitment,
-                scores_micronats=None if vote.scores_micronats is None else list(vote.scores_micronats),
-            )
-            for vote in state.votes
-        ),
-        *(
-            AttestationRow(
-                **key,
-                node=attestation.node,
-                aggregate_digest=attestation.aggregate_digest,
-                score_micronats=attestation.score_micronats,
-            )
-            for attestation in state.attestations
-        ),
-        *(RewardRow(**key, node=reward.node, amount=reward.amount) for reward in state.rewards),
-    ]
+def _members(state: RoundState) -> Iterator[Values]:
+    for position, each in enumerate(state.eligible):
+        yield _member("eligible", position, each.node, stake=each.stake)
+    for position, (node, group) in enumerate(zip(state.proposers, state.proposer_groups, strict=True)):
+        yield _member("proposer", position, node, group=group)
+    for position, (node, group) in enumerate(zip(state.voters, state.voter_groups, strict=True)):
+        yield _member("voter", position, node, group=group)
 
 
-def _bring_up_to_date(stored: Base, wanted: Base) -> None:
-    """Give a stored row the values that differ."""
-    for column in inspect(type(stored)).column_attrs:
-        value = getattr(wanted, column.key)
-        if getattr(stored, column.key) != value:
-            setattr(stored, column.key, value)
+def _member(
+    role: str, position: int, node: str, stake: int | None = None, group: int | None = None
+) -> Values:
+    return {"role": role, "position": position, "node": node, "stake": stake, "group_number": group}
+
+
+def _phases(state: RoundState) -> Iterator[Values]:
+    for start in state.phases:
+        yield {"phase": int(start.phase), "started_unix_s": start.started_unix_s}
+
+
+def _proposals(state: RoundState) -> Iterator[Values]:
+    for proposal in state.proposals:
+        yield {
+            "node": proposal.node,
+            "adapter_digest": proposal.adapter_digest,
+            "report_digest": proposal.report_digest,
+            "standing": int(proposal.standing),
+            "median_improvement_micronats": proposal.median_improvement_micronats,
+            "proven_invalid": proposal.proven_invalid,
+        }
+
+
+def _votes(state: RoundState) -> Iterator[Values]:
+    for vote in state.votes:
+        scores = None if vote.scores_micronats is None else list(vote.scores_micronats)
+        yield {"node": vote.node, "commitment": vote.commitment, "scores_micronats": scores}
+
+
+def _attestations(state: RoundState) -> Iterator[Values]:
+    for attestation in state.attestations:
+        yield {
+            "node": attestation.node,
+            "aggregate_digest": attestation.aggregate_digest,
+            "score_micronats": attestation.score_micronats,
+        }
+
+
+def _rewards(state: RoundState) -> Iterator[Values]:
+    for reward in state.rewards:
+        yield {"node": reward.node, "amount": reward.amount}
+
+
+_PARTS = (
+    _Part(
+        RoundMemberRow,
+        ("role", "position"),
+        lambda state: (
+            state.eligible,
+            state.proposers,
+            state.voters,
+            state.proposer_groups,
+            state.voter_groups,
+        ),
+        _members,
+    ),
+    _Part(RoundPhaseRow, ("phase",), lambda state: state.phases, _phases),
+    _Part(ProposalRow, ("node",), lambda state: state.proposals, _proposals),
+    _Part(VoteRow, ("node",), lambda state: state.votes, _votes),
+    _Part(AttestationRow, ("node",), lambda state: state.attestations, _attestations),
+    _Part(RewardRow, ("node",), lambda state: state.rewards, _rewards),
+)
+"""What a round consists of."""
+
+
+def _by_key(part: _Part, state: RoundState) -> dict[tuple[Any, ...], Values]:
+    """A table's rows of a round, by what tells them apart within it."""
+    of_round = {"task": state.task, "round": state.round}
+    return {tuple(row[name] for name in part.key): {**of_round, **row} for row in part.rows(state)}
 
 
 def _slash_state(row: SlashRow) -> SlashState:

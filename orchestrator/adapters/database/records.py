@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlch
 from sqlalchemy.orm import ORMExecuteState, Session, UOWTransaction
 
 from orchestrator.adapters.database.audit import SqlAuditRepository
+from orchestrator.adapters.database.audit_models import AuditRowRow
 from orchestrator.adapters.database.credentials import (
     SqlSessionRepository,
     SqlTokenRepository,
@@ -39,7 +40,7 @@ from orchestrator.domain.ports import RecordsUnavailable
 _NOT_MIGRATED = ("42P01", "42703")
 """PostgreSQL's codes for a missing table and a missing column; for SQLite both are operational errors."""
 _CHANGED = "collegium_changed"
-_NO_STATE = (StreamRow, IdempotencyRow)
+_NO_STATE = (StreamRow, IdempotencyRow, AuditRowRow)
 """What is written of a change, and is none itself."""
 
 
@@ -66,10 +67,11 @@ class SqlUnit:
         self.idempotency = SqlIdempotencyRepository(session)
         self.webhooks = SqlWebhookRepository(session)
 
-    def has_changes(self) -> bool:
-        """Whether the unit has changed anything that is state."""
-        self._session.flush()
-        return bool(self._session.info.get(_CHANGED, False))
+    def take_changes(self) -> bool:
+        """Whether the unit has changed anything that is state since this was asked last."""
+        if any(map(_is_state, _pending(self._session))):
+            self._session.flush()
+        return bool(self._session.info.pop(_CHANGED, False))
 
     def note_change(self) -> None:
         """Say that something changed which is not in the database."""
@@ -82,9 +84,19 @@ class _WatchedSession(Session):
 
 @event.listens_for(_WatchedSession, "after_flush")
 def _note_flush(session: Session, _: UOWTransaction) -> None:
-    changed = (*session.new, *session.deleted, *(row for row in session.dirty if session.is_modified(row)))
-    if any(not isinstance(row, _NO_STATE) for row in changed):
+    if any(map(_is_state, _pending(session))):
         session.info[_CHANGED] = True
+
+
+def _pending(session: Session) -> Iterator[object]:
+    """Rows that the next flush writes, or that this one has written."""
+    yield from session.new
+    yield from session.deleted
+    yield from (row for row in session.dirty if session.is_modified(row))
+
+
+def _is_state(row: object) -> bool:
+    return not isinstance(row, _NO_STATE)
 
 
 @event.listens_for(_WatchedSession, "do_orm_execute")

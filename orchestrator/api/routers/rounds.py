@@ -2,9 +2,10 @@
 
 from http import HTTPStatus
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
+from orchestrator.api.media_types import json_answer
 from orchestrator.api.paging import Listing, PagingOfRequest
 from orchestrator.api.routers.paths import RoundInPath, RoundOrBaseInPath, TaskInPath
 from orchestrator.api.schemas import (
@@ -48,10 +49,11 @@ def list_rounds(task: TaskInPath, services: ServicesOfApp, _: Caller, paging: Pa
     return RoundList(items=items, next_cursor=listing.cursor(page.next_key))
 
 
-@router.get("/{round_number}", operation_id="get_round")
-def get_round(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller) -> RoundAnswer:
+@router.get("/{round_number}", operation_id="get_round", response_model=RoundAnswer)
+def get_round(task: TaskInPath, round_number: RoundInPath, services: ServicesOfApp, _: Caller) -> Response:
     """One round."""
-    return RoundAnswer.model_validate(services.queries.round(task, round_number))
+    state = services.queries.round(task, round_number)
+    return json_answer(RoundAnswer.model_validate(state), HTTPStatus.OK)
 
 
 @router.get("/{round_number}/proposals", operation_id="list_proposals")
@@ -90,50 +92,70 @@ def list_reports(
     return ReportList(items=items, next_cursor=listing.cursor(page.next_key))
 
 
-@router.post("/{round_number}/proposals", operation_id="propose", status_code=HTTPStatus.ACCEPTED)
+@router.post(
+    "/{round_number}/proposals",
+    operation_id="propose",
+    status_code=HTTPStatus.ACCEPTED,
+    response_model=IntentAnswer,
+)
 def propose(
     task: TaskInPath,
     round_number: RoundInPath,
     request: ProposalRequest,
     services: ServicesOfApp,
     _: Caller,
-) -> IntentAnswer:
+) -> Response:
     """Relay a proposal; its adapter is checked against the task's manifest."""
     return _relay(services, task, round_number, RelayProposal(request.message, request.signature))
 
 
-@router.post("/{round_number}/commits", operation_id="commit", status_code=HTTPStatus.ACCEPTED)
+@router.post(
+    "/{round_number}/commits",
+    operation_id="commit",
+    status_code=HTTPStatus.ACCEPTED,
+    response_model=IntentAnswer,
+)
 def commit(
     task: TaskInPath,
     round_number: RoundInPath,
     request: CommitRequest,
     services: ServicesOfApp,
     _: Caller,
-) -> IntentAnswer:
+) -> Response:
     """Relay a voter's commitment."""
     return _relay(services, task, round_number, RelayCommit(request.message, request.signature))
 
 
-@router.post("/{round_number}/reveals", operation_id="reveal", status_code=HTTPStatus.ACCEPTED)
+@router.post(
+    "/{round_number}/reveals",
+    operation_id="reveal",
+    status_code=HTTPStatus.ACCEPTED,
+    response_model=IntentAnswer,
+)
 def reveal(
     task: TaskInPath,
     round_number: RoundInPath,
     request: RevealRequest,
     services: ServicesOfApp,
     _: Caller,
-) -> IntentAnswer:
+) -> Response:
     """Relay a voter's revealed scores."""
     return _relay(services, task, round_number, RelayReveal(request.message))
 
 
-@router.post("/{round_number}/attestations", operation_id="attest", status_code=HTTPStatus.ACCEPTED)
+@router.post(
+    "/{round_number}/attestations",
+    operation_id="attest",
+    status_code=HTTPStatus.ACCEPTED,
+    response_model=IntentAnswer,
+)
 def attest(
     task: TaskInPath,
     round_number: RoundInPath,
     request: AttestationRequest,
     services: ServicesOfApp,
     _: Caller,
-) -> IntentAnswer:
+) -> Response:
     """Relay a voter's attestation of the aggregate."""
     return _relay(services, task, round_number, RelayAttestation(request.message, request.signature))
 
@@ -166,5 +188,6 @@ def record_evaluation(
     return EvaluationAnswer.model_validate(record)
 
 
-def _relay(services: Services, task: int, round_number: int, call: RoundMessageCall) -> IntentAnswer:
-    return IntentAnswer.model_validate(intent_view(services.messages.relay(task, round_number, call)))
+def _relay(services: Services, task: int, round_number: int, call: RoundMessageCall) -> Response:
+    intent = intent_view(services.messages.relay(task, round_number, call))
+    return json_answer(IntentAnswer.model_validate(intent), HTTPStatus.ACCEPTED)

@@ -1,7 +1,7 @@
 // Draws the two charts from the JSON in `data-options`; redraws when the data, the theme or the width changes.
 // Tooltips are drawn on the canvas: HTML tooltips need inline styles, which the page's policy forbids.
 "use strict";
-const Charts = (function () {
+(function () {
   const drawn = new Map(); // element -> {chart, options, theme}
 
   function colour(name) {
@@ -169,5 +169,6 @@ const Charts = (function () {
   }
 
   document.addEventListener("theme-changed", drawAll);
-  return { drawAll };
+  document.addEventListener("htmx:afterSettle", drawAll);
+  drawAll();
 })();

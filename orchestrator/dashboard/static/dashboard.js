@@ -103,7 +103,6 @@
   };
 
   function refresh() {
-    Charts.drawAll();
     localTimes();
     tick();
   }
