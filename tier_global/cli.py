@@ -112,7 +112,8 @@ def start(
 
     try:
         settings = NodeConfig.load(config)
-        read_key(settings.key_file)
+        if settings.signer_socket is None:
+            read_key(settings.key_file)
         if settings.flower_key_file is not None:
             require_private(settings.flower_key_file)
         read_deployment(settings)
@@ -137,6 +138,32 @@ def start(
     except TierGlobalError as error:
         fail(ExitCode.BAD_INPUT, str(error), as_json=False)
     raise typer.Exit(exit_code)
+
+
+@app.command()
+def signer(config: ConfigOption) -> None:
+    """Hold the signing key, and sign messages of rounds on chain for the node, until stopped."""
+    import signal
+
+    from tier_global.errors import TierGlobalError
+    from tier_global.logs import show_logs
+    from tier_global.node_config import NodeConfig
+    from tier_global.node_process import open_signer
+    from tier_global.signer_socket import listening, serve
+
+    try:
+        settings = NodeConfig.load(config)
+        if settings.signer_socket is None:
+            fail(ExitCode.BAD_INPUT, f"{config} names no signer_socket", as_json=False)
+        show_logs()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with open_signer(settings) as ruled, listening(settings.signer_socket) as server:
+            typer.echo(f"signing for {ruled.node} with {ruled.address()}", err=True)
+            serve(server, ruled)
+    except TierGlobalError as error:
+        fail(ExitCode.BAD_INPUT, str(error), as_json=False)
+    except KeyboardInterrupt:
+        raise typer.Exit from None
 
 
 @app.command()

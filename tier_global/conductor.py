@@ -50,7 +50,7 @@ OVERDUE_S = 60.0
 ASK_PAUSE_S = 2.0
 """The same question is not put to the same node more often than this."""
 _ASK_AGAIN = ("too_early", "busy")
-_MAY_PASS = ("chain_unavailable", "wrong_key")
+_MAY_PASS = ("chain_unavailable", "wrong_key", "signer_unavailable")
 _NOT_I = ("not_drawn", "not_approved", "not_committed")
 """What a node says that was taken for another one."""
 

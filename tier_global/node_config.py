@@ -30,6 +30,8 @@ class NodeConfig(BaseModel):
     """Root certificates (PEM) of the hub's SuperLink; without them the link is not encrypted."""
     flower_key_file: Path | None = None
     """The private key (of `ssh-keygen -t ecdsa -b 384`) whose public key is in the network's enrolment."""
+    signer_socket: Path | None = None
+    """Where `collegium node signer` answers; without it the node's own process reads the key file."""
     wallet: Address | None = None
     """The contract wallet (ERC-1271) that is the node's signing key, where the key signs for one."""
 

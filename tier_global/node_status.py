@@ -6,9 +6,8 @@ from contracts.digests import Digest
 from contracts.messages import Address
 from tier_global.chain_view import JsonRpcChainView
 from tier_global.errors import ChainUnavailable
-from tier_global.keys import read_key
 from tier_global.node_config import NodeConfig
-from tier_global.node_process import open_record, read_deployment
+from tier_global.node_process import open_record, read_deployment, signer_of
 from tier_global.record import Kind
 
 
@@ -52,14 +51,15 @@ def read_status(config: NodeConfig) -> NodeStatus:
 
     Raises:
         SetupError: the key or the deployment file is missing or wrong.
+        NodeRefusal: the process with the key gives no answer.
     """
-    key = read_key(config.key_file, config.wallet)
+    signer = signer_of(config, read_deployment(config)).address()
     with open_record(config) as record:
         answers, refused = record.answered(), record.refused_bundles()
     return NodeStatus(
         address=config.address,
-        signer=key.address,
-        on_chain=_on_chain(config, key.address),
+        signer=signer,
+        on_chain=_on_chain(config, signer),
         answers=tuple(
             Answered(task=task, round=round_number, kind=kind, stored_at=stored_at)
             for task, round_number, kind, stored_at in answers

@@ -31,10 +31,11 @@ from tier_global.inner import InnerJob, Trained
 from tier_global.journal import JournalEntry
 from tier_global.keys import SigningKey
 from tier_global.mailbox import Arrival
-from tier_global.node import Node, NodeIdentity
+from tier_global.node import Node
 from tier_global.node_checks import HOLD_S
 from tier_global.phases import PHASE_OF, Stage
 from tier_global.record import NodeRecord, StoredVote
+from tier_global.signing import KeySigner
 
 TASK, ROUND = 1, 1
 DOMAIN = Domain(chain_id=31337, verifying_contract="0x5FbDB2315678afecb367f032d93F642f64180aa3")
@@ -392,7 +393,7 @@ class SimNode:
         """One request in one process."""
         with CrashingRecord(self.folder / "record.sqlite", self.crash) as record:
             node = Node(
-                NodeIdentity(self.address, self.key, DOMAIN),
+                KeySigner(self.address, self.key, DOMAIN),
                 chain,
                 self.inner,
                 record,
