@@ -1,11 +1,14 @@
 """HTTP for RPC endpoints: an exchange ends within its timeout, however slowly the other side speaks.
 
 The timeout of ``requests`` is for each silence, so that one byte every few seconds would hold a caller for
-ever. Here a timer ends the connection. Redirects are not followed.
+ever. Here a thread ends the connection, one for all exchanges: starting one for each would cost as much as a
+short exchange. Redirects are not followed.
 """
 
+import math
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -21,8 +24,15 @@ class DeadlineSession(requests.Session):
 
     def __init__(self) -> None:
         super().__init__()
+        self._settings: dict[str, Any] = {}
         for scheme in ("http://", "https://"):
             self.mount(scheme, _WatchedAdapter())
+
+    def merge_environment_settings(self, url: Any, *settings: Any) -> Any:
+        """Proxies and certificates as the environment names them, which is looked at once for an endpoint."""
+        if url not in self._settings:
+            self._settings[url] = super().merge_environment_settings(url, *settings)
+        return dict(self._settings[url])
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """The answer, read to its end. Raises requests.RequestException."""
@@ -65,20 +75,56 @@ class _Watch:
                 _end(self._handle)
 
 
+class _Ender:
+    """Ends watches at their times, in a thread that begins with the first of them."""
+
+    def __init__(self) -> None:
+        self._times_s: dict[_Watch, float] = {}
+        self._changed = threading.Condition()
+        self._looks_again_s = math.inf
+        self._thread: threading.Thread | None = None
+
+    def add(self, watch: _Watch, timeout_s: float) -> None:
+        """End a watch after so long, unless it is removed before."""
+        ends_s = time.monotonic() + timeout_s
+        with self._changed:
+            self._times_s[watch] = ends_s
+            if self._thread is None or not self._thread.is_alive():  # nor is it in a forked process
+                self._thread = threading.Thread(target=self._run, name="rpc deadlines", daemon=True)
+                self._thread.start()
+            elif ends_s < self._looks_again_s:
+                self._changed.notify()
+
+    def remove(self, watch: _Watch) -> None:
+        """Its exchange is over. The thread finds out when it would have ended it."""
+        with self._changed:
+            self._times_s.pop(watch, None)
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                now_s = time.monotonic()
+                for watch in [watch for watch, ends_s in self._times_s.items() if ends_s <= now_s]:
+                    del self._times_s[watch]
+                    watch.end()
+                self._looks_again_s = min(self._times_s.values(), default=math.inf)
+                is_idle = math.isinf(self._looks_again_s)
+                self._changed.wait(None if is_idle else self._looks_again_s - now_s)
+
+
+_ender = _Ender()
 _of_thread = threading.local()
 
 
 @contextmanager
 def _watching(timeout_s: float) -> Iterator[_Watch]:
     watch = _Watch()
-    timer = threading.Timer(timeout_s, watch.end)
-    timer.daemon = True
     _of_thread.watch = watch
-    timer.start()
+    _ender.add(watch, timeout_s)
     try:
         yield watch
     finally:
-        timer.cancel()
+        _ender.remove(watch)
         _of_thread.watch = None
 
 

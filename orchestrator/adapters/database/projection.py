@@ -137,7 +137,8 @@ class SqlProjectionRepository:
         self._session.add_all(ChainBlockRow(number=block.number, hash=block.hash) for block in kept)
         if blocks:
             oldest = blocks[-1].number - _KEPT_BLOCKS
-            self._session.execute(delete(ChainBlockRow).where(ChainBlockRow.number <= oldest))
+            stored = _table(ChainBlockRow)
+            self._session.execute(delete(stored).where(stored.c.number <= oldest))
 
     def block_hashes(self) -> dict[int, str]:
         """The kept hashes, by height in ascending order."""
