@@ -30,6 +30,13 @@ def init(
         str | None,
         typer.Option(help="The account that is admitted, if it is another than the signing key's."),
     ] = None,
+    superlink_certificates: Annotated[
+        Path | None, typer.Option(help="Root certificates (PEM) that the hub's SuperLink is known by.")
+    ] = None,
+    flower_key: Annotated[
+        Path | None,
+        typer.Option(help="The SuperNode's private key, of ssh-keygen -t ecdsa -b 384; it needs the above."),
+    ] = None,
     inner_command: Annotated[
         str, typer.Option(help="The inner tier's command line.")
     ] = _DEFAULT_INNER_COMMAND,
@@ -38,6 +45,7 @@ def init(
     """Make a signing key that only you can read, and node.json beside it. Nothing is overwritten."""
     from pydantic import ValidationError
 
+    from tier_global.bundle import installed_bundle
     from tier_global.errors import SetupError
     from tier_global.keys import create_key
     from tier_global.node_config import NodeConfig
@@ -58,6 +66,9 @@ def init(
             state_folder=(folder / "state").resolve(),
             network_file=network.resolve(),
             inner_command=tuple(shlex.split(inner_command)),
+            allowed_bundles=(installed_bundle(),),
+            superlink_certificates=superlink_certificates and superlink_certificates.resolve(),
+            flower_key_file=flower_key and flower_key.resolve(),
         )
         config_file.write_text(config.model_dump_json(indent=2) + "\n")
     except SetupError as error:
@@ -91,35 +102,77 @@ def start(
         Path | None, typer.Option(help="Flower's own folder; by default within the node's state folder.")
     ] = None,
 ) -> None:
-    """Become the network's SuperNode: check the configuration, then run flower-supernode in this place."""
+    """Be the network's SuperNode: check the configuration, then answer the hub's messages until stopped."""
     from tier_global.errors import TierGlobalError
-    from tier_global.keys import read_key
+    from tier_global.keys import read_key, require_private
+    from tier_global.logs import show_logs
     from tier_global.node_config import CONFIG_VARIABLE, NodeConfig
     from tier_global.node_process import open_record, read_deployment
+    from tier_global.supernode import SuperNodeSettings, run_supernode
 
     try:
         settings = NodeConfig.load(config)
-        read_key(settings.key_file)
+        if settings.signer_socket is None:
+            read_key(settings.key_file)
+        if settings.flower_key_file is not None:
+            require_private(settings.flower_key_file)
         read_deployment(settings)
         open_record(settings).close()
+        show_logs()
+        environment = os.environ | {
+            CONFIG_VARIABLE: str(config.resolve()),
+            "FLWR_HOME": str(flower_home or settings.state_folder / "flower"),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+        }
+        exit_code = run_supernode(
+            SuperNodeSettings(
+                superlink=superlink,
+                port=port,
+                state_folder=settings.state_folder,
+                certificates=settings.superlink_certificates,
+                flower_key=settings.flower_key_file,
+                environment=environment,
+            )
+        )
     except TierGlobalError as error:
         fail(ExitCode.BAD_INPUT, str(error), as_json=False)
-    binaries = Path(sys.executable).parent
-    environment = os.environ | {
-        CONFIG_VARIABLE: str(config.resolve()),
-        "FLWR_HOME": str(flower_home or settings.state_folder / "flower"),
-        # flower-supernode starts its helpers by name.
-        "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": os.environ.get("FLWR_SUPEREXEC_TASK_POLL_INTERVAL", "0.2"),
-    }
-    command = [
-        str(binaries / "flower-supernode"),
-        *("--insecure", "--superlink", superlink),
-        *("--host", "127.0.0.1", "--port", str(port)),
-    ]
-    os.execve(command[0], command, environment)
+    raise typer.Exit(exit_code)
+
+
+@app.command()
+def signer(config: ConfigOption) -> None:
+    """Hold the signing key, and sign messages of rounds on chain for the node, until stopped."""
+    import signal
+
+    from tier_global.errors import TierGlobalError
+    from tier_global.logs import show_logs
+    from tier_global.node_config import NodeConfig
+    from tier_global.node_process import open_signer
+    from tier_global.signer_socket import listening, serve
+
+    try:
+        settings = NodeConfig.load(config)
+        if settings.signer_socket is None:
+            fail(ExitCode.BAD_INPUT, f"{config} names no signer_socket", as_json=False)
+        show_logs()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with open_signer(settings) as ruled, listening(settings.signer_socket) as server:
+            typer.echo(f"signing for {ruled.node} with {ruled.address()}", err=True)
+            serve(server, ruled)
+    except TierGlobalError as error:
+        fail(ExitCode.BAD_INPUT, str(error), as_json=False)
+    except KeyboardInterrupt:
+        raise typer.Exit from None
+
+
+@app.command()
+def bundle(as_json: JsonOption = False) -> None:
+    """Print the SHA-256 of the installed app bundle, for `allowed_bundles` in node.json."""
+    from tier_global.bundle import installed_bundle
+
+    digest = installed_bundle()
+    finish({"bundle": digest}, digest, as_json)
 
 
 @app.command()
@@ -139,6 +192,11 @@ def status(config: ConfigOption, as_json: JsonOption = False) -> None:
         *(
             f"{answer.stored_at}  task {answer.task}, round {answer.round}: {answer.kind}"
             for answer in found.answers
+        ),
+        *(
+            f"{refused.refused_at}  refused {refused.messages} message(s) of bundle {refused.digest}; "
+            f"allowed: {', '.join(found.allowed_bundles)}"
+            for refused in found.refused_bundles
         ),
     ]
     finish(found.model_dump(mode="json"), "\n".join(lines), as_json)

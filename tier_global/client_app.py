@@ -1,6 +1,6 @@
 """The Flower ClientApp: hands each message to the node, and the node's answer back.
 
-Every message starts a new process, so that what a node needs is imported only when a message has come.
+The node's own ``message_process`` calls it, in a new process for every message.
 """
 
 import logging
@@ -35,8 +35,13 @@ def answer(message: Message, _context: Context) -> Message:
         return Message(Error(NODE_FAILED, str(error)[:300]), reply_to=message)
     except Exception:
         # Flower would send the text of any exception to the hub: paths, hosts, perhaps data. It stays here.
-        log.exception("the node failed")
-        return Message(Error(NODE_FAILED, "the node failed; its own log says why"), reply_to=message)
+        return failed(message)
+
+
+def failed(message: Message) -> Message:
+    """The reply when the node itself failed; the exception at hand goes to the node's own log only."""
+    log.exception("the node failed")
+    return Message(Error(NODE_FAILED, "the node failed; its own log says why"), reply_to=message)
 
 
 def _answer(message: Message) -> Message:

@@ -50,7 +50,7 @@ OVERDUE_S = 60.0
 ASK_PAUSE_S = 2.0
 """The same question is not put to the same node more often than this."""
 _ASK_AGAIN = ("too_early", "busy")
-_MAY_PASS = ("chain_unavailable", "wrong_key")
+_MAY_PASS = ("chain_unavailable", "wrong_key", "signer_unavailable")
 _NOT_I = ("not_drawn", "not_approved", "not_committed")
 """What a node says that was taken for another one."""
 
@@ -82,6 +82,7 @@ class Conductor:
         clock: Clock,
         journal: Journal,
         book: ConnectionBook,
+        registered_only: bool = False,
     ) -> None:
         self._task = task
         self._round = round_number
@@ -91,7 +92,9 @@ class Conductor:
         self._clock = clock
         self._journal = journal
         signers = Signers(hub)
-        self._roster = Roster(task, round_number, domain, mailbox, signers, clock, book)
+        self._roster = Roster(
+            task, round_number, domain, mailbox, signers, clock, book, registered_only=registered_only
+        )
         self._files = RoundFiles(hub, task)
         self._relay = Relay(hub, domain, clock, signers)
         self._waiting: dict[str, _Asked] = {}

@@ -1,5 +1,7 @@
 """The errors of the outer data plane, a shallow tree."""
 
+from collections.abc import Collection
+
 
 class TierGlobalError(Exception):
     """Something in the outer data plane went wrong; the message is one sentence for a person."""
@@ -11,6 +13,16 @@ class SetupError(TierGlobalError):
 
 class UnsafeKeyFile(SetupError):
     """A key file can be read by others than its owner, or does not hold a key."""
+
+
+class BundleRefused(TierGlobalError):
+    """A run came with an app bundle that the node's operator does not allow; ``digest`` is its SHA-256."""
+
+    def __init__(self, digest: str, allowed: Collection[str]) -> None:
+        super().__init__(
+            f"a bundle came with SHA-256 {digest}; this node's operator allows {', '.join(allowed)}"
+        )
+        self.digest = digest
 
 
 class MalformedExchange(TierGlobalError):

@@ -1,6 +1,6 @@
 """The mailbox of the conductor on Flower: letters are Flower messages, connections are SuperNode ids."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
 from flwr.app import Message, MessageType
 from flwr.serverapp import Grid
@@ -22,8 +22,8 @@ class FlowerMailbox:
         self._grid = grid
         self._open: set[str] = set()
 
-    def connected(self) -> Collection[int]:
-        return list(self._grid.get_node_ids())
+    def connected(self) -> Mapping[int, str]:
+        return {node.node_id: node.name for node in self._grid.get_nodes()}
 
     def send(self, request: Request, to: Sequence[int]) -> dict[int, str]:
         records = encode(request)

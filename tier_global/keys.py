@@ -41,16 +41,32 @@ def read_key(path: Path, wallet: str | None = None) -> SigningKey:
             text = file.read(200).decode("ascii", errors="replace").strip()
     except OSError as error:
         raise UnsafeKeyFile(f"the key file {path} cannot be read: {error.strerror}") from error
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UnsafeKeyFile(f"the key file {path} can be read by others: run chmod 600 on it")
-    if status.st_uid != os.geteuid():
-        raise UnsafeKeyFile(f"the key file {path} belongs to another user")
+    _check_private(path, status)
     if _KEY.fullmatch(text) is None:
         raise UnsafeKeyFile(f"the key file {path} does not hold one 32-byte key in hex")
     try:
         return SigningKey(text, wallet)
     except ValueError:
         raise UnsafeKeyFile(f"the key file {path} holds a number that is no private key") from None
+
+
+def require_private(path: Path) -> None:
+    """Refuse a file with a secret that is missing, not the caller's own, or readable by others.
+
+    Raises:
+        UnsafeKeyFile: it is so.
+    """
+    try:
+        _check_private(path, path.stat())
+    except OSError as error:
+        raise UnsafeKeyFile(f"the key file {path} cannot be read: {error.strerror}") from error
+
+
+def _check_private(path: Path, status: os.stat_result) -> None:
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UnsafeKeyFile(f"the key file {path} can be read by others: run chmod 600 on it")
+    if status.st_uid != os.geteuid():
+        raise UnsafeKeyFile(f"the key file {path} belongs to another user")
 
 
 def create_key(path: Path) -> SigningKey:

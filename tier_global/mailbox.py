@@ -1,6 +1,6 @@
 """How the conductor reaches nodes, as a port: requests go out, replies come in when they come."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,8 +22,8 @@ class Mailbox(Protocol):
     A node reads its letters one by one, in the order in which they were sent.
     """
 
-    def connected(self) -> Collection[int]:
-        """The nodes that are connected now, or were a moment ago."""
+    def connected(self) -> Mapping[int, str]:
+        """The nodes that are connected now, or were a moment ago, and as whom each is registered, or ""."""
 
     def send(self, request: Request, to: Sequence[int]) -> dict[int, str]:
         """Send one request to several nodes: letter by node, without those that it could not be sent to."""

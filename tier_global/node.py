@@ -11,16 +11,14 @@ arithmetic of scores (``scoring``).
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
 
 from contracts.digests import sha256_digest
 from contracts.errors import ContractViolation, InvalidAdapter
 from contracts.manifest import adapter_digest
-from contracts.messages import Attestation, Commit, Domain, Proposal, Reveal
+from contracts.messages import Attestation, Proposal, Reveal
 from contracts.parent import Parent, read_parent
-from contracts.signatures import personal_digest, sign
 from contracts.task import TaskSpec
 from tier_global.chain_view import ChainView, RoundOnChain
 from tier_global.clock import Clock
@@ -39,10 +37,8 @@ from tier_global.exchange import (
     RevealRequest,
     TrainReply,
     TrainRequest,
-    identity_text,
 )
 from tier_global.inner import InnerJob, InnerTier
-from tier_global.keys import SigningKey
 from tier_global.node_checks import NodeChecks
 from tier_global.phases import Stage
 from tier_global.record import NodeRecord, StoredAttestation, StoredProposal, StoredVote
@@ -57,19 +53,11 @@ from tier_global.scoring import (
     read_entry,
     scores,
 )
+from tier_global.signing import Signer
 
 _SPEC_FILE = "task.json"
 
 log = logging.getLogger("collegium.node")
-
-
-@dataclass(frozen=True)
-class NodeIdentity:
-    """The account the node was admitted with, the key that signs for it, and the domain it signs in."""
-
-    address: str
-    key: SigningKey
-    domain: Domain
 
 
 class Node:
@@ -77,15 +65,16 @@ class Node:
 
     def __init__(
         self,
-        identity: NodeIdentity,
+        signer: Signer,
         chain: ChainView,
         inner: InnerTier,
         record: NodeRecord,
         state_folder: Path,
         clock: Clock,
     ) -> None:
-        self._identity = identity
-        self._checks = NodeChecks(identity.address, chain, clock)
+        self._signer = signer
+        self._address = signer.node
+        self._checks = NodeChecks(self._address, chain, clock)
         self._inner = inner
         self._record = record
         self._state_folder = state_folder
@@ -123,30 +112,23 @@ class Node:
 
     def _purpose(self, request: Request, stage: Stage) -> str:
         """What an inner job is for: the same whenever this node does this stage of this round."""
-        return f"{request.task}-{request.round}-{self._identity.address}-{stage}"
-
-    def _sign(self, message: Proposal | Commit | Attestation) -> str:
-        return message.sign(self._identity.domain, self._identity.key.reveal())
+        return f"{request.task}-{request.round}-{self._address}-{stage}"
 
     # Who the node is
 
     def _identify(self, request: IdentifyRequest) -> IdentifyReply:
-        identity = self._identity
-        text = identity_text(
-            identity.domain.chain_id, identity.address, request.task, request.round, request.challenge
-        )
         return IdentifyReply(
             task=request.task,
             round=request.round,
-            node=identity.address,
-            signature=sign(personal_digest(text), identity.key.reveal()),
+            node=self._address,
+            signature=self._signer.identify(request.task, request.round, request.challenge),
         )
 
     # Training
 
     def _train(self, request: TrainRequest) -> TrainReply:
         facts = self._checks.await_phase(request, Stage.TRAIN)
-        self._checks.require_signing_key(self._identity.key.address)
+        self._checks.require_signing_key(self._signer.address())
         folder = RoundFolder(self._state_folder, request.task, request.round)
         stored = self._record.find(StoredProposal, request.task, request.round, facts.context)
         if stored is None:
@@ -163,7 +145,7 @@ class Node:
                     folder.write(_SPEC_FILE, request.spec)
                     folder.keep_adapter(parent)
                     stored = self._train_once(request, facts, spec, folder, deadline_unix_s)
-        return _train_reply(stored, self._sign(stored.proposal), folder)
+        return _train_reply(stored, self._signer.sign(stored.proposal), folder)
 
     def _train_once(
         self,
@@ -183,7 +165,7 @@ class Node:
             raise InnerJobFailed(f"the network's own adapter or report is not usable: {error}") from error
         folder.keep_adapter(trained.adapter)
         proposal = Proposal(
-            node=self._identity.address,
+            node=self._address,
             task=request.task,
             round=request.round,
             context=facts.context,
@@ -202,7 +184,7 @@ class Node:
 
     def _commit(self, request: CommitRequest) -> CommitReply:
         facts = self._checks.await_phase(request, Stage.COMMIT)
-        self._checks.require_signing_key(self._identity.key.address)
+        self._checks.require_signing_key(self._signer.address())
         stored = self._record.find(StoredVote, request.task, request.round, facts.context)
         if stored is None:
             self._checks.require_drawn(facts.voters, "voter")
@@ -222,7 +204,7 @@ class Node:
             task=request.task,
             round=request.round,
             commit=stored.commit,
-            signature=self._sign(stored.commit),
+            signature=self._signer.sign(stored.commit),
             seconds=stored.seconds,
         )
 
@@ -240,7 +222,7 @@ class Node:
         votes = plan(spec, _parent(spec, facts, folder), entries, kin)
         losses_nats = self._evaluate(Stage.COMMIT, request, folder, facts, votes.candidates, deadline_unix_s)
         reveal = Reveal(
-            node=self._identity.address,
+            node=self._address,
             task=request.task,
             round=request.round,
             context=facts.context,
@@ -302,7 +284,7 @@ class Node:
     def _reveal(self, request: RevealRequest) -> RevealReply:
         facts = self._checks.await_phase(request, Stage.REVEAL)
         stored = self._record.find(StoredVote, request.task, request.round, facts.context)
-        if stored is None or facts.committed.get(self._identity.address) != stored.commit.commitment:
+        if stored is None or facts.committed.get(self._address) != stored.commit.commitment:
             raise NodeRefusal("not_committed", "this node has no commitment on chain that it could open")
         return RevealReply(task=request.task, round=request.round, reveal=stored.reveal)
 
@@ -310,7 +292,7 @@ class Node:
 
     def _attest(self, request: AttestRequest) -> AttestReply:
         facts = self._checks.await_phase(request, Stage.ATTEST)
-        self._checks.require_signing_key(self._identity.key.address)
+        self._checks.require_signing_key(self._signer.address())
         stored = self._record.find(StoredAttestation, request.task, request.round, facts.context)
         if stored is None:
             self._checks.require_drawn(facts.voters, "voter")
@@ -332,7 +314,7 @@ class Node:
             task=request.task,
             round=request.round,
             attestation=stored.attestation,
-            signature=self._sign(stored.attestation),
+            signature=self._signer.sign(stored.attestation),
             seconds=stored.seconds,
         )
 
@@ -350,7 +332,7 @@ class Node:
         if not {facts.parent_digest, aggregate.digest} <= losses_nats.keys():
             losses_nats = self._evaluate(Stage.ATTEST, request, folder, facts, [aggregate], deadline_unix_s)
         attestation = Attestation(
-            node=self._identity.address,
+            node=self._address,
             task=request.task,
             round=request.round,
             context=facts.context,

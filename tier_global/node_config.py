@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from contracts.digests import Digest
 from contracts.messages import Address
 from tier_global.errors import SetupError
 
@@ -23,6 +24,14 @@ class NodeConfig(BaseModel):
     state_folder: Path
     network_file: Path
     inner_command: Annotated[tuple[str, ...], Field(min_length=1)]
+    allowed_bundles: Annotated[tuple[Digest, ...], Field(min_length=1)]
+    """SHA-256 of the app bundles whose messages the node answers; two while hub and node are upgraded."""
+    superlink_certificates: Path | None = None
+    """Root certificates (PEM) of the hub's SuperLink; without them the link is not encrypted."""
+    flower_key_file: Path | None = None
+    """The private key (of `ssh-keygen -t ecdsa -b 384`) whose public key is in the network's enrolment."""
+    signer_socket: Path | None = None
+    """Where `collegium node signer` answers; without it the node's own process reads the key file."""
     wallet: Address | None = None
     """The contract wallet (ERC-1271) that is the node's signing key, where the key signs for one."""
 
@@ -42,5 +51,11 @@ class NodeConfig(BaseModel):
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise SetupError(f"{path}, {where}: {first['msg']}") from error
         folder = path.resolve().parent
-        fields = ("key_file", "deployment_file", "state_folder", "network_file")
-        return config.model_copy(update={name: folder / getattr(config, name) for name in fields})
+        paths = {name: value for name, value in config if isinstance(value, Path)}
+        return config.model_copy(update={name: folder / value for name, value in paths.items()})
+
+    @model_validator(mode="after")
+    def _key_needs_certificates(self) -> Self:
+        if self.flower_key_file is not None and self.superlink_certificates is None:
+            raise ValueError("flower_key_file needs superlink_certificates")
+        return self

@@ -2,12 +2,12 @@
 
 from pydantic import BaseModel, ConfigDict
 
+from contracts.digests import Digest
 from contracts.messages import Address
 from tier_global.chain_view import JsonRpcChainView
 from tier_global.errors import ChainUnavailable
-from tier_global.keys import read_key
 from tier_global.node_config import NodeConfig
-from tier_global.node_process import open_record, read_deployment
+from tier_global.node_process import open_record, read_deployment, signer_of
 from tier_global.record import Kind
 
 
@@ -22,8 +22,19 @@ class Answered(BaseModel):
     stored_at: str
 
 
+class RefusedBundle(BaseModel):
+    """An app bundle that came with messages and is not among the allowed ones."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: Digest
+    messages: int
+    refused_at: str
+    """When the last of the messages came."""
+
+
 class NodeStatus(BaseModel):
-    """The node, the chain's opinion of it in a sentence, and its answers in order of time."""
+    """The node, the chain's opinion of it in a sentence, its answers and refused bundles in order of time."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,6 +42,8 @@ class NodeStatus(BaseModel):
     signer: Address
     on_chain: str
     answers: tuple[Answered, ...]
+    allowed_bundles: tuple[Digest, ...]
+    refused_bundles: tuple[RefusedBundle, ...]
 
 
 def read_status(config: NodeConfig) -> NodeStatus:
@@ -38,17 +51,23 @@ def read_status(config: NodeConfig) -> NodeStatus:
 
     Raises:
         SetupError: the key or the deployment file is missing or wrong.
+        NodeRefusal: the process with the key gives no answer.
     """
-    key = read_key(config.key_file, config.wallet)
+    signer = signer_of(config, read_deployment(config)).address()
     with open_record(config) as record:
-        answers = record.answered()
+        answers, refused = record.answered(), record.refused_bundles()
     return NodeStatus(
         address=config.address,
-        signer=key.address,
-        on_chain=_on_chain(config, key.address),
+        signer=signer,
+        on_chain=_on_chain(config, signer),
         answers=tuple(
             Answered(task=task, round=round_number, kind=kind, stored_at=stored_at)
             for task, round_number, kind, stored_at in answers
+        ),
+        allowed_bundles=config.allowed_bundles,
+        refused_bundles=tuple(
+            RefusedBundle(digest=digest, messages=messages, refused_at=refused_at)
+            for digest, messages, refused_at in refused
         ),
     )
 

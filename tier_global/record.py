@@ -1,4 +1,4 @@
-"""The node's memory: what it has answered, in one SQLite file, kept through any restart.
+"""The node's memory: what it has answered, and refused, in one SQLite file, kept through any restart.
 
 Preserved whatever is killed when:
 
@@ -35,6 +35,15 @@ CREATE TABLE IF NOT EXISTS answers (
     PRIMARY KEY (task, round, kind, context)
 ) WITHOUT ROWID
 """
+_REFUSED_SCHEMA = """
+CREATE TABLE IF NOT EXISTS refused_bundles (
+    digest TEXT PRIMARY KEY,
+    messages INTEGER NOT NULL,
+    refused_at TEXT NOT NULL
+) WITHOUT ROWID
+"""
+MOST_REFUSED_BUNDLES = 50
+"""So many refused bundles are remembered, the newest: a hub can make up as many as it likes."""
 _BUSY_TIMEOUT_S = 10.0
 
 
@@ -85,6 +94,7 @@ class NodeRecord:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute(_SCHEMA)
+        self._connection.execute(_REFUSED_SCHEMA)
 
     def __enter__(self) -> Self:
         return self
@@ -130,6 +140,28 @@ class NodeRecord:
         """(task, round, kind, time) of every answer, in order of time; for people."""
         rows = self._connection.execute("SELECT task, round, kind, stored_at FROM answers ORDER BY stored_at")
         return [(task, round_number, kind, stored_at) for task, round_number, kind, stored_at in rows]
+
+    def note_refused_bundle(self, digest: str) -> None:
+        """Take note of a message that was refused because of the bundle of its run; for people."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO refused_bundles VALUES (?, 1, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))"
+                " ON CONFLICT (digest) DO UPDATE SET"
+                " messages = messages + 1, refused_at = excluded.refused_at",
+                (digest,),
+            )
+            self._connection.execute(
+                "DELETE FROM refused_bundles WHERE digest NOT IN"
+                " (SELECT digest FROM refused_bundles ORDER BY refused_at DESC, digest LIMIT ?)",
+                (MOST_REFUSED_BUNDLES,),
+            )
+
+    def refused_bundles(self) -> list[tuple[str, int, str]]:
+        """(digest, messages, time of the last one) of the refused bundles, in order of time; for people."""
+        rows = self._connection.execute(
+            "SELECT digest, messages, refused_at FROM refused_bundles ORDER BY refused_at, digest"
+        )
+        return [(digest, messages, refused_at) for digest, messages, refused_at in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from contracts.messages import Domain
@@ -24,7 +25,10 @@ class _Greeting:
 
 
 class Roster:
-    """Account by connection, for one round."""
+    """Account by connection, for one round.
+
+    With ``registered_only``, a connection can be that account only for which its Flower key is registered.
+    """
 
     def __init__(
         self,
@@ -35,7 +39,11 @@ class Roster:
         signers: Signers,
         clock: Clock,
         book: ConnectionBook,
+        *,
+        registered_only: bool,
     ) -> None:
+        self._registered_only = registered_only
+        self._registered: Mapping[int, str] = {}
         self._task = task
         self._round = round_number
         self._domain = domain
@@ -51,7 +59,8 @@ class Roster:
 
     def connection_of(self, node: str) -> int | None:
         """The newest connection that is ``node``, as it has proved now or in an earlier round."""
-        return self._connection_of.get(node)
+        connection = self._connection_of.get(node)
+        return connection if connection is not None and self._may_be(connection, node) else None
 
     def doubt(self, node: str) -> bool:
         """An answer is not what ``node`` would give. Drop its connection if it was only a hint: then True."""
@@ -63,9 +72,11 @@ class Roster:
 
     def greet_newcomers(self) -> None:
         """Ask every connection that has not been asked who it is."""
+        self._registered = self._mailbox.connected()
+        self._forget_contradicted_hints()
         waiting = {greeting.connection for greeting in self._greetings.values()}
         known = waiting | self._node_of.keys() | self._impostors
-        for connection in sorted(set(self._mailbox.connected()) - known):
+        for connection in sorted(self._registered.keys() - known):
             if self._failures.is_over(connection):
                 self._greet(connection)
 
@@ -85,6 +96,14 @@ class Roster:
             log.warning("identify: %s", error)
             self._failures.count(greeting.connection)
             return None
+        if not self._may_be(greeting.connection, reply.node):
+            log.warning(
+                "identify: a node says that it is %s, and its Flower key is registered for %s",
+                reply.node,
+                self._registered.get(greeting.connection) or "nobody",
+            )
+            self._impostors.add(greeting.connection)
+            return None
         if not is_the_node:
             log.warning("identify: a node says that it is %s, and its signature does not", reply.node)
             self._impostors.add(greeting.connection)
@@ -98,6 +117,18 @@ class Roster:
     def owns(self, letter: str) -> bool:
         """Whether ``letter`` is a greeting that waits for its answer."""
         return letter in self._greetings
+
+    def _forget_contradicted_hints(self) -> None:
+        """Drop what an earlier round has written of a connection that is registered for another node."""
+        for connection, node in list(self._node_of.items()):
+            if connection in self._registered and not self._may_be(connection, node):
+                del self._node_of[connection]
+                if self._connection_of.get(node) == connection:
+                    del self._connection_of[node]
+
+    def _may_be(self, connection: int, node: str) -> bool:
+        """Whether the Flower key of a connection is registered for the node, where keys are registered."""
+        return not self._registered_only or self._registered.get(connection) == node
 
     def _greet(self, connection: int) -> None:
         challenge = "0x" + secrets.token_bytes(32).hex()

@@ -20,6 +20,8 @@ URL_VARIABLE = "COLLEGIUM_ORCHESTRATOR_URL"
 TOKEN_VARIABLE = "COLLEGIUM_CONDUCTOR_TOKEN_FILE"
 DEPLOYMENT_VARIABLE = "COLLEGIUM_DEPLOYMENT_FILE"
 JOURNAL_VARIABLE = "COLLEGIUM_CONDUCTOR_JOURNAL"
+REGISTERED_VARIABLE = "COLLEGIUM_REGISTERED_NODES_ONLY"
+"""1 where the SuperLink authenticates nodes: each counts only as whom its Flower key is registered for."""
 
 app = ServerApp()
 
@@ -38,6 +40,7 @@ def conduct(grid: Grid, context: Context) -> None:
         clock=SystemClock(),
         journal=JournalFile(Path(journal)) if journal else NoJournal(),
         book=ConnectionBookFile(_flower_home() / "collegium-connections.json"),
+        registered_only=_flag(REGISTERED_VARIABLE),
     ).run()
 
 
@@ -57,6 +60,13 @@ def _variable(name: str) -> str:
     if not value:
         raise SetupError(f"the environment of the SuperLink has no {name}")
     return value
+
+
+def _flag(name: str) -> bool:
+    value = os.environ.get(name, "0")
+    if value not in ("0", "1"):
+        raise SetupError(f"{name} is neither 0 nor 1")
+    return value == "1"
 
 
 def _file(name: str) -> bytes:

@@ -105,6 +105,42 @@ def refuse(
     return Answer({"enrolment": number, "status": refused.status}, f"enrolment {number} is refused")
 
 
+@enrolment.command("register-flower-keys")
+@answering
+def register_flower_keys(url: UrlOption, token_file: TokenFileOption, as_json: JsonOption = False) -> Answer:
+    """Have the SuperLink let in the Flower keys of approved networks, each for the node that signed for it.
+
+    After an approval, and after every start of the SuperLink, which forgets them (COLLEGIUM_FLOWER_HOME,
+    COLLEGIUM_FLOWER_CONNECTION).
+    """
+    from orchestrator.adapters.flower import FlowerCommandNodes
+    from orchestrator.commands.hub import settings_or_error
+    from orchestrator.domain.ports import FlowerError
+
+    settings = settings_or_error()
+    if settings.flower_home is None:
+        raise CommandError(
+            "COLLEGIUM_FLOWER_HOME names no folder", code="bad_settings", exit_code=ExitCode.BAD_INPUT
+        )
+    nodes = FlowerCommandNodes(settings.flower_home, settings.flower_connection)
+    registered = []
+    for each in HubClient(url, token_file).api.enrolments():
+        said = each.statement
+        if each.status == "approved" and said.flower_key:
+            try:
+                new = nodes.register(said.node, said.flower_key)
+            except FlowerError as error:
+                raise CommandError(
+                    f"the Flower key of {said.network}: {error}", code="flower_failed"
+                ) from error
+            registered.append({"node": said.node, "network": said.network, "new": new})
+    names = ", ".join(str(each["network"]) for each in registered if each["new"])
+    words = (
+        f"registered the Flower keys of {names}" if names else "no Flower key was missing at the SuperLink"
+    )
+    return Answer({"items": registered}, words)
+
+
 def _line(each: "Enrolment") -> str:
     said = each.statement
     flower = "with" if said.flower_key else "no"

@@ -18,8 +18,9 @@ from orchestrator.composition import SystemClock
 from orchestrator.services.tokens import TokenService
 from tests.faults.hub import PHASES, Hub, eventually
 from tests.faults.scene import Scene, opened_scene
-from tests.integration.flower_rig import APP_FOLDER, SUPERLINK, FlowerRig
+from tests.integration.flower_rig import SUPERLINK, FlowerRig
 from tests.integration.orchestrator_rig import NETWORKS, Network
+from tier_global.bundle import APP_FOLDER, installed_bundle
 
 NODES = NETWORKS[:2]
 TERMS = {"proposers": 2, "voters": 2, "min_proposals": 2, "min_reveals": 2, "min_scorers": 1}
@@ -143,6 +144,7 @@ def write_node(everything: Consortium, network: Network) -> None:
         "state_folder": "state",
         "network_file": "network.json",
         "inner_command": [sys.executable, str(INNER_DOUBLE)],
+        "allowed_bundles": [installed_bundle()],
     }
     (folder / "node.json").write_text(json.dumps(config))
 

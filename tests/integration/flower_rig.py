@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -14,9 +15,9 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tier_global.bundle import APP_FOLDER
+
 BINARIES = Path(sys.executable).parent
-REPOSITORY = Path(__file__).parents[2]
-APP_FOLDER = REPOSITORY / "tier_global" / "app"
 START_TIMEOUT_S = 60.0
 SUPERLINK = "superlink"
 
@@ -44,14 +45,19 @@ class FlowerRig:
     folder: Path
     conductor_environment: dict[str, str] = field(default_factory=dict)
     superlink_options: tuple[str, ...] = ()
+    tls: tuple[Path, Path] | None = None
+    """The files of the SuperLink's certificate and of its key: then nodes have to be registered."""
     port: int = field(default_factory=free_port)
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
-    def running(cls, folder: Path, conductor_environment: dict[str, str]) -> Iterator["FlowerRig"]:
+    def running(
+        cls, folder: Path, conductor_environment: dict[str, str], tls: tuple[Path, Path] | None = None
+    ) -> Iterator["FlowerRig"]:
         """A rig with a SuperLink; everything is gone at the end."""
-        rig = cls(folder, conductor_environment)
+        rig = cls(folder, conductor_environment, tls=tls)
+        rig.write_connection()
         try:
             rig.start_superlink()
             yield rig
@@ -59,12 +65,25 @@ class FlowerRig:
             for name in list(rig.daemons):
                 rig.kill(name)
 
+    @property
+    def client_home(self) -> Path:
+        """FLWR_HOME of ``flwr``; the connection is called "rig"."""
+        return self.folder / "client-home"
+
+    def write_connection(self) -> None:
+        """Tell ``flwr`` where the SuperLink is."""
+        self.client_home.mkdir(exist_ok=True)
+        trust = "insecure = true" if self.tls is None else f'root-certificates = "{self.tls[0]}"'
+        (self.client_home / "config.toml").write_text(
+            f'[superlink.rig]\naddress = "127.0.0.1:{self.port}"\n{trust}\n'
+        )
+
     def start_superlink(self) -> None:
         """Start the SuperLink, again if it was killed, and wait until it answers."""
         self._start(
             SUPERLINK,
             [
-                *("flower-superlink", "--insecure", "--disable-runtime-dependency-installation"),
+                *("flower-superlink", "--disable-runtime-dependency-installation", *self._link_options()),
                 *("--host", "127.0.0.1", "--port", str(self.port), *self.superlink_options),
             ],
             self.conductor_environment,
@@ -99,19 +118,33 @@ class FlowerRig:
             except psutil.NoSuchProcess:
                 continue
 
-    def submit(self, task: int, round_number: int) -> str:
-        """``flwr run``: start the conductor of a round; the run's id."""
-        home = self.folder / "client-home"
-        home.mkdir(exist_ok=True)
-        (home / "config.toml").write_text(
-            f'[superlink.rig]\naddress = "127.0.0.1:{self.port}"\ninsecure = true\n'
+    def start_plain_node(self, name: str) -> None:
+        """Start a SuperNode as Flower itself would have it."""
+        self._start(
+            name,
+            [
+                *("flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.port}"),
+                *("--host", "127.0.0.1", "--port", str(free_port())),
+            ],
+            {},
         )
+
+    def supernode_pids(self, name: str) -> list[int]:
+        """The SuperNode processes of a node that run now."""
+        return [
+            child.pid
+            for child in _descendants(self.daemons[name].pid)
+            if "tier_global.supernode_process" in _command_line(child)
+        ]
+
+    def submit(self, task: int, round_number: int, app_folder: Path = APP_FOLDER) -> str:
+        """``flwr run``: start the conductor of a round; the run's id."""
         done = subprocess.run(
             [
-                *(BINARIES / "flwr", "run", APP_FOLDER, "rig"),
+                *(BINARIES / "flwr", "run", app_folder, "rig"),
                 *("--run-config", f"task={task} round={round_number}", "--format", "json"),
             ],
-            env=_environment(home),
+            env=_environment(self.client_home),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60,
@@ -136,7 +169,7 @@ class FlowerRig:
         """What the conductor of a run has printed."""
         done = subprocess.run(
             [BINARIES / "flwr", "log", run_id, "rig", "--show"],
-            env=_environment(self.folder / "client-home"),
+            env=_environment(self.client_home),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=60,
@@ -158,10 +191,23 @@ class FlowerRig:
                 cwd=self.folder,
             )
 
+    def _link_options(self) -> tuple[str, ...]:
+        if self.tls is None:
+            return ("--insecure",)
+        certificate, key = map(str, self.tls)
+        return (
+            *("--ssl-certfile", certificate, "--ssl-keyfile", key, "--ssl-ca-certfile", certificate),
+            "--enable-supernode-auth",
+        )
+
     def _superlink_answers(self) -> bool:
         assert self.daemons["superlink"].poll() is None, self.log_of("superlink")
         try:
-            httpx.get(f"http://127.0.0.1:{self.port}/", timeout=2)
+            if self.tls is None:
+                httpx.get(f"http://127.0.0.1:{self.port}/", timeout=2)
+            else:
+                trust = ssl.create_default_context(cafile=self.tls[0])
+                httpx.get(f"https://127.0.0.1:{self.port}/", timeout=2, verify=trust)
         except httpx.TransportError:
             return False
         return True

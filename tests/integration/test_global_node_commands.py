@@ -1,23 +1,32 @@
 """``collegium node …`` and the node's own view of the chain, against a real chain."""
 
 import json
+import os
+import signal
+import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from eth_account import Account
 from typer.testing import CliRunner
 
+from contracts.messages import Proposal
 from contracts.phase import Phase
 from deploy.local.chain_setup import set_up_demo_accounts
 from orchestrator.domain.chain import AdmitNode, RequestRound, StakeTerms
 from tests.chain.anvil import RICH_KEYS, Anvil, running_anvil
 from tests.chain.world import TOKEN, World
+from tests.integration.flower_rig import until
 from tests.integration.hub_double import TOKEN_TEXT, HubDouble
 from tier_global.chain_view import JsonRpcChainView, NodeOnChain
 from tier_global.cli import app
 from tier_global.errors import ChainUnavailable, NodeRefusal
+from tier_global.signer_socket import SocketSigner
 
 run = CliRunner()
 
@@ -140,6 +149,7 @@ def test_init_makes_a_private_key_and_a_configuration(
     config = json.loads((tmp_path / "node" / "node.json").read_text())
     assert config["address"] == data["address"]
     assert config["inner_command"][-2:] == ["-m", "tier_local"]
+    assert config["allowed_bundles"] == [run.invoke(app, ["bundle"]).stdout.strip()]
     assert key_file.read_text().strip() not in json.dumps(data) + json.dumps(config)
 
 
@@ -372,3 +382,77 @@ def test_start_refuses_a_key_that_others_can_read(
 
     assert result.exit_code == 2
     assert "chmod 600" in result.stderr
+
+
+def test_start_refuses_a_port_that_is_taken(world: World, deployment_file: Path, tmp_path: Path) -> None:
+    init(tmp_path / "node", world, deployment_file)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        config = str(tmp_path / "node" / "node.json")
+        result = run.invoke(app, ["start", "--config", config, "--superlink", "127.0.0.1:1", "--port", port])
+
+    assert result.exit_code == 2
+    assert f"port {port}" in result.stderr
+
+
+# node signer
+
+
+def test_a_signer_that_was_killed_signs_the_same_again_and_nothing_else(
+    world: World, deployment_file: Path, tmp_path: Path
+) -> None:
+    task = world.create_task(training_s=3600)
+    number = world.open_round(task)
+    facts = JsonRpcChainView(world.anvil.rpc_url, world.deployment).round(task, number)
+    node = facts.proposers[0]
+    init(tmp_path / "node", world, deployment_file)
+    config = tmp_path / "node" / "node.json"
+    (tmp_path / "node" / "node.key").write_text(world.nodes[node].key)
+    path = tmp_path / "signer" / "socket"
+    config.write_text(
+        json.dumps(json.loads(config.read_text()) | {"address": node, "signer_socket": "../signer/socket"})
+    )
+    fields = {
+        "node": node,
+        "task": task,
+        "round": number,
+        "context": facts.context,
+        "parent_digest": facts.parent_digest,
+        "adapter_digest": "0x" + "ab" * 32,
+        "report_digest": "0x" + "ab" * 32,
+    }
+    proposal, another = Proposal.parse(fields), Proposal.parse(fields | {"adapter_digest": "0x" + "cd" * 32})
+    client = SocketSigner(node, path)
+
+    with running_signer(config, path) as signer:
+        signature = client.sign(proposal)
+        proposal.require_signer(world.deployment.rounds_domain, signature, node)
+        os.kill(signer.pid, signal.SIGKILL)
+        signer.wait()
+    with pytest.raises(NodeRefusal, match="no usable answer"):
+        client.sign(proposal)
+    with running_signer(config, path):
+        assert client.sign(proposal) == signature
+        with pytest.raises(NodeRefusal, match="another proposal was signed"):
+            client.sign(another)
+        with pytest.raises(NodeRefusal, match="round 7 of task"):
+            client.identify(task, 7, "0x" + "42" * 32)
+
+
+@contextmanager
+def running_signer(config: Path, path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """`collegium node signer`, once it answers."""
+    command = [sys.executable, "-c", "from tier_global.cli import app; app()", "signer"]
+    process = subprocess.Popen([*command, "--config", str(config)], stdin=subprocess.DEVNULL)
+    try:
+        until(lambda: process.poll() is not None or answers(path), 30.0, "the signer")
+        assert process.poll() is None
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0

@@ -23,6 +23,7 @@ from tests.integration.orchestrator_double_rig import DEPLOYMENT, Rig
 from tests.integration.orchestrator_rig import NETWORKS
 from tests.integration.orchestrator_server import serving
 from tier_global import sign_in as node_side
+from tier_global.bundle import installed_bundle
 
 NODE = NETWORKS[0]
 DEADLINE_S = 60.0
@@ -231,6 +232,7 @@ def node_config(rig: Rig, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "state_folder": "state",
         "network_file": "network.json",
         "inner_command": ["true"],
+        "allowed_bundles": [installed_bundle()],
     }
     (folder / "node.json").write_text(json.dumps(settings))
     return folder / "node.json"

@@ -19,6 +19,7 @@ from contracts.accounts import Account
 from contracts.digests import ZERO_DIGEST, sha256_digest
 from contracts.messages import Domain, Enrolment
 from deploy.local.ports import free_ports
+from orchestrator.adapters.flower import FlowerCommandNodes
 from orchestrator.cli import app as hub_app
 from orchestrator.services.enrolment import invite_digest
 from tests.integration.databases import Databases, all_rows
@@ -274,7 +275,9 @@ def ask_hub(url: str, rig: Rig, folder: Path, *arguments: str) -> Result:
     return run.invoke(hub_app, ["enrolment", *arguments, "--url", url, "--token-file", str(token), "--json"])
 
 
-def test_both_sides_by_their_commands(rig: Rig, hub_url: str, tmp_path: Path) -> None:
+def test_both_sides_by_their_commands(
+    rig: Rig, hub_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "deployment.json").write_bytes(DEPLOYMENT.to_json())
     (tmp_path / "network.json").write_text("{}")
     node, invite_file = tmp_path / "node", tmp_path / "invite"
@@ -322,6 +325,21 @@ def test_both_sides_by_their_commands(rig: Rig, hub_url: str, tmp_path: Path) ->
     assert (kept["node"], kept["signer"], kept["flower_key"]) == (account, account, FLOWER_KEY)
     assert kept["certificate"] == "0x" + fingerprint.strip().replace(":", "").lower()
 
+    # The SuperLink's side; the real one is asked in test_global_flower.py.
+    at_the_superlink: dict[str, str] = {}
+
+    def register(_: object, node: str, key: str) -> bool:
+        if key == at_the_superlink.get(node):
+            return False
+        at_the_superlink[node] = key
+        return True
+
+    monkeypatch.setattr(FlowerCommandNodes, "register", register)
+    assert ask_hub(hub_url, rig, tmp_path, "register-flower-keys").exit_code == 2
+    monkeypatch.setenv("COLLEGIUM_FLOWER_HOME", str(tmp_path))
+    assert ask_hub(hub_url, rig, tmp_path, "register-flower-keys").exit_code == 0
+    assert at_the_superlink == {}, "nobody has approved it yet"
+
     listed = ask_hub(hub_url, rig, tmp_path, "list")
     assert json.loads(listed.stdout)["data"]["items"][0]["status"] == "pending"
     with ThreadPoolExecutor(1) as threads:
@@ -331,6 +349,11 @@ def test_both_sides_by_their_commands(rig: Rig, hub_url: str, tmp_path: Path) ->
             assert time.monotonic() < deadline_s, "the admission took too long"
             rig.turn()
         assert approved.result().exit_code == 0
+    for new in (True, False):
+        registered = ask_hub(hub_url, rig, tmp_path, "register-flower-keys")
+        (item,) = json.loads(registered.stdout)["data"]["items"]
+        assert item == {"node": account, "network": "aurora", "new": new}
+    assert at_the_superlink == {account: FLOWER_KEY}
     refused = ask_hub(hub_url, rig, tmp_path, "refuse", "1", "--reason", "too late")
     assert refused.exit_code == 3
 

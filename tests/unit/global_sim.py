@@ -6,7 +6,7 @@ answer are gone, and it comes back under another connection with what it had on 
 
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,10 +31,11 @@ from tier_global.inner import InnerJob, Trained
 from tier_global.journal import JournalEntry
 from tier_global.keys import SigningKey
 from tier_global.mailbox import Arrival
-from tier_global.node import Node, NodeIdentity
+from tier_global.node import Node
 from tier_global.node_checks import HOLD_S
 from tier_global.phases import PHASE_OF, Stage
 from tier_global.record import NodeRecord, StoredVote
+from tier_global.signing import KeySigner
 
 TASK, ROUND = 1, 1
 DOMAIN = Domain(chain_id=31337, verifying_contract="0x5FbDB2315678afecb367f032d93F642f64180aa3")
@@ -392,7 +393,7 @@ class SimNode:
         """One request in one process."""
         with CrashingRecord(self.folder / "record.sqlite", self.crash) as record:
             node = Node(
-                NodeIdentity(self.address, self.key, DOMAIN),
+                KeySigner(self.address, self.key, DOMAIN),
                 chain,
                 self.inner,
                 record,
@@ -428,8 +429,8 @@ class SimMailbox:
         self._queues: dict[int, deque[tuple[str, Request, float]]] = {}
         self._mine: set[str] = set()
 
-    def connected(self) -> Collection[int]:
-        return list(self.sim.connections)
+    def connected(self) -> Mapping[int, str]:
+        return {connection: self.sim.registered.get(connection, "") for connection in self.sim.connections}
 
     def send(self, request: Request, to: Sequence[int]) -> dict[int, str]:
         letters: dict[int, str] = {}
@@ -507,6 +508,8 @@ class Sim:
         )
         self.hub = SimHub(self.chain)
         self.connections: dict[int, str] = {index + 1: address for index, address in enumerate(addresses)}
+        self.registered: dict[int, str] = {}
+        self.registered_only = False
         self._next_connection = nodes + 1
         self.journal = SimJournal()
         self.book = SimBook()
@@ -543,6 +546,7 @@ class Sim:
                 clock=TickingClock(self),
                 journal=self.journal,
                 book=self.book,
+                registered_only=self.registered_only,
             )
             try:
                 return conductor.run()

@@ -155,6 +155,53 @@ def test_a_wrong_hint_costs_little(sim: Sim) -> None:
     assert sim.chain.attestations.keys() == set(sim.nodes)
 
 
+# Registered Flower keys
+
+
+@pytest.fixture
+def registered(sim: Sim) -> Sim:
+    """Each connection's Flower key is registered for its node."""
+    sim.registered_only = True
+    sim.registered = dict(sim.connections)
+    return sim
+
+
+def test_registered_nodes_are_counted(registered: Sim) -> None:
+    assert registered.conduct() is Phase.FINAL
+    assert registered.chain.attestations.keys() == set(registered.nodes)
+
+
+def test_a_key_that_is_registered_for_another_node_is_not_counted(
+    registered: Sim, caplog: pytest.LogCaptureFixture
+) -> None:
+    victim, thief = list(registered.connections.values())[:2]
+    # The thief holds the victim's account key, and not its Flower key.
+    registered.connections[2] = victim
+
+    assert registered.conduct() is Phase.FINAL
+
+    asked = {request.stage for connection, request in registered.mailbox.sent if connection == 2}
+    assert asked == {"identify"}
+    assert f"says that it is {victim}, and its Flower key is registered for {thief}" in caplog.text
+    assert registered.chain.attestations.keys() == set(registered.nodes) - {thief}
+
+
+def test_a_connection_that_nobody_registered_is_not_counted(registered: Sim) -> None:
+    stranger = registered.connections[3]
+    del registered.registered[3]
+
+    assert registered.conduct() is Phase.FINAL
+    assert registered.chain.attestations.keys() == set(registered.nodes) - {stranger}
+
+
+def test_a_registration_corrects_a_wrong_hint(registered: Sim) -> None:
+    one, other, *rest = registered.connections.values()
+    registered.book.write(dict(enumerate((other, one, *rest), start=1)))
+
+    assert registered.conduct() is Phase.FINAL
+    assert registered.chain.attestations.keys() == set(registered.nodes)
+
+
 # What a bad node may send. Each is refused before it reaches the orchestrator, and the round goes on.
 
 

@@ -23,6 +23,7 @@ CONFIG: dict[str, Any] = {
     "state_folder": "state",
     "network_file": "network.json",
     "inner_command": ["python", "-m", "tier_local"],
+    "allowed_bundles": ["0x" + "ab" * 32],
 }
 
 
@@ -115,6 +116,8 @@ def test_paths_start_at_the_file(tmp_path: Path) -> None:
         ({"address": "0x12"}, "address"),
         ({"rpc_url": "file:///etc/passwd"}, "rpc_url"),
         ({"inner_command": []}, "inner_command"),
+        ({"allowed_bundles": []}, "allowed_bundles"),
+        ({"allowed_bundles": ["ab" * 32]}, "allowed_bundles"),
         ({"private_key": "0x"}, "private_key"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from contracts.messages import Reveal
 from tests.unit.global_sim import SimClock, SimNode
-from tier_global.record import NodeRecord, StoredVote
+from tier_global.record import MOST_REFUSED_BUNDLES, NodeRecord, StoredVote
 
 CONTEXT = "0x" + "11" * 16
 OTHER_CONTEXT = "0x" + "22" * 16
@@ -71,3 +71,16 @@ def test_others_cannot_read_the_salts(tmp_path: Path) -> None:
     with NodeRecord(tmp_path / "state" / "record.sqlite"):
         mode = (tmp_path / "state" / "record.sqlite").stat().st_mode
     assert stat.S_IMODE(mode) == 0o600
+
+
+def test_refused_bundles_are_counted_and_only_the_newest_are_kept(tmp_path: Path) -> None:
+    digests = [f"0x{number:064x}" for number in range(MOST_REFUSED_BUNDLES + 5)]
+    with NodeRecord(tmp_path / "record.sqlite") as record:
+        for digest in digests:
+            record.note_refused_bundle(digest)
+        record.note_refused_bundle(digests[-1])
+
+    with NodeRecord(tmp_path / "record.sqlite") as record:
+        refused = {digest: messages for digest, messages, _ in record.refused_bundles()}
+    assert len(refused) == MOST_REFUSED_BUNDLES
+    assert refused[digests[-1]] == 2
