@@ -49,6 +49,8 @@ from tests.integration.orchestrator_rig import GENESIS, REPORT, TOKEN, Network, 
 NODES, TASKS, ROUNDS, PROPOSERS, VOTERS = 200, 2, 20, 16, 64
 CLIENTS = 64
 """Who posts at the same time: the drawn voters do, in life each from a hospital of its own."""
+UPLOADS = 8
+"""Fewer at a time than the hub takes."""
 STAKE, POOL = 10 * TOKEN, 2000 * TOKEN
 PHASE_S = 3_600
 LEAST_PER_S = 60.0
@@ -96,6 +98,7 @@ class Consortium:
     session: httpx.Client
     networks: dict[str, Network]
     clients: ThreadPoolExecutor
+    uploads: ThreadPoolExecutor
     times: Times = field(default_factory=Times)
     said: list[Said] = field(default_factory=list)
 
@@ -225,6 +228,7 @@ def _set_up(open_things: ExitStack, folder: Path, nodes: int, tasks: int) -> Con
         session=session,
         networks={network.address: network for network in networks},
         clients=open_things.enter_context(ThreadPoolExecutor(CLIENTS)),
+        uploads=open_things.enter_context(ThreadPoolExecutor(UPLOADS)),
     )
     _gather(consortium, networks, council_key, tasks * POOL)
     return consortium
@@ -284,7 +288,7 @@ def _play(consortium: Consortium, task: int, number: int) -> None:
     state = consortium.round_in(task, number, "training")
     with consortium.times.counted("uploading adapters"):
         adapters = [consortium.networks[node].adapter(number) for node in state["proposers"]]
-        list(consortium.clients.map(consortium.put, adapters))
+        list(consortium.uploads.map(consortium.put, adapters))
     training = state
     consortium.say(
         "proposals", training, state["proposers"], lambda network: network.proposal(domain, training)
