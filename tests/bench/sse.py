@@ -103,12 +103,16 @@ async def _listen(hub: ServedHub, listener: Listener, gate: asyncio.Semaphore) -
             if not head.startswith(b"HTTP/1.1 200 "):
                 raise RuntimeError(head.decode(errors="replace"))
         listener.connections += 1
+        number = 0
         while len(listener.got) < until:
             line = await reader.readline()
             if not line:
                 raise RuntimeError("the stream ended by itself")
             if line.startswith(b"id: "):
-                listener.got.append(int(line[4:]))
+                number = int(line[4:])
+            elif line.startswith(b"event: "):
+                # A stream's first line has a number, and no event.
+                listener.got.append(number)
         # Cut at once: the rest of the event, and whatever follows it, is lost on the way.
         writer.transport.abort()
     listener.ended_s = time.monotonic()
