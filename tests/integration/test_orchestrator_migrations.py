@@ -172,8 +172,7 @@ def require_readable(url: str) -> None:
         signed = unit.outbox.transactions_of(NODE, MOST_NONCE)
         assert [(each.hash, each.raw) for each in signed] == [(DIGEST, RAW)]
         assert unit.outbox.count_unsettled() == 0
-        token = unit.tokens.by_hash("0" * 64)
-        assert token is not None
+        (token,) = unit.tokens.by_hashes(["0" * 64]).values()
         assert (token.id, token.name, token.role, token.expires_unix_s) == (1, "777", "admin", 1)
         assert unit.evaluations.of_task(1) == [
             EvaluationRecord(1, 1, "777", "777", 1, 1, 0.1, 0.5, 0.5, 1 / 3)
