@@ -55,18 +55,19 @@ test: check test-contracts ## all checks and all tests
 # the first two, so that all three last about as long.
 HUB_TESTS_A_TO_H := tests/integration/test_dashboard_*.py tests/integration/test_orchestrator_[a-h]*.py
 HUB_TESTS_I_TO_Z := tests/integration/test_orchestrator_[i-z]*.py
+OTHERS_THAT_COMPUTE := tests/integration/test_local_[jl]*.py tests/integration/test_verify_*.py
 
 .PHONY: test-that-computes
 test-that-computes: setup ## unit, property, chain and browser tests, and the first half of the hub's
 	$(BIN)/pytest tests/unit tests/property tests/chain tests/browser $(HUB_TESTS_A_TO_H) $(PYTEST_ARGS)
 
 .PHONY: test-of-the-hub
-test-of-the-hub: setup ## integration tests of the orchestrator, on SQLite and PostgreSQL: the second half
-	$(BIN)/pytest $(HUB_TESTS_I_TO_Z) $(PYTEST_ARGS)
+test-of-the-hub: setup ## the second half of the hub's tests, on SQLite and PostgreSQL; a network's trainer, the verifier
+	$(BIN)/pytest $(HUB_TESTS_I_TO_Z) $(OTHERS_THAT_COMPUTE) $(PYTEST_ARGS)
 
 .PHONY: test-that-waits
 test-that-waits: setup ## the other integration tests and the end-to-end test: real NVFlare, Flower and servers
-	$(BIN)/pytest tests/integration tests/e2e $(addprefix --ignore-glob=,$(HUB_TESTS_A_TO_H) $(HUB_TESTS_I_TO_Z)) $(PYTEST_ARGS)
+	$(BIN)/pytest tests/integration tests/e2e $(addprefix --ignore-glob=,$(HUB_TESTS_A_TO_H) $(HUB_TESTS_I_TO_Z) $(OTHERS_THAT_COMPUTE)) $(PYTEST_ARGS)
 	$(BIN)/pytest tests/faults -m quick $(PYTEST_ARGS)
 
 .PHONY: test-faults

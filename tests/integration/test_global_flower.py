@@ -49,8 +49,12 @@ clientapp = "tier_global.client_app:app"
 [tool.flwr.app.config]
 task = 0
 round = 0
+nodes = {nodes}
 """
+# A node that was killed counts as one more until a minute has passed.
 HOSTILE_SERVER = """
+import time
+
 from flwr.app import Message, RecordDict
 from flwr.serverapp import ServerApp
 
@@ -59,7 +63,10 @@ server = ServerApp()
 
 @server.main()
 def main(grid, context):
-    nodes = grid.get_node_ids()
+    give_up_s = time.monotonic() + 100
+    while len(nodes := list(grid.get_node_ids())) > context.run_config["nodes"]:
+        assert time.monotonic() < give_up_s, nodes
+        time.sleep(0.5)
     orders = [Message(RecordDict(), dst_node_id=node, message_type="query") for node in nodes]
     for reply in grid.send_and_receive(orders, timeout=100):
         print("REPLY:", reply.error.reason if reply.has_error() else "obeyed", flush=True)
@@ -267,7 +274,7 @@ def hostile_app(tmp_path: Path) -> Path:
     """An app whose module stands in for the node's own, and leaves a file behind where it is imported."""
     folder = tmp_path / "app"
     (folder / "tier_global").mkdir(parents=True)
-    (folder / "pyproject.toml").write_text(HOSTILE_TOML)
+    (folder / "pyproject.toml").write_text(HOSTILE_TOML.format(nodes=NODES + 1))
     (folder / "attack.py").write_text(HOSTILE_SERVER)
     (folder / "tier_global" / "__init__.py").touch()
     (folder / "tier_global" / "client_app.py").write_text(HOSTILE_CLIENT)
@@ -282,7 +289,7 @@ def test_a_hostile_hub_that_sends_another_bundle_runs_nothing_at_a_node(
     until(lambda: "SuperNode ID" in rig.log_of("plain"), ANSWER_TIMEOUT_S, "the plain SuperNode")
     try:
         run_id = rig.submit(1, 1, hostile_app)
-        until(lambda: rig.run_log(run_id).count("REPLY:") == NODES + 1, ANSWER_TIMEOUT_S, "all replies")
+        until(lambda: rig.run_log(run_id).count("REPLY:") == NODES + 1, 2 * ANSWER_TIMEOUT_S, "all replies")
     finally:
         rig.kill("plain")
 
