@@ -98,6 +98,7 @@ class Stage:
             to_checksum_address(keccak(text=f"node {index} of {at.rounds}")[:20])
             for index in range(len(groups))
         ]
+        self.group_of = dict(zip(self.nodes, groups, strict=True))
         for account in (COUNCIL, GIVER, *self.nodes):
             anvil.give_gas(account)
         self.send(at.token, "TestToken", "mint", COUNCIL, 10**9 * TOKEN)

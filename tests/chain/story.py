@@ -104,8 +104,12 @@ def _faulty_round(stage: Stage, task: int) -> int:
     number = stage.open_round(task)
     view = stage.view(task, number)
     # The broken adapter is another's than the silent proposer's and than the hiding voter's.
-    silent, broken = view.proposers[:2]
-    hiding, dissenting = [voter for voter in view.voters if voter not in (silent, broken)][:2]
+    silent = view.proposers[0]
+    broken = next(node for node in view.proposers if stage.group_of[node] != stage.group_of[silent])
+    # Who may not judge the broken adapter hides first: of three who may, two might hold less than two thirds.
+    group = stage.group_of[broken]
+    others = [voter for voter in view.voters if voter not in (silent, broken)]
+    hiding, dissenting = sorted(others, key=lambda voter: stage.group_of[voter] != group)[:2]
     acts = Acts(
         silent_proposers=frozenset({silent}),
         broken=frozenset({broken}),
