@@ -1,12 +1,14 @@
-"""What tests of every cost share: the databases that the orchestrator's records may be in."""
+"""What tests of every cost share: the databases of the orchestrator's records, and the dashboard's story."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from tests.integration.dashboard_story import Story
     from tests.integration.databases import Databases
     from tests.integration.postgresql import PostgresqlServer
     from tests.integration.postgresql_pool import DatabasePool
@@ -59,3 +61,13 @@ def _databases(request: pytest.FixtureRequest) -> Iterator["Databases"]:
         made = PostgresqlDatabases(request.getfixturevalue("postgresql_pool"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator["Story"]:
+    """What a dashboard shows, told step by step."""
+    from tests.integration.dashboard_story import Story
+
+    story = Story(tmp_path)
+    yield story
+    story.records.close()

@@ -1,10 +1,9 @@
 """From the ledger's facts to its page: transactions, faults, and what each node has earned."""
 
 from orchestrator.dashboard import text
-from orchestrator.dashboard.rounds import FAULTS
+from orchestrator.dashboard.rounds import fault_row
 from orchestrator.dashboard.view import (
     AccountRow,
-    FaultRow,
     LedgerFault,
     LedgerPage,
     Party,
@@ -75,15 +74,7 @@ def _fault(slash: SlashState, facts: LedgerFacts) -> LedgerFault:
         task=slash.task,
         round=slash.round,
         appeal_left_s=left_s if slash.status is SlashStatus.PENDING and left_s > 0 else None,
-        row=FaultRow(
-            slash=slash.slash,
-            party=_party(slash.node, facts),
-            fault=FAULTS[slash.fault],
-            amount=slash.amount,
-            status=slash.status.value,
-            executable_unix_s=slash.executable_unix_s,
-            is_settled=slash.changed_block <= facts.final_block,
-        ),
+        row=fault_row(slash, _party(slash.node, facts), facts.final_block),
     )
 
 

@@ -72,7 +72,11 @@ def round_card(state: RoundState, setting: RoundSetting) -> RoundCard:
         rewards_why=(
             "nobody was paid for this round" if state.phase.closed else "credited when the round closes"
         ),
-        faults=tuple(_fault_row(slash, setting) for slash in setting.slashes if slash.round == state.round),
+        faults=tuple(
+            fault_row(slash, setting.party(slash.node), setting.final_block)
+            for slash in setting.slashes
+            if slash.round == state.round
+        ),
         outcome=outcome(state),
     )
 
@@ -171,15 +175,16 @@ def _proposal_row(state: RoundState, node: str, setting: RoundSetting) -> Propos
     )
 
 
-def _fault_row(slash: SlashState, setting: RoundSetting) -> FaultRow:
+def fault_row(slash: SlashState, party: Party, final_block: int) -> FaultRow:
+    """A fault of ``party`` in words; blocks up to ``final_block`` will not be replaced."""
     return FaultRow(
         slash=slash.slash,
-        party=setting.party(slash.node),
+        party=party,
         fault=FAULTS[slash.fault],
         amount=slash.amount,
         status=slash.status.value,
         executable_unix_s=slash.executable_unix_s,
-        is_settled=slash.changed_block <= setting.final_block,
+        is_settled=slash.changed_block <= final_block,
     )
 
 

@@ -117,13 +117,6 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    story = Story(tmp_path)
-    yield story
-    story.records.close()
-
-
-@pytest.fixture
 def hub(story: Story, tmp_path: Path) -> Iterator[Hub]:
     hub = Hub(app_over(story, tmp_path), TokenService(story.records, story).issue("auditor", "an-auditor"))
     hub.start()

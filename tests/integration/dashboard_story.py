@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from contracts.deployment import Deployment
 from contracts.events import (
@@ -48,10 +49,12 @@ from orchestrator.domain.chain import (
     RelayProposal,
     StakeTerms,
 )
+from orchestrator.domain.identity import Principal
 from orchestrator.domain.outbox import IntentStatus
 from orchestrator.domain.ports import EvaluationRecord, TaskOrder
 from orchestrator.services.evaluations import EvaluationService
 from orchestrator.services.indexer import Indexer
+from orchestrator.services.sessions import SESSION_S, SessionService
 from tests.integration.databases import new_database, open_quick_records
 
 TASK = 1
@@ -338,6 +341,14 @@ class Story:
                 loss_nats=2.0,
             )
         )
+
+
+def auditors_browser(story: Story, folder: Path) -> TestClient:
+    """A browser without scripts, in which an auditor is signed in."""
+    client = TestClient(app_over(story, folder), base_url="http://hub.test", follow_redirects=False)
+    holder = Principal("an-auditor", "auditor", story.time_unix_s + SESSION_S)
+    client.cookies.set("collegium_session", SessionService(story.records, story).open(holder))
+    return client
 
 
 def app_over(story: Story, folder: Path) -> FastAPI:

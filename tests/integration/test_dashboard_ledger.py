@@ -1,7 +1,6 @@
 """The ledger's page: transactions, faults and accounts, as the records have them."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +9,8 @@ from fastapi.testclient import TestClient
 
 from contracts.events import Claimed, ExitRequested, SlashWaived
 from orchestrator.domain.chain import Advance
-from orchestrator.domain.identity import Principal
 from orchestrator.domain.outbox import Intent, IntentStatus
 from orchestrator.services.ledger_facts import TRANSACTIONS_ON_A_PAGE
-from orchestrator.services.sessions import SESSION_S, SessionService
 from tests.integration.dashboard_story import (
     AARE,
     APPEAL_S,
@@ -22,24 +19,14 @@ from tests.integration.dashboard_story import (
     TASK,
     TOKEN,
     Story,
-    app_over,
+    auditors_browser,
     digest,
 )
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    story = Story(tmp_path)
-    yield story
-    story.records.close()
-
-
-@pytest.fixture
 def browser(story: Story, tmp_path: Path) -> TestClient:
-    client = TestClient(app_over(story, tmp_path), base_url="http://hub.test", follow_redirects=False)
-    holder = Principal("an-auditor", "auditor", story.time_unix_s + SESSION_S)
-    client.cookies.set("collegium_session", SessionService(story.records, story).open(holder))
-    return client
+    return auditors_browser(story, tmp_path)
 
 
 def read(browser: TestClient, path: str = "/ledger") -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import gzip
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,7 @@ from contracts.phase import Phase
 from orchestrator.dashboard import live, pages
 from orchestrator.dashboard.live import panel_stream
 from orchestrator.dashboard.words import PANELS
-from orchestrator.domain.identity import Principal
 from orchestrator.services.queries import QueryService
-from orchestrator.services.sessions import SESSION_S, SessionService
 from tests.integration.dashboard_story import (
     AARE,
     APPEAL_S,
@@ -37,26 +35,14 @@ from tests.integration.dashboard_story import (
     TASK,
     TOKEN,
     Story,
-    app_over,
+    auditors_browser,
     digest,
 )
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    story = Story(tmp_path)
-    yield story
-    story.records.close()
-
-
-@pytest.fixture
 def browser(story: Story, tmp_path: Path) -> TestClient:
-    client = TestClient(app_over(story, tmp_path), base_url="http://hub.test", follow_redirects=False)
-    secret = SessionService(story.records, story).open(
-        Principal("an-auditor", "auditor", story.time_unix_s + SESSION_S)
-    )
-    client.cookies.set("collegium_session", secret)
-    return client
+    return auditors_browser(story, tmp_path)
 
 
 def _words(html: str) -> str:

@@ -1,6 +1,5 @@
 """Who gets into the dashboard, and who does not: tokens, links, cookies, forms of other sites."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,13 +17,6 @@ from orchestrator.services.tokens import TokenService
 from tests.integration.dashboard_story import Story, app_over
 
 ORIGIN = "http://hub.test"
-
-
-@pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    story = Story(tmp_path)
-    yield story
-    story.records.close()
 
 
 @pytest.fixture

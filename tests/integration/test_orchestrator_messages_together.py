@@ -1,7 +1,6 @@
 """Messages that come in at the same time share a transaction: each has its own intent, row and answer."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ from orchestrator.services.messages import MessageService
 from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import DOMAIN, Rig
 from tests.integration.orchestrator_rig import BY_ADDRESS, NETWORKS
-
-DEADLINE_S = 20.0
+from tests.integration.waiting import until
 
 
 @pytest.fixture
@@ -59,16 +57,6 @@ class Crowd:
         attempt = Attempt(lambda: Deed("commit", f"request-{place}"), f"person {place}", "conductor")
         with attempting(attempt):
             return self.service.relay(1, 1, call)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Return when it holds."""
-    pause = threading.Event()
-    for _ in range(int(DEADLINE_S / 0.001)):
-        if holds():
-            return
-        pause.wait(0.001)
-    raise AssertionError("it never held")
 
 
 @pytest.fixture

@@ -1,15 +1,14 @@
 """Threads that ask at the same time are answered by one piece of work, and each gets its own answer."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from orchestrator.domain.ports import RecordsUnavailable
 from orchestrator.services.together import Together
-
-DEADLINE_S = 20.0
+from tests.integration.waiting import DEADLINE_S, until
 
 
 class Work:
@@ -43,16 +42,6 @@ def while_one_works(work: Work, most: int, asked: Sequence[int]) -> list[Future[
             until(lambda before=waiting: len(together._waiting) > before)  # type: ignore[misc]
         work.may_go_on.set()
     return futures
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Return when it holds."""
-    pause = threading.Event()
-    for _ in range(int(DEADLINE_S / 0.001)):
-        if holds():
-            return
-        pause.wait(0.001)
-    raise AssertionError("it never held")
 
 
 def test_who_comes_alone_is_answered_at_once() -> None:

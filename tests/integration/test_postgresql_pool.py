@@ -1,7 +1,5 @@
 """A database that one test gives back is to the next one as good as new."""
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -40,7 +38,7 @@ def test_what_a_test_wrote_is_gone_and_numbers_begin_again(postgresql_pool: Data
         "UPDATE alembic_version SET version_num = '0001'",
     ],
 )
-def test_a_changed_schema_is_nobodys(postgresql_pool: DatabasePool, tmp_path: Path, change: str) -> None:
+def test_a_changed_schema_is_nobodys(postgresql_pool: DatabasePool, change: str) -> None:
     engine = create_engine(postgresql_pool.server.url(name := postgresql_pool.take()))
     with engine.begin() as connection:
         connection.execute(text(change))
