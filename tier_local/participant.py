@@ -10,9 +10,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
 from tier_local.environment import federation_environment
@@ -44,23 +44,24 @@ def serve(kit: Kit, exit_with_parent: int | None = None) -> None:
         BadInput: it is an admin's kit, the site's own file is missing, or the kit runs already.
         JobFailed: NVFlare ended by itself.
     """
-    command, threads = _command(kit), _threads(kit)
-    stop = threading.Event()
+    command = command_of(kit)
+    # Not an Event: its lock may be held by the very wait that a handler interrupts.
+    asked_to_stop: SimpleQueue[int] = SimpleQueue()
     for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signal_number, lambda *_: stop.set())
+        signal.signal(signal_number, lambda number, _frame: asked_to_stop.put(number))
     with (kit.folder / _LOCK_FILE).open("a+b") as lock:
         _take(lock, kit)
         with ProcessTree.guard(grace_seconds=_GRACE_SECONDS, exit_with_parent=exit_with_parent) as tree:
             with (kit.folder / LOG_FILE).open("ab") as log:
                 process = tree.start(
                     command,
-                    env=federation_environment(threads, kit.site_files_folder),
+                    env=environment_of(kit),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                 )
             watch = _CertificateWatch(kit)
-            while not stop.wait(_LOOK_SECONDS):
+            while not _has_come(asked_to_stop, _LOOK_SECONDS):
                 watch.look(time.monotonic(), datetime.now(UTC))
                 if (exit_code := process.poll()) is not None:
                     raise JobFailed(
@@ -101,6 +102,15 @@ def running_process(kit: Kit) -> int | None:
     return None
 
 
+def _has_come(signals: "SimpleQueue[int]", timeout_seconds: float) -> bool:
+    """Whether a signal comes within that time."""
+    try:
+        signals.get(timeout=timeout_seconds)
+    except Empty:
+        return False
+    return True
+
+
 def _take(lock: BinaryIO, kit: Kit) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -113,7 +123,12 @@ def _take(lock: BinaryIO, kit: Kit) -> None:
     lock.flush()
 
 
-def _command(kit: Kit) -> list[str]:
+def command_of(kit: Kit) -> list[str]:
+    """NVFlare's command that serves the kit.
+
+    Raises:
+        BadInput: it is an admin's kit.
+    """
     module = _MODULE.get(kit.role)
     if module is None:
         raise BadInput(f"{kit.folder} is the kit of a {kit.role}; only a server and a site are started")
@@ -124,7 +139,12 @@ def _command(kit: Kit) -> list[str]:
     ]
 
 
-def _threads(kit: Kit) -> int:
-    if kit.role is not Role.SITE:
-        return 1
-    return SiteFile.at(kit.site_files_folder, kit.name).threads
+def environment_of(kit: Kit) -> dict[str, str]:
+    """The environment in which the kit is served.
+
+    Raises:
+        BadInput: a site's own file is missing.
+    """
+    is_site = kit.role is Role.SITE
+    threads = SiteFile.at(kit.site_files_folder, kit.name).threads if is_site else 1
+    return federation_environment(threads, kit.site_files_folder)
