@@ -17,6 +17,7 @@ DASHBOARD := orchestrator/dashboard
 OIDC_PROVIDER := tests/oidc
 
 SEED ?= 1
+INNER ?=
 FOLDER ?= var/demo
 PYTEST_ARGS ?=
 ONLY ?=
@@ -43,8 +44,9 @@ setup: $(VENV)/.ready $(EVM)/node_modules/.ready $(DASHBOARD)/node_modules/.read
   $(OIDC_PROVIDER)/node_modules/.ready ## install everything: .venv and three node_modules
 
 .PHONY: demo
-demo: setup ## run the main job on real parts; POISON=1, BASELINES=1, KEEP=1, SEED=n, FOLDER=dir
+demo: setup ## run the main job on real parts; INNER=deployed, POISON=1, BASELINES=1, KEEP=1, SEED=n, FOLDER=dir
 	$(BIN)/python -m deploy.local --folder $(FOLDER) --seed $(SEED) \
+	  $(if $(INNER),--inner $(INNER)) \
 	  $(if $(POISON),--poison) $(if $(BASELINES),--baselines) $(if $(KEEP),--keep)
 
 .PHONY: test

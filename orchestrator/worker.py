@@ -8,8 +8,10 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 
 from orchestrator.adapters.chain import LaneTerms, open_endpoints, open_lanes, open_reader, open_witnesses
 from orchestrator.adapters.flower import FlowerCommandRuns
@@ -215,8 +217,7 @@ def run(settings: Settings) -> None:
     start_tracing(settings, "collegium-worker")
     worker = build_worker(settings)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    set_at_signals(stop, (signal.SIGTERM, signal.SIGINT))
     if settings.worker_metrics_port is None:
         worker.run(stop)
         return
@@ -226,6 +227,23 @@ def run(settings: Settings) -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def set_at_signals(stop: threading.Event, numbers: Iterable[signal.Signals]) -> None:
+    """Have ``stop`` set when one of the signals comes; call it in the main thread.
+
+    A handler that called ``stop.set()`` would wait for ever where it interrupts ``stop.wait()`` with the
+    event's lock in its hand: both are the main thread. ``SimpleQueue.put`` may be called from a handler.
+    """
+    asked: SimpleQueue[int] = SimpleQueue()
+    for number in numbers:
+        signal.signal(number, lambda number, _frame: asked.put(number))
+
+    def set_when_asked() -> None:
+        asked.get()
+        stop.set()
+
+    threading.Thread(target=set_when_asked, name="stop", daemon=True).start()
 
 
 def _conductors(settings: Settings, records: Records, clock: Clock, lease: WorkerLease) -> Conductors | None:

@@ -263,25 +263,32 @@ def stop(kit: KitArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def status(kit: KitArgument, as_json: JsonOption = False) -> None:
-    """Show whether the kit is served, and until when its certificate is valid."""
-    from tier_local.kit import Kit
+    """Show whether the kit is served, of an admin's who is connected, and when the certificate ends."""
+    from tier_local.admin_session import connected_sites
+    from tier_local.kit import Kit, Role
     from tier_local.participant import running_process
 
     with _errors(as_json):
         found = Kit.at(kit)
-        process = running_process(found)
         until = found.certificate().valid_until.isoformat()
         host, port = found.server_address()
-    runs = "does not run" if process is None else f"runs as process {process}"
+        shown: dict[str, object]
+        if found.role is Role.ADMIN:
+            sites = connected_sites(found)
+            shown, state = {"sites": sites}, f"sees {', '.join(sites) or 'no site'} connected"
+        else:
+            process = running_process(found)
+            shown = {"process": process}
+            state = "does not run" if process is None else f"runs as process {process}"
     finish(
         {
             "name": found.name,
             "role": found.role,
-            "process": process,
+            **shown,
             "server": f"{host}:{port}",
             "certificate_valid_until": until,
         },
-        f"{found.role} {found.name} {runs}; server {host}:{port}; certificate valid until {until}",
+        f"{found.role} {found.name} {state}; server {host}:{port}; certificate valid until {until}",
         as_json,
     )
 

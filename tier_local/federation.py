@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from contracts.digests import sha256_digest
+from tier_local.admin_session import CONNECT_SECONDS, admin_session
 from tier_local.errors import BadInput, DeadlinePassed, JobFailed
 from tier_local.exchange import OUTCOME_FILE, RESULT_FILE, Outcome
 from tier_local.job import LOG_FILE, JobRequest
-from tier_local.kit import Kit, Role
+from tier_local.kit import Kit
 from tier_local.report import PROGRESS_FILE, Progress, Stage
 
 _POLL_SECONDS = 0.5
-_CONNECT_SECONDS = 10.0
 _MOST_ATTEMPTS = 3
 _COMPLETED = "FINISHED:COMPLETED"
 _FINISHED_PREFIX = "FINISHED"
@@ -74,37 +74,11 @@ def _token(request: JobRequest) -> str:
     return f"{request.purpose}.{digest}"
 
 
-@contextlib.contextmanager
-def _session(request: JobRequest) -> Iterator[Any]:
-    # Late: the import takes a second, and bad input is reported without it.
-    from nvflare.fuel.flare_api import api_spec
-    from nvflare.fuel.flare_api.flare_api import new_secure_session
-
+def _session(request: JobRequest) -> contextlib.AbstractContextManager[Any]:
     if request.network.admin_kit is None:
         raise BadInput("the network file names no admin_kit")
-    kit = Kit.at(request.network.admin_kit)
-    if kit.role is not Role.ADMIN:
-        raise BadInput(f"admin_kit: {kit.folder} is the kit of a {kit.role}")
-    host, port = kit.server_address()
-    left_s = max(1.0, min(_CONNECT_SECONDS, request.deadline_unix_s - time.time()))
-    try:
-        session = new_secure_session(kit.name, str(kit.folder), timeout=left_s)
-        try:
-            yield session
-        finally:
-            session.close()
-    except (api_spec.NoConnection, api_spec.SessionClosed) as error:
-        raise JobFailed(f"the federation's server at {host}:{port} does not answer: {error}") from error
-    except (api_spec.AuthenticationError, api_spec.AuthorizationError) as error:
-        raise JobFailed(f"the federation's server at {host}:{port} refuses: {error}") from error
-    except (
-        api_spec.InternalError,
-        api_spec.InvalidJobDefinition,
-        api_spec.SubmitTokenConflict,
-        api_spec.SubmitTokenJobDeleted,
-        api_spec.JobNotFound,
-    ) as error:
-        raise JobFailed(f"the federation's server at {host}:{port}: {error}") from error
+    left_s = request.deadline_unix_s - time.time()
+    return admin_session(Kit.at(request.network.admin_kit), max(1.0, min(CONNECT_SECONDS, left_s)))
 
 
 def _job_of(session: Any, token: str) -> str | None:

@@ -10,9 +10,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
 from tier_local.environment import federation_environment
@@ -45,9 +45,10 @@ def serve(kit: Kit, exit_with_parent: int | None = None) -> None:
         JobFailed: NVFlare ended by itself.
     """
     command, threads = _command(kit), _threads(kit)
-    stop = threading.Event()
+    # Not an Event: its lock may be held by the very wait that a handler interrupts.
+    asked_to_stop: SimpleQueue[int] = SimpleQueue()
     for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signal_number, lambda *_: stop.set())
+        signal.signal(signal_number, lambda number, _frame: asked_to_stop.put(number))
     with (kit.folder / _LOCK_FILE).open("a+b") as lock:
         _take(lock, kit)
         with ProcessTree.guard(grace_seconds=_GRACE_SECONDS, exit_with_parent=exit_with_parent) as tree:
@@ -60,7 +61,7 @@ def serve(kit: Kit, exit_with_parent: int | None = None) -> None:
                     stderr=log,
                 )
             watch = _CertificateWatch(kit)
-            while not stop.wait(_LOOK_SECONDS):
+            while not _has_come(asked_to_stop, _LOOK_SECONDS):
                 watch.look(time.monotonic(), datetime.now(UTC))
                 if (exit_code := process.poll()) is not None:
                     raise JobFailed(
@@ -99,6 +100,15 @@ def running_process(kit: Kit) -> int | None:
     except FileNotFoundError:
         pass
     return None
+
+
+def _has_come(signals: "SimpleQueue[int]", timeout_seconds: float) -> bool:
+    """Whether a signal comes within that time."""
+    try:
+        signals.get(timeout=timeout_seconds)
+    except Empty:
+        return False
+    return True
 
 
 def _take(lock: BinaryIO, kit: Kit) -> None:

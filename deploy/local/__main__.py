@@ -14,7 +14,7 @@ from rich.console import Console
 
 from deploy.local.layout import Layout
 from deploy.local.main_job import MainJob, Options
-from deploy.local.profile import PROFILES
+from deploy.local.profile import PROFILES, Inner
 from deploy.local.report import show
 from deploy.local.supervisor import LauncherError
 from tier_local.processes import ProcessTree
@@ -48,6 +48,7 @@ def main() -> int:
 def _run(arguments: argparse.Namespace, layout: Layout, console: Console) -> int:
     options = Options(
         seed=arguments.seed,
+        inner=Inner(arguments.inner),
         poisoned=arguments.poison,
         baselines=arguments.baselines,
         model_cache=arguments.model_cache.resolve(),
@@ -105,6 +106,12 @@ def _arguments() -> argparse.Namespace:
         "--profile", choices=sorted(PROFILES), default="demo", help="real or tiny model and data"
     )
     parser.add_argument("--seed", type=int, default=1, help="seed of the split of the data")
+    parser.add_argument(
+        "--inner",
+        choices=[str(inner) for inner in Inner],
+        default=str(Inner.SIMULATOR),
+        help="run inner rounds in NVFlare's simulator, or in federations that are deployed for the run",
+    )
     parser.add_argument("--poison", action="store_true", help="one network attacks")
     parser.add_argument("--baselines", action="store_true", help="also train every network alone")
     parser.add_argument("--keep", action="store_true", help="leave everything up at the end")

@@ -93,6 +93,10 @@ class Layout:
         """The folder of one network: its own files, which the hub never opens."""
         return self.folder / "networks" / name
 
+    def federation(self, name: str) -> Path:
+        """Where the startup kits of a network's participants lie, when its federation is deployed."""
+        return self.network(name) / "federation"
+
     def make(self) -> None:
         """Make the folders; those with secrets only for their owner."""
         self.folder.mkdir(parents=True, exist_ok=True)

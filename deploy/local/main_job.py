@@ -17,10 +17,12 @@ from deploy.local import icd10, toy_data
 from deploy.local.baselines import train_alone
 from deploy.local.chain_setup import set_up_demo_accounts
 from deploy.local.commands import Commands
+from deploy.local.federations import start_federations
+from deploy.local.hospitals import HOSPITALS, write_policies
 from deploy.local.hub import Hub
 from deploy.local.layout import Layout, write_json, write_secret
 from deploy.local.networks import NetworkNode, approve_task, prepare_network
-from deploy.local.profile import HOSPITALS_PER_NETWORK, NETWORK_NAMES, POISONED_NETWORK, Profile
+from deploy.local.profile import HOSPITALS_PER_NETWORK, NETWORK_NAMES, POISONED_NETWORK, Inner, Profile
 from deploy.local.report import AccuracyReport, AuditReport, RunReport, accuracy_report, round_report
 from deploy.local.supervisor import LauncherError, Supervisor
 from deploy.local.system import (
@@ -46,6 +48,7 @@ class Options:
     """What the person who starts a run chooses."""
 
     seed: int
+    inner: Inner
     poisoned: bool
     baselines: bool
     model_cache: Path
@@ -91,6 +94,12 @@ class MainJob:
         start_s = time.monotonic()
         self._console.print("preparing hospital data and the first adapter")
         spec = self._stopwatch.time("prepare", self._prepare)
+        if self._options.inner is Inner.DEPLOYED:
+            self._console.print(
+                f"provisioning and starting {len(NETWORK_NAMES)} NVFlare federations, each with a server and "
+                f"{len(HOSPITALS)} hospitals"
+            )
+            self._stopwatch.time("federations", self._start_federations)
         self._console.print("starting the chain, the orchestrator, Flower and four networks' nodes")
         nodes = self._stopwatch.time("start", self._start)
         self.say_where_the_dashboard_is()
@@ -135,7 +144,14 @@ class MainJob:
             ],
             timeout_s=GENESIS_TIMEOUT_S,
         )
+        for name in NETWORK_NAMES:
+            write_policies(self._layout, name)
         return TaskSpec.parse(self._layout.spec.read_bytes())
+
+    def _start_federations(self) -> None:
+        start_federations(
+            self._supervisor, self._commands, self._layout, NETWORK_NAMES, self._options.model_cache
+        )
 
     def _start(self) -> list[NetworkNode]:
         layout, ports, commands = self._layout, self._ports, self._commands
@@ -150,6 +166,7 @@ class MainJob:
                 ports,
                 name,
                 model_cache=self._options.model_cache,
+                inner=self._options.inner,
                 poisoned=self._options.poisoned and name == POISONED_NETWORK,
             )
             for name in NETWORK_NAMES
@@ -274,6 +291,7 @@ class MainJob:
         return RunReport(
             profile=self._profile.name,
             seed=self._options.seed,
+            inner=self._options.inner,
             poisoned_network=poisoned.name if poisoned else None,
             accuracy=accuracy,
             rounds=tuple(

@@ -1,4 +1,4 @@
-"""The hospital networks of a local run: their data, their keys, their nodes."""
+"""The hospital networks of a local run: their own files, their keys, their nodes."""
 
 import sys
 from collections.abc import Sequence
@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.commands import Commands
+from deploy.local.federations import ADMIN
+from deploy.local.hospitals import HOSPITALS, THREADS_PER_HOSPITAL, policy_file
 from deploy.local.layout import Layout, write_json
-from deploy.local.profile import HOSPITALS_PER_NETWORK
+from deploy.local.profile import Inner
 from deploy.local.system import BIN, Ports
+from tier_local.policy import read_policy
 
 INNER_COMMAND = (sys.executable, "-m", "tier_local")
 POISONED_INNER_COMMAND = (sys.executable, "-m", "deploy.local.poison")
@@ -25,13 +28,18 @@ class NetworkNode:
 
 
 def prepare_network(
-    commands: Commands, layout: Layout, ports: Ports, name: str, *, model_cache: Path, poisoned: bool
+    commands: Commands,
+    layout: Layout,
+    ports: Ports,
+    name: str,
+    *,
+    model_cache: Path,
+    inner: Inner,
+    poisoned: bool,
 ) -> NetworkNode:
-    """Write a network's own file over its hospitals' data, and make its node's key and settings."""
+    """Write a network's own file over its hospitals, and make its node's key and settings."""
     network_file = layout.network(name) / "network.json"
-    for hospital in _hospitals():
-        _write_policy(_policy_file(layout, name, hospital), _policy(layout, name, hospital))
-    write_json(network_file, _network(layout, name, model_cache))
+    write_json(network_file, _network(layout, name, model_cache, inner))
     inner_command = POISONED_INNER_COMMAND if poisoned else INNER_COMMAND
     envelope = commands.run_json(
         f"node-init-{name}",
@@ -63,59 +71,32 @@ def approve_task(
         )
 
 
-def _network(layout: Layout, name: str, model_cache: Path) -> dict[str, object]:
+def _network(layout: Layout, name: str, model_cache: Path, inner: Inner) -> dict[str, object]:
+    if inner is Inner.DEPLOYED:
+        return {
+            "name": name,
+            "environment": "production",
+            "admin_kit": str(layout.federation(name) / ADMIN),
+            "sites": [
+                {
+                    "name": hospital,
+                    "policy_digest": read_policy(policy_file(layout, name, hospital)).digest,
+                }
+                for hospital in HOSPITALS
+            ],
+        }
     return {
         "name": name,
+        "environment": "simulator",
+        "model_cache": str(model_cache),
+        "threads_per_site": THREADS_PER_HOSPITAL,
         "sites": [
             {
                 "name": hospital,
                 "data_folder": str(layout.data / name / hospital),
-                "policy_file": str(_policy_file(layout, name, hospital)),
-                "state_folder": str(_policy_file(layout, name, hospital).with_name("state")),
+                "policy_file": str(policy_file(layout, name, hospital)),
+                "state_folder": str(policy_file(layout, name, hospital).with_name("state")),
             }
-            for hospital in _hospitals()
+            for hospital in HOSPITALS
         ],
-        "model_cache": str(model_cache),
-        # Several networks compute side by side on this machine, so each hospital takes one core.
-        "threads_per_site": 1,
-        "environment": "simulator",
-    }
-
-
-def _hospitals() -> list[str]:
-    return [f"hospital-{number}" for number in range(1, HOSPITALS_PER_NETWORK + 1)]
-
-
-def _policy_file(layout: Layout, network: str, hospital: str) -> Path:
-    return layout.network(network) / hospital / "policy.json"
-
-
-def _write_policy(file: Path, policy: dict[str, object]) -> None:
-    """Where others can write a policy, or beside it, it counts as none; whatever the user's umask is."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_json(file, policy)
-    file.chmod(0o600)
-
-
-def _policy(layout: Layout, network: str, hospital: str) -> dict[str, object]:
-    """What a hospital of the demo permits: any task on its own records, without noise; ``docs/policy.md``."""
-    nothing_but = str((layout.data / network / hospital).resolve())
-    return {
-        "schema": "collegium.policy/1",
-        "site": hospital,
-        "tasks": "any",
-        "base_models": "any",
-        "data_sets": [{"folder": nothing_but, "uses": ["train", "evaluate"]}],
-        "work": {
-            "most_steps_per_round": 10_000,
-            "most_epochs_per_round": None,
-            "most_steps_per_day": None,
-            "most_steps_per_task": None,
-        },
-        "resources": {"most_memory_bytes": None, "gpu_memory_share": 1.0},
-        "hours": None,
-        "least_records": 1,
-        "privacy": None,
-        "logs_may_leave": True,
-        "kill_switch_file": "STOP",
     }

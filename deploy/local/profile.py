@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -10,6 +11,15 @@ TOKEN = 10**18
 """Base units of one token."""
 
 _HERE = Path(__file__).parent
+
+
+class Inner(StrEnum):
+    """Where the networks' inner rounds run."""
+
+    SIMULATOR = "simulator"
+    """In NVFlare's simulator, started anew for each round."""
+    DEPLOYED = "deployed"
+    """In each network's own federation, up across the rounds."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
 
+from deploy.local.profile import Inner
 from deploy.local.test_set import Accuracy
 
 PHASES = ("requested", "training", "committing", "revealing", "attesting")
@@ -67,6 +68,8 @@ class RunReport(_Part):
 
     profile: str
     seed: int
+    inner: Inner
+    """Where the inner rounds ran."""
     poisoned_network: str | None
     accuracy: AccuracyReport
     rounds: tuple[RoundReport, ...]
@@ -181,7 +184,7 @@ def _accuracy_table(report: RunReport) -> Table:
 
 
 def _round_table(report: RunReport) -> Table:
-    table = Table(title="Rounds")
+    table = Table(title=f"Rounds (inner rounds: {report.inner})")
     for column in ("round", "phase", "proposals (median improvement, nats)", "gas", "MB moved", "seconds"):
         table.add_column(column, justify="left" if column.startswith(("ph", "prop")) else "right")
     for entry in report.rounds:

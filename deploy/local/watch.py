@@ -1,8 +1,8 @@
 """Follows the rounds of a task and shows them: phases, and how far the hospitals' long jobs are."""
 
 import contextlib
-import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from rich.table import Table
 from deploy.local.hub import Hub
 from deploy.local.layout import Layout
 from deploy.local.supervisor import Supervisor
+from tier_local.report import PROGRESS_FILE, Progress, Stage
 
 CLOSED_PHASES = ("final", "rejected", "aborted")
 LOOK_EVERY_S = 0.5
@@ -40,6 +41,7 @@ class RoundWatcher:
     supervisor: Supervisor
     console: Console
     _said: set[object] = field(default_factory=set)
+    _phase_since_unix_s: float = 0.0
 
     def follow(self, task: int, round_number: int, timeout_s: float) -> Mapping[str, Any]:
         """Wait until a round is closed; give its resource.
@@ -64,8 +66,9 @@ class RoundWatcher:
     def _show(self, resource: Mapping[str, Any], live: Live) -> None:
         number, phase = resource["round"], resource["phase"]
         if self._first_time((number, phase)):
+            self._phase_since_unix_s = time.time()
             self.console.print(f"round {number}: [bold]{phase}[/bold]{what_happened(resource)}")
-        progress = inner_progress(self.layout)
+        progress = inner_progress(self.layout, self._phase_since_unix_s)
         if self.console.is_terminal:
             live.update(_progress_table(progress), refresh=True)
             return
@@ -81,24 +84,35 @@ class RoundWatcher:
         return first
 
 
-def inner_progress(layout: Layout) -> list[InnerProgress]:
-    """The newest inner job of every network that is at work."""
+def inner_progress(layout: Layout, since_unix_s: float) -> list[InnerProgress]:
+    """The newest inner job of every network that was at work after ``since_unix_s``."""
     jobs = []
     for folder in sorted(layout.network("").iterdir()):
-        newest = _newest(folder)
-        if newest is not None:
-            job = json.loads(newest)
-            jobs.append(InnerProgress(folder.name, job["stage"], job["done"], job["total"], job["unit"]))
+        # In a deployed federation only the hospitals know how far they are.
+        written = _written(layout.federation(folder.name).glob(f"*/{PROGRESS_FILE}"), since_unix_s)
+        if not written:
+            written = _written((folder / "state").rglob(PROGRESS_FILE), since_unix_s)[-1:]
+        if written:
+            jobs.append(_sum_of(folder.name, written))
     return jobs
 
 
-def _newest(folder: Path) -> str | None:
-    """The text of the progress file that was written last; a job may take its own away meanwhile."""
-    texts = []
-    for file in folder.rglob("progress.json"):
+def _written(files: Iterable[Path], since_unix_s: float) -> list[Progress]:
+    """What the files say that were written since, the newest last; a job may take its own away meanwhile."""
+    found = []
+    for file in files:
         with contextlib.suppress(FileNotFoundError):
-            texts.append((file.stat().st_mtime, file.read_text()))
-    return max(texts)[1] if texts else None
+            written_unix_s = file.stat().st_mtime
+            if written_unix_s >= since_unix_s:
+                found.append((written_unix_s, file.read_bytes()))
+    return [Progress.model_validate_json(data) for _, data in sorted(found)]
+
+
+def _sum_of(network: str, parts: Sequence[Progress]) -> InnerProgress:
+    # The slowest says what the job is doing.
+    stage = min((part.stage for part in parts), key=list(Stage).index)
+    done, total = sum(part.done for part in parts), sum(part.total for part in parts)
+    return InnerProgress(network, stage, done, total, parts[0].unit)
 
 
 def what_happened(resource: Mapping[str, Any]) -> str:

@@ -81,11 +81,13 @@ def processes_below(folder: Path) -> list[str]:
 def test_a_round_is_final_verified_and_paid(
     tmp_path: Path, launch: Callable[..., "subprocess.Popen[bytes]"]
 ) -> None:
-    process = launch()
+    # In deployed federations: the simulator's path is the shorter part of this one, and has its own tests.
+    process = launch("--inner", "deployed")
     output = process.communicate(timeout=RUN_TIMEOUT_S)[0].decode()
     assert process.returncode == 0, output
 
     report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["inner"] == "deployed"
     rounds = report["rounds"]
     assert [entry["phase"] for entry in rounds] == ["final"]
     assert [len(entry["proposals"]) for entry in rounds] == [PROPOSERS]
@@ -143,6 +145,13 @@ def test_a_daemon_that_dies_is_named_with_the_end_of_its_log(
     assert process.returncode == 1
     assert re.search(r"worker ended with exit code -9; the end of .*worker\.log", output)
     wait_until(lambda: processes_below(tmp_path / "run") == [], "every process of the run to be gone")
+
+
+def test_an_unknown_inner_environment_is_refused(launch: Callable[..., "subprocess.Popen[bytes]"]) -> None:
+    process = launch("--inner", "cloud")
+    output = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == 2
+    assert "invalid choice: 'cloud' (choose from 'simulator', 'deployed')" in output
 
 
 def test_a_second_launcher_in_the_same_folder_is_refused(

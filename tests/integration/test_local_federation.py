@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,8 +58,8 @@ def federation(world: LocalWorld) -> Iterator[Federation]:
     for name in ("server", "hospital-1", "hospital-2"):
         federation.start(name)
     try:
-        wait_until(lambda: running_process(federation.kits["server"]), "the server is started")
-        wait_until(lambda: _sites_that_are_in(federation) == 2, "both sites are in")
+        wait_until(lambda: _listens(federation.kits["server"]), "the server listens")
+        wait_until(lambda: _connected_sites(federation) == list(SITES), "both sites are connected")
         yield federation
     finally:
         federation.stop()
@@ -66,10 +67,16 @@ def federation(world: LocalWorld) -> Iterator[Federation]:
         assert federation.processes_of(name) == []
 
 
-def _sites_that_are_in(federation: Federation) -> int:
-    log = federation.kits["server"].folder / "log.txt"
-    text = log.read_text() if log.exists() else ""
-    return sum(f"{site}" in text and f"New client {site}" in text for site in ("hospital-1", "hospital-2"))
+def _listens(kit: Kit) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(kit.server_address()) == 0
+
+
+def _connected_sites(federation: Federation) -> list[str]:
+    shown = CliRunner().invoke(app, ["status", str(federation.admin.folder), "--json"])
+    assert shown.exit_code == 0, shown.output
+    sites: list[str] = json.loads(shown.stdout)["data"]["sites"]
+    return sites
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from rich.console import Console
 from deploy.local import main_job
 from deploy.local.__main__ import _own
 from deploy.local.main_job import MainJob, Options
-from deploy.local.profile import PROFILES
+from deploy.local.profile import PROFILES, Inner
 from deploy.local.supervisor import LauncherError
 
 
@@ -51,7 +51,7 @@ echo "a warning" >&2
     collegium.chmod(0o700)
     monkeypatch.setattr(main_job, "BIN", tmp_path)
     said = StringIO()
-    options = Options(seed=1, poisoned=False, baselines=False, model_cache=tmp_path)
+    options = Options(seed=1, inner=Inner.SIMULATOR, poisoned=False, baselines=False, model_cache=tmp_path)
     with _own(tmp_path / "run") as layout:
         job = MainJob(PROFILES["tiny"], layout, options, Console(file=said))
         job.say_where_the_dashboard_is()

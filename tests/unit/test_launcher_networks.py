@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from contracts.digests import ZERO_DIGEST
+from deploy.local.hospitals import policy_file, write_policies
 from deploy.local.layout import Layout
 from deploy.local.networks import NetworkNode, approve_task, prepare_network
+from deploy.local.profile import Inner
 from deploy.local.system import Ports
 from tier_local.network import Network
 from tier_local.policy import Wish, read_policy, refusals
@@ -40,21 +42,28 @@ def test_networks_sign_in_with_their_own_keys(tmp_path: Path) -> None:
     assert not any("--token-file" in ran for ran in commands.ran), "no token of the consortium's"
 
 
-def test_hospitals_get_policies_that_permit_their_own_records(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
+def make_network(layout: Layout, inner: Inner) -> Network:
+    """The network ``one`` as the launcher makes it, under a umask that lets the group write."""
     old_mask = os.umask(0o002)
     try:
+        write_policies(layout, "one")
         prepare_network(
             CommandsDouble(),  # type: ignore[arg-type]
             layout,
             Ports.free(),
             "one",
-            model_cache=tmp_path / "models",
+            model_cache=layout.folder / "models",
+            inner=inner,
             poisoned=False,
         )
     finally:
         os.umask(old_mask)
-    network = Network.read(layout.network("one") / "network.json")
+    return Network.read(layout.network("one") / "network.json")
+
+
+def test_hospitals_get_policies_that_permit_their_own_records(tmp_path: Path) -> None:
+    network = make_network(Layout(tmp_path), Inner.SIMULATOR)
+    assert network.environment == "simulator"
     assert len(network.sites) > 1
     for site in network.sites:
         assert site.policy_file is not None
@@ -65,3 +74,13 @@ def test_hospitals_get_policies_that_permit_their_own_records(tmp_path: Path) ->
             assert list(refusals(policy, wish, 0)) == []
             elsewhere = replace(wish, data_folder=tmp_path)
             assert [refusal.rule for refusal in refusals(policy, elsewhere, 0)] == [Rule.DATA_SETS]
+
+
+def test_a_deployed_network_knows_its_hospitals_by_name_and_policy_alone(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    network = make_network(layout, Inner.DEPLOYED)
+    assert network.environment == "production"
+    assert network.admin_kit == layout.federation("one") / "admin"
+    for site in network.sites:
+        assert (site.data_folder, site.policy_file, site.state_folder) == (None, None, None)
+        assert site.policy_digest == read_policy(policy_file(layout, "one", site.name)).digest
