@@ -19,6 +19,7 @@ from deploy.local.chain_setup import set_up_demo_accounts
 from deploy.local.commands import Commands
 from deploy.local.federations import start_federations
 from deploy.local.hospitals import HOSPITALS, write_policies
+from deploy.local.hosts import Hosts
 from deploy.local.hub import Hub
 from deploy.local.layout import Layout, write_json, write_secret
 from deploy.local.networks import NetworkNode, approve_task, prepare_network
@@ -27,7 +28,7 @@ from deploy.local.report import AccuracyReport, AuditReport, RunReport, accuracy
 from deploy.local.supervisor import LauncherError, Supervisor
 from deploy.local.system import (
     BIN,
-    Ports,
+    HubAddresses,
     common_environment,
     give_gas,
     orchestrator_environment,
@@ -72,16 +73,20 @@ class Stopwatch:
 class MainJob:
     """One run of the whole of Collegium on this machine."""
 
-    def __init__(self, profile: Profile, layout: Layout, options: Options, console: Console) -> None:
+    def __init__(
+        self, profile: Profile, layout: Layout, options: Options, console: Console, hosts: Hosts | None = None
+    ) -> None:
+        """``hosts`` says who runs where; all on this machine, unless it is given."""
         self._profile = profile
         self._layout = layout
         self._options = options
         self._console = console
-        self._ports = Ports.free()
+        self._hosts = hosts or Hosts()
+        self._addresses = HubAddresses.free(self._hosts.hub)
         environment = common_environment()
         self._commands = Commands(layout.logs, environment)
         self._supervisor = Supervisor(layout.logs, environment)
-        self._hub = Hub(self._ports.orchestrator_url, layout.tokens / "admin")
+        self._hub = Hub(self._addresses.orchestrator_url, layout.tokens / "admin")
         self._test_set = TestSet(self._commands, layout, options.model_cache)
         self._stopwatch = Stopwatch()
 
@@ -96,8 +101,7 @@ class MainJob:
         spec = self._stopwatch.time("prepare", self._prepare)
         if self._options.inner is Inner.DEPLOYED:
             self._console.print(
-                f"provisioning and starting {len(NETWORK_NAMES)} NVFlare federations, each with a server and "
-                f"{len(HOSPITALS)} hospitals"
+                f"starting {len(NETWORK_NAMES)} federations, each of a server and {len(HOSPITALS)} hospitals"
             )
             self._stopwatch.time("federations", self._start_federations)
         self._console.print("starting the chain, the orchestrator, Flower and four networks' nodes")
@@ -150,12 +154,17 @@ class MainJob:
 
     def _start_federations(self) -> None:
         start_federations(
-            self._supervisor, self._commands, self._layout, NETWORK_NAMES, self._options.model_cache
+            self._supervisor,
+            self._commands,
+            self._layout,
+            self._hosts,
+            NETWORK_NAMES,
+            self._options.model_cache,
         )
 
     def _start(self) -> list[NetworkNode]:
-        layout, ports, commands = self._layout, self._ports, self._commands
-        start_chain(self._supervisor, layout, ports)
+        layout, addresses, commands = self._layout, self._addresses, self._commands
+        start_chain(self._supervisor, layout, addresses)
         accounts = self._make_accounts()
         self._collegium("migrate")
         self._collegium("deploy-contracts", "--out", str(layout.deployment))
@@ -163,7 +172,8 @@ class MainJob:
             prepare_network(
                 commands,
                 layout,
-                ports,
+                addresses,
+                self._hosts.network(name),
                 name,
                 model_cache=self._options.model_cache,
                 inner=self._options.inner,
@@ -172,18 +182,18 @@ class MainJob:
             for name in NETWORK_NAMES
         ]
         self._collegium("tokens", "bootstrap")
-        start_orchestrator(self._supervisor, layout, ports, self._hub)
+        start_orchestrator(self._supervisor, layout, addresses, self._hub)
         self._admit(nodes)
         set_up_demo_accounts(
-            ports.rpc_url,
+            addresses.rpc_url,
             Deployment.parse(layout.deployment.read_bytes()),
             council_key=accounts["council"],
             nodes=[node.address for node in nodes],
             stake=self._profile.stake,
             pool=self._profile.pool,
         )
-        start_superlink(self._supervisor, layout, ports)
-        start_supernodes(self._supervisor, layout, ports, NETWORK_NAMES)
+        start_superlink(self._supervisor, layout, addresses)
+        start_supernodes(self._supervisor, layout, addresses, NETWORK_NAMES, self._hosts)
         return nodes
 
     def _make_accounts(self) -> dict[str, str]:
@@ -193,7 +203,7 @@ class MainJob:
             account = Account.create()
             keys[name] = "0x" + bytes(account.key).hex()
             write_secret(self._layout.keys / name, keys[name])
-            give_gas(self._ports.rpc_url, str(account.address))
+            give_gas(self._addresses.rpc_url, str(account.address))
         return keys
 
     def _admit(self, nodes: list[NetworkNode]) -> None:
@@ -219,7 +229,7 @@ class MainJob:
             *("--config", str(terms), "--pool", str(self._profile.pool)),
         )
         task = int(created["task"])
-        approve_task(self._commands, self._layout, self._ports, nodes, task)
+        approve_task(self._commands, self._layout, self._addresses, self._hosts, nodes, task)
         return task
 
     def _follow_rounds(self, task: int) -> tuple[list[Mapping[str, Any]], dict[int, "Future[Accuracy]"]]:
@@ -244,7 +254,7 @@ class MainJob:
 
     def _verify_command(self, task: int) -> list[str]:
         return [
-            *("verify", "--task", str(task), "--rpc-url", self._ports.rpc_url),
+            *("verify", "--task", str(task), "--rpc-url", self._addresses.rpc_url),
             *("--deployment", str(self._layout.deployment), "--artifacts", str(self._layout.artifacts)),
         ]
 
@@ -321,7 +331,8 @@ class MainJob:
             "collegium-" + arguments[0],
             [BIN / "collegium", *arguments, "--json"],
             timeout_s=COMMAND_TIMEOUT_S,
-            environment=orchestrator_environment(self._layout, self._ports),
+            environment=orchestrator_environment(self._layout, self._addresses),
+            host=self._hosts.hub,
             secret_output=secret_output,
         )
         return envelope["data"]
@@ -350,6 +361,6 @@ class MainJob:
         link = self._collegium("dashboard-link", "--token-file", str(token_file), secret_output=True)["url"]
         self._console.print(f"dashboard: {link}", soft_wrap=True)
         self._console.print(
-            f"  (it signs in once; later: {self._ports.orchestrator_url} with the token in {token_file})",
+            f"  (it signs in once; later: {self._addresses.orchestrator_url} with the token in {token_file})",
             soft_wrap=True,
         )

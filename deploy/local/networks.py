@@ -8,9 +8,10 @@ from pathlib import Path
 from deploy.local.commands import Commands
 from deploy.local.federations import ADMIN
 from deploy.local.hospitals import HOSPITALS, THREADS_PER_HOSPITAL, policy_file
+from deploy.local.hosts import Host, Hosts
 from deploy.local.layout import Layout, write_json
 from deploy.local.profile import Inner
-from deploy.local.system import BIN, Ports
+from deploy.local.system import BIN, HubAddresses
 from tier_local.policy import read_policy
 
 INNER_COMMAND = (sys.executable, "-m", "tier_local")
@@ -30,7 +31,8 @@ class NetworkNode:
 def prepare_network(
     commands: Commands,
     layout: Layout,
-    ports: Ports,
+    hub: HubAddresses,
+    host: Host,
     name: str,
     *,
     model_cache: Path,
@@ -46,17 +48,23 @@ def prepare_network(
         [
             *(BIN / "collegium", "node", "init", "--json"),
             *("--folder", layout.network(name)),
-            *("--rpc-url", ports.rpc_url, "--deployment", layout.deployment),
+            *("--rpc-url", hub.rpc_url, "--deployment", layout.deployment),
             *("--network", network_file),
             *("--inner-command", " ".join(inner_command)),
         ],
         timeout_s=COMMAND_TIMEOUT_S,
+        host=host,
     )
     return NetworkNode(name=name, address=envelope["data"]["address"], poisoned=poisoned)
 
 
 def approve_task(
-    commands: Commands, layout: Layout, ports: Ports, nodes: Sequence[NetworkNode], task: int
+    commands: Commands,
+    layout: Layout,
+    hub: HubAddresses,
+    hosts: Hosts,
+    nodes: Sequence[NetworkNode],
+    task: int,
 ) -> None:
     """Each network's node signs its approval of the task and hands it to the orchestrator."""
     for node in nodes:
@@ -65,9 +73,10 @@ def approve_task(
             [
                 *(BIN / "collegium", "node", "approve"),
                 *("--config", layout.network(node.name) / "node.json", "--task", str(task)),
-                *("--orchestrator-url", ports.orchestrator_url),
+                *("--orchestrator-url", hub.orchestrator_url),
             ],
             timeout_s=COMMAND_TIMEOUT_S,
+            host=hosts.network(node.name),
         )
 
 
