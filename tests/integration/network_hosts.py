@@ -14,6 +14,7 @@ Needs Linux, root and ``ip`` (iproute2); ``why_impossible`` says what is missing
 import ctypes
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ from pathlib import Path
 _CLONE_NEWNET = 0x40000000
 _THIS_THREADS_NAMESPACE = "/proc/thread-self/ns/net"
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_CONNECTIONS = Path("/proc/thread-self/net/tcp")
+_ESTABLISHED = "01"
 _IP_TIMEOUT_S = 30.0
 
 
@@ -35,6 +38,11 @@ class Host:
     name: str
     address: str
     namespace: int
+
+    @property
+    def namespace_file(self) -> str:
+        """By what other processes enter the host while this one lives: ``nsenter --net=FILE``."""
+        return _path(self.namespace)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -87,9 +95,49 @@ class NetworkHosts:
             self._change_rules("del", name)
             self._cut.remove(name)
 
+    def has_caught_up(self, name: str) -> bool:
+        """Whether nothing waits any more to arrive at a host or from it.
+
+        TCP sends again what nobody acknowledged, after pauses that double: after a cut it may take as long
+        again as the cut did, and two minutes at most.
+        """
+        address = self._hosts[name].address
+        return not any(
+            connection.unacknowledged_bytes
+            for host in self._hosts.values()
+            for connection in _connections(host)
+            if address in (connection.here, connection.there)
+        )
+
     def _change_rules(self, change: str, name: str) -> None:
         address = self._hosts[name].address
         _ip(self._router, [f"rule {change} {way} {address} priority 1 blackhole" for way in ("from", "to")])
+
+
+@dataclass(frozen=True)
+class _Connection:
+    """An established TCP connection, as one of its ends sees it."""
+
+    here: str
+    there: str
+    unacknowledged_bytes: int
+
+
+def _connections(host: Host) -> list[_Connection]:
+    with host.entered():
+        _, *lines = _CONNECTIONS.read_text().splitlines()
+    found = []
+    for line in lines:
+        _, here, there, state, queues, *_ = line.split()
+        if state == _ESTABLISHED:
+            waiting = int(queues.partition(":")[0], 16)
+            found.append(_Connection(_address_in(here), _address_in(there), waiting))
+    return found
+
+
+def _address_in(field: str) -> str:
+    """The kernel writes addresses as it has them in memory."""
+    return socket.inet_ntoa(int(field.partition(":")[0], 16).to_bytes(4, sys.byteorder))
 
 
 def why_impossible() -> str | None:

@@ -93,8 +93,12 @@ def test_a_host_that_is_cut_off_is_silent_and_comes_back() -> None:
                     with pytest.raises(TimeoutError):
                         call(hosts[source], hosts[target], SILENCE_S)
                 call(hosts["other"], hosts["left"]).close()
+                assert not hosts.has_caught_up("right")
+                assert not hosts.has_caught_up("left")
+                assert hosts.has_caught_up("other")
                 hosts.heal("right")
                 assert (answerer.recv(10), caller.recv(10)) == (b"ask", b"answer")
+                until(lambda: hosts.has_caught_up("right"), PATIENCE_S, "all to be acknowledged")
         call(hosts["right"], hosts["left"]).close()
 
 
