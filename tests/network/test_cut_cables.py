@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deploy.local.hosts import Host, Hosts
 from rich.console import Console
 
 from deploy.local.hospitals import HOSPITALS
+from deploy.local.hosts import Host, Hosts
 from deploy.local.hub import Hub
 from deploy.local.layout import Layout, write_json
 from deploy.local.main_job import MainJob, Options
@@ -35,7 +35,7 @@ from tier_local.processes import MARK_VARIABLE, ProcessTree
 pytestmark = [pytest.mark.usefixtures("namespaces"), pytest.mark.timeout(1500)]
 
 HUB = "hub"
-ANSWER_S = 60
+ANSWER_S = 90
 """How long a network waits for a hospital that need not answer."""
 STEP_S = 400.0
 END_S = 1_000.0
