@@ -106,7 +106,7 @@ test-contracts: setup ## the Solidity tests (Forge, with fuzzing)
 	cd $(EVM) && $(FORGE) test --offline
 
 .PHONY: bench
-bench: setup ## measure against targets; ONLY=gas,aggregation,verify,api,artifacts,chain,sse,start; writes var/bench/NAME.json
+bench: setup ## measure against targets; ONLY=gas,aggregation,verify,api,artifacts,chain,sse,start,inner; writes var/bench/NAME.json
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: check

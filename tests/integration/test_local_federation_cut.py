@@ -65,7 +65,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("hosts")
     world = make_world(folder).with_steps(STEPS)
     with NetworkHosts.made(NETWORK, *SITES) as hosts:
-        federation = provision(world, hosts[NETWORK].address)
+        federation = provision(world, server_host=hosts[NETWORK].address)
         try:
             with hosts[NETWORK].entered():
                 federation.start("server")
