@@ -93,6 +93,10 @@ test-faults-of-the-api: setup ## the API killed at every commit and in every upl
 test-faults-around-the-hub: setup ## the other faults: of chain, Flower's daemons, RPC, disk, clock, database
 	$(FAULTS) tests/faults $(addprefix --ignore=,$(FAULTS_OF_THE_WORKER) $(FAULTS_OF_THE_API)) $(PYTEST_ARGS)
 
+.PHONY: test-network
+test-network: setup ## the whole on hosts of their own (network namespaces, as root), cables cut while a task runs
+	COLLEGIUM_NO_SKIPS=1 $(BIN)/pytest tests/network $(PYTEST_ARGS)
+
 .PHONY: test-fast
 test-fast: setup ## unit and property tests only
 	$(BIN)/pytest tests/unit tests/property $(PYTEST_ARGS)
@@ -102,7 +106,7 @@ test-contracts: setup ## the Solidity tests (Forge, with fuzzing)
 	cd $(EVM) && $(FORGE) test --offline
 
 .PHONY: bench
-bench: setup ## measure against targets; ONLY=gas,aggregation,verify,api,artifacts,chain,sse,start; writes var/bench/NAME.json
+bench: setup ## measure against targets; ONLY=gas,aggregation,verify,api,artifacts,chain,sse,start,inner; writes var/bench/NAME.json
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 .PHONY: check

@@ -11,7 +11,7 @@ Nothing here touches a disk: callers pass bytes.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, NoReturn, Self, cast
 
 import numpy as np
@@ -144,9 +144,18 @@ class Manifest(BaseModel):
         Raises:
             InvalidAdapter: as ``check``.
         """
+        return b"".join(self.pieces(tensors))
+
+    def pieces(self, tensors: Tensors) -> Iterator[Buffer]:
+        """The canonical file in pieces, one after the other, for who writes it to a disk.
+
+        Raises:
+            InvalidAdapter: as ``check``, before the first piece.
+        """
         self.check(tensors)
-        flat = (np.ascontiguousarray(tensors[spec.name]).reshape(-1) for spec in self.tensors)
-        return b"".join([self._head(), *(values.view(np.uint8).data for values in flat)])
+        yield self._head()
+        for spec in self.tensors:
+            yield np.ascontiguousarray(tensors[spec.name]).reshape(-1).view(np.uint8).data
 
     def decode(self, data: Buffer, *, digest: str | None = None) -> dict[str, FloatArray]:
         """The tensors in a canonical file by name, checked against the manifest and, if given, the digest.

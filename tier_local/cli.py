@@ -133,13 +133,14 @@ def _job_options(options: argparse.Namespace) -> commands.JobOptions:
     purpose = secrets.token_hex(16) if options.purpose is None else options.purpose
     if _PURPOSE.fullmatch(purpose) is None:
         raise BadInput(f"--purpose {purpose!r}: at most 96 letters, digits, '.', '_', ':' and '-'")
-    deadline_unix_s = options.deadline_unix_s
+    asked_unix_s, deadline_unix_s = time.time(), options.deadline_unix_s
     return commands.JobOptions(
         spec_file=options.spec,
         network_file=options.network,
         parent_file=options.parent,
         out_folder=options.out.resolve(),
-        deadline_unix_s=time.time() + DEFAULT_JOB_SECONDS if deadline_unix_s is None else deadline_unix_s,
+        asked_unix_s=asked_unix_s,
+        deadline_unix_s=asked_unix_s + DEFAULT_JOB_SECONDS if deadline_unix_s is None else deadline_unix_s,
         exit_with_parent=options.exit_with_parent,
         policy_digest=options.policy_digest,
         purpose=purpose,

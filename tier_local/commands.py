@@ -46,6 +46,7 @@ class JobOptions:
     network_file: Path
     parent_file: Path
     out_folder: Path
+    asked_unix_s: float
     deadline_unix_s: float
     exit_with_parent: int | None
     purpose: str
@@ -236,6 +237,7 @@ def _run(
             adapters=adapters,
             network=network,
             out_folder=options.out_folder,
+            asked_unix_s=options.asked_unix_s,
             deadline_unix_s=options.deadline_unix_s,
             exit_with_parent=options.exit_with_parent,
             purpose=options.purpose,

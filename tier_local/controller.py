@@ -4,22 +4,26 @@ Runs inside NVFlare's server, sees adapters and sums, never a record; knows no t
 in the order of the sites' names, so that the same answers give the same bytes whoever was faster.
 """
 
-import math
+import contextlib
+import queue
+import shutil
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.workflows.model_controller import ModelController
 
 from contracts.aggregation.mean import mean
 from contracts.errors import ContractViolation
-from contracts.manifest import FloatArray, Manifest
 from contracts.parent import adapter_of
 from contracts.task import TaskSpec
+from tier_local.answers import SiteAnswer, fetch, take_announcements_only
 from tier_local.errors import BadInput, ExitCode, InnerRoundError, JobFailed, RefusedBySite
 from tier_local.exchange import (
     JOB_FILE,
@@ -33,7 +37,6 @@ from tier_local.exchange import (
     failure_in,
     pack_adapters,
     refused_rule_in,
-    unpack_adapters,
     unpack_sums,
 )
 from tier_local.job_folder import CONFIG_FOLDER, MEASURE_TASK, TRAIN_TASK
@@ -42,6 +45,9 @@ from tier_local.scoring import StratumSums
 
 _NVFLARE_TASK = {"train": TRAIN_TASK, "evaluate": MEASURE_TASK}
 _TASK_CHECK_SECONDS = 0.1
+_ANSWERS_FOLDER = "answers"
+_FETCHES_AT_A_TIME = 4
+_LOOK_SECONDS = 0.1
 
 
 class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare ships no types
@@ -72,46 +78,90 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
 
     def _ask_and_fold(self, job: JobFile, inputs: Path, results: Path) -> Outcome:
         spec = TaskSpec.parse((inputs / job.spec_file).read_bytes())
-        adapters = {
-            name: adapter_of(spec, (inputs / file).read_bytes())
-            for name, file in sorted(job.adapters.items())
-        }
-        assignment = Assignment(
-            kind=job.kind,
-            spec=spec.canonical_bytes().decode(),
-            parent_digest=job.parent_digest,
-            approved_policy_digests=job.approved_policy_digests,
-        )
-        there = {client.name for client in self.engine.get_clients()}
-        answers = self.send_model_and_wait(
-            task_name=_NVFLARE_TASK[job.kind],
-            data=FLModel(
-                params=pack_adapters(adapters), params_type=ParamsType.FULL, meta=assignment_meta(assignment)
-            ),
-            targets=[site for site in sorted(job.sites) if site in there],
-            timeout=_seconds_to_answer(job),
-        )
-        usable = _usable(job, {str(answer.meta["client_name"]): answer for answer in answers})
+        kept = results / _ANSWERS_FOLDER
+        kept.mkdir()
+        usable = _usable(job, self._ask(job, spec, _task(job, spec, inputs), kept))
         in_order = [usable.answers[site] for site in sorted(usable.answers)]
         outcome = (
             _fold_training(results / RESULT_FILE, spec, in_order)
             if job.kind == "train"
             else _fold_losses(spec, in_order)
         )
+        # What lies here at the end is packed up and sent to whoever asked, who has the rest.
+        shutil.rmtree(kept, ignore_errors=True)
+        for file in job.adapters.values():
+            (inputs / file).unlink()
         return outcome.model_copy(
             update={"sites": tuple(sorted(usable.answers)), "sites_left_out": usable.left_out}
         )
+
+    def _ask(self, job: JobFile, spec: TaskSpec, task: FLModel, kept: Path) -> dict[str, SiteAnswer]:
+        """The answers that are here, whole, by the time until which sites may answer."""
+        there = {client.name for client in self.engine.get_clients()}
+        targets = [site for site in sorted(job.sites) if site in there]
+        cell = self.engine.get_cell()
+        take_announcements_only(cell)
+        manifest = spec.manifest if job.kind == "train" else None
+        announced: queue.SimpleQueue[FLModel] = queue.SimpleQueue()
+        stop = Signal(parent=self.abort_signal)
+        fetches: dict[str, Future[SiteAnswer]] = {}
+        # Waits for nobody at the end: a fetch from a site that froze in the middle of its answer is given up.
+        pool = ThreadPoolExecutor(_FETCHES_AT_A_TIME)
+        try:
+            with _triggering(stop, job.answer_by_unix_s):
+                self.send_model(_NVFLARE_TASK[job.kind], task, targets, callback=announced.put)
+                for answer in self._arriving(announced, len(targets), stop):
+                    site = str(answer.meta["client_name"])
+                    fetches[site] = pool.submit(fetch, answer, manifest, kept / site, cell, stop)
+                while wait(fetches.values(), _LOOK_SECONDS).not_done and not stop.triggered:
+                    pass
+        finally:
+            stop.trigger(True)
+            pool.shutdown(wait=False, cancel_futures=True)
+        return {site: f.result() for site, f in fetches.items() if _succeeded(f)}
+
+    def _arriving(
+        self, announced: "queue.SimpleQueue[FLModel]", most: int, stop: Signal
+    ) -> Iterator[FLModel]:
+        """Answers as sites announce them, until all have, time is up, or nobody is left who could."""
+        came = 0
+        while came < most and not stop.triggered:
+            # Looked at before the queue: what came just before the end still counts.
+            nobody_left = not self.get_num_standing_tasks()
+            try:
+                yield announced.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                if nobody_left:
+                    return
+            else:
+                came += 1
+
+
+def _task(job: JobFile, spec: TaskSpec, inputs: Path) -> FLModel:
+    """What all sites are sent."""
+    adapters = {
+        name: adapter_of(spec, (inputs / file).read_bytes()) for name, file in sorted(job.adapters.items())
+    }
+    assignment = Assignment(
+        kind=job.kind,
+        spec=spec.canonical_bytes().decode(),
+        parent_digest=job.parent_digest,
+        approved_policy_digests=job.approved_policy_digests,
+    )
+    return FLModel(
+        params=pack_adapters(adapters), params_type=ParamsType.FULL, meta=assignment_meta(assignment)
+    )
 
 
 @dataclass(frozen=True)
 class _Usable:
     """The answers that count, by site, and why the other sites have none."""
 
-    answers: Mapping[str, FLModel]
+    answers: Mapping[str, SiteAnswer]
     left_out: Mapping[str, LeftOut]
 
 
-def _usable(job: JobFile, by_site: Mapping[str, FLModel]) -> _Usable:
+def _usable(job: JobFile, by_site: Mapping[str, SiteAnswer]) -> _Usable:
     """Part the answers.
 
     Raises:
@@ -137,23 +187,29 @@ def _usable(job: JobFile, by_site: Mapping[str, FLModel]) -> _Usable:
     return _Usable(answers, left_out)
 
 
-def _seconds_to_answer(job: JobFile) -> int:
-    """For NVFlare: whole seconds, 0 for ever; whoever started the job ends it at its own deadline."""
-    if job.answer_by_unix_s is None:
-        return 0
-    return max(1, math.ceil(job.answer_by_unix_s - time.time()))
+@contextlib.contextmanager
+def _triggering(stop: Signal, at_unix_s: float | None) -> Iterator[None]:
+    """Trigger ``stop`` at this time, if there is one and the block has not been left before."""
+    if at_unix_s is None:
+        yield
+        return
+    timer = threading.Timer(max(0.0, at_unix_s - time.time()), stop.trigger, [True])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
-def fold_adapters(manifest: Manifest, adapters: Sequence[Mapping[str, Any]]) -> dict[str, FloatArray]:
-    """The plain mean of the sites' adapters, in the order given, each one checked first."""
-    for tensors in adapters:
-        manifest.check(dict(tensors))
-    return mean(adapters)
+def _succeeded(fetched: "Future[SiteAnswer]") -> bool:
+    return fetched.done() and not fetched.cancelled() and fetched.exception() is None
 
 
-def _fold_training(result_file: Path, spec: TaskSpec, answers: Sequence[FLModel]) -> Outcome:
-    adapters = [unpack_adapters(answer.params)[PARENT] for answer in answers]
-    result_file.write_bytes(spec.manifest.encode(fold_adapters(spec.manifest, adapters)))
+def _fold_training(result_file: Path, spec: TaskSpec, answers: Sequence[SiteAnswer]) -> Outcome:
+    folded = mean([answer.arrays for answer in answers])
+    with result_file.open("wb") as file:
+        file.writelines(spec.manifest.pieces(folded))
     metrics = [answer.metrics for answer in answers]
     return Outcome(
         records=sum(int(of_site["records"]) for of_site in metrics),
@@ -164,8 +220,8 @@ def _fold_training(result_file: Path, spec: TaskSpec, answers: Sequence[FLModel]
     )
 
 
-def _fold_losses(spec: TaskSpec, answers: Sequence[FLModel]) -> Outcome:
-    sums = [unpack_sums(answer.params, strata=len(spec.data.labels)) for answer in answers]
+def _fold_losses(spec: TaskSpec, answers: Sequence[SiteAnswer]) -> Outcome:
+    sums = [unpack_sums(answer.arrays, strata=len(spec.data.labels)) for answer in answers]
     totals = {name: StratumSums.total([of_site[name] for of_site in sums]) for name in sums[0]}
     least = spec.data.least_stratum_records
     return Outcome(

@@ -45,12 +45,10 @@ PolicyOption = Annotated[
 ]
 StateOption = Annotated[Path | None, typer.Option(help="Where a site keeps its egress log.")]
 
-_REQUEST_FOLDER = "request"
 _STATE_FOLDER = "state"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.1
-_ADMIN_NAME = "node@{}.local"
 
 
 @app.command()
@@ -83,15 +81,14 @@ def request(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key, which stays here, and a request for the network's authority. Again: a new key."""
+    from tier_local import provision
     from tier_local.kit import Role
-    from tier_local.provision import read_request
-    from tier_local.provision import request as make
 
     with _errors(as_json):
         if role not in list(Role):
             raise BadInput(f"--role {role}: one of {', '.join(Role)}")
-        file = make(kit / _REQUEST_FOLDER, network, name, Role(role), server_port)
-        fingerprint = read_request(file).public_key_sha256
+        file = provision.request(kit / provision.REQUEST_FOLDER, network, name, Role(role), server_port)
+        fingerprint = provision.read_request(file).public_key_sha256
     finish(
         {"request": str(file), "fingerprint": fingerprint},
         f"send {file} to the authority, and tell it the fingerprint of your key another way:\n{fingerprint}",
@@ -133,7 +130,7 @@ def install(
 
     with _errors(as_json):
         places = _all_or_none(data_folder, model_cache, policy_file, state_folder)
-        made = provision.install(kit / _REQUEST_FOLDER, answer, fingerprint, kit)
+        made = provision.install(kit / provision.REQUEST_FOLDER, answer, fingerprint, kit)
         if places is not None:
             _set_up_site(made, places, threads)
     finish(
@@ -156,32 +153,22 @@ def provision(
     as_json: JsonOption = False,
 ) -> None:
     """Make all of a federation on this machine: for a trial, or to carry the kits to their places."""
-    from tier_local.kit import Role
-    from tier_local.provision import approve, create_authority, install, read_request
-    from tier_local.provision import request as make
+    from tier_local.provision import make_all
 
     with _errors(as_json):
         data_folders = dict(_named_path("--site", entry) for entry in site)
         policy_files = dict(_named_path("--policy", entry) for entry in policy)
         if differing := sorted(data_folders.keys() ^ policy_files.keys()):
             raise BadInput(f"{differing[0]}: every site has a --site and a --policy")
-        made = create_authority(folder / "authority", network, server_host, server_port)
-        holders = {server_host: Role.SERVER, **dict.fromkeys(data_folders, Role.SITE)}
-        holders[_ADMIN_NAME.format(network)] = Role.ADMIN
-        kits: dict[str, str] = {}
-        for name, role in holders.items():
-            place = folder / (name if role is Role.SITE else role)
-            file = make(place / _REQUEST_FOLDER, network, name, role, server_port)
-            answer = place / _REQUEST_FOLDER / "answer.signed.zip"
-            approve(made.folder, file, read_request(file).public_key_sha256, answer)
-            kit = install(place / _REQUEST_FOLDER, answer, made.fingerprint, place)
-            if role is Role.SITE:
-                state_folder = kit.folder / _STATE_FOLDER
-                places = _Places(data_folders[name], model_cache, policy_files[name], state_folder)
-                _set_up_site(kit, places, threads)
-            kits[name] = str(kit.folder)
-    lines = [f"authority {made.fingerprint}", *(f"{name}: {place}" for name, place in kits.items())]
-    finish({"authority": made.fingerprint, "kits": kits}, "\n".join(lines), as_json)
+        made = make_all(folder, network, server_host, server_port, tuple(data_folders))
+        for name, data_folder in data_folders.items():
+            kit = made.kits[name]
+            places = _Places(data_folder, model_cache, policy_files[name], kit.folder / _STATE_FOLDER)
+            _set_up_site(kit, places, threads)
+    kits = {name: str(kit.folder) for name, kit in made.kits.items()}
+    fingerprint = made.authority.fingerprint
+    lines = [f"authority {fingerprint}", *(f"{name}: {place}" for name, place in kits.items())]
+    finish({"authority": fingerprint, "kits": kits}, "\n".join(lines), as_json)
 
 
 @app.command()
@@ -198,7 +185,7 @@ def renew(
     with _errors(as_json):
         old = Kit.at(kit)
         network = old.certificate().organization
-        folder = kit / _REQUEST_FOLDER
+        folder = kit / provision.REQUEST_FOLDER
         port = old.server_address()[1]
         file = provision.request(folder, network, old.name, old.role, port)
         key = provision.read_request(file).public_key_sha256

@@ -11,8 +11,12 @@ _FOR_ALL = {
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONUNBUFFERED": "1",
-    # When a job is over, NVFlare's server would wait so long for what a frozen site says of it (900 s).
-    "NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": "2",
+    # When a job is over, NVFlare's server would wait so long (900 s) for what each site's process says of its
+    # end. What the sites answered is all that counts, and it is there.
+    "NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": "0",
+    # A site that says that its process of a job is dead will not answer; NVFlare would wait for a minute.
+    "NVFLARE_DEAD_CLIENT_GRACE_PERIOD": "3",
+    "NVFLARE_DEAD_CLIENT_CHECK_LEAD_TIME": "3",
 }
 _NOT_INHERITED = ("NVFLARE_SIMULATOR_WORKSPACE_ROOT", "NVFL_WORKSPACE")
 

@@ -90,7 +90,7 @@ class SiteFile(_File):
     recipient: str = "the network's server"
     """To whom the answer goes, for the hospital's egress log."""
     is_embedded: bool = False
-    """Whether the simulator runs the site; any other site refuses everything while it has no policy."""
+    """Whether the whole network is this machine; any other site refuses everything while it has no policy."""
     policy_file: Path | None = None
     """The hospital's own policy."""
     state_folder: Path | None = None
@@ -168,6 +168,11 @@ def unpack_adapters(payload: Mapping[str, Any]) -> dict[str, dict[str, FloatArra
         name, _, tensor = key.partition(_SEPARATOR)
         adapters.setdefault(name, {})[tensor] = array
     return adapters
+
+
+def plain_name(key: str) -> str:
+    """A tensor's own name, of its name in a payload."""
+    return key.partition(_SEPARATOR)[2]
 
 
 def pack_sums(sums: Mapping[str, StratumSums]) -> Payload:

@@ -22,10 +22,11 @@ from tier_local.job import LOG_FILE, JobRequest
 from tier_local.kit import Kit
 from tier_local.report import PROGRESS_FILE, Progress, Stage
 
-_POLL_SECONDS = 0.5
+_POLL_SECONDS = 0.25
 _MOST_ATTEMPTS = 3
 _COMPLETED = "FINISHED:COMPLETED"
 _FINISHED_PREFIX = "FINISHED"
+_SUBMITTED = "SUBMITTED"
 _RUNNING = "RUNNING"
 
 
@@ -39,25 +40,34 @@ def run_deployed(request: JobRequest) -> tuple[Outcome, bytes | None]:
         DeadlinePassed: the deadline came first; the job is aborted.
         JobFailed: the server cannot be reached, refuses the job, or ended it without an outcome.
     """
-    with tempfile.TemporaryDirectory(prefix="collegium-inner-") as folder, _output_to(request):
-        scratch = Path(folder)
-        with _session(request) as session:
-            for attempt in range(1, _MOST_ATTEMPTS + 1):
-                token = f"{_token(request)}.{attempt}"
-                job_id = _job_of(session, token)
-                is_new = job_id is None
-                if job_id is None:
-                    folder_of_job = str(request.write_folder(scratch / str(attempt)))
-                    job_id = str(session.submit_job(folder_of_job, submit_token=token))
-                status = _follow(session, request, job_id)
-                if status == _COMPLETED:
-                    outcome, adapter = _download(session, job_id, scratch / f"result-{attempt}")
-                    # What a hospital refused or lacked when it was asked before, it may have by now.
-                    if outcome.failure is None or is_new or attempt == _MOST_ATTEMPTS:
-                        return outcome, adapter
-            raise JobFailed(
-                f"NVFlare's server ended the job: {status}; the log is {request.out_folder / LOG_FILE}"
-            )
+    with tempfile.TemporaryDirectory(prefix="collegium-inner-") as scratch, session_of(request) as session:
+        return run_in(session, request, Path(scratch))
+
+
+def run_in(session: Any, request: JobRequest, scratch: Path) -> tuple[Outcome, bytes | None]:
+    """As ``run_deployed``, in a session that is there; job and result are kept in ``scratch`` meanwhile."""
+    for attempt in range(1, _MOST_ATTEMPTS + 1):
+        token = f"{_token(request)}.{attempt}"
+        job_id = _job_of(session, token)
+        is_new = job_id is None
+        if job_id is None:
+            folder_of_job = str(request.write_folder(scratch / str(attempt)))
+            job_id = str(session.submit_job(folder_of_job, submit_token=token))
+        status = _follow(session, request, job_id)
+        is_last = attempt == _MOST_ATTEMPTS or _is_too_late(request)
+        if status == _COMPLETED:
+            outcome, adapter = _download(session, job_id, scratch / f"result-{attempt}")
+            # What a hospital refused or lacked when it was asked before, it may have by now.
+            if outcome.failure is None or is_new or is_last:
+                return outcome, adapter
+        if is_last:
+            break
+    raise JobFailed(f"NVFlare's server ended the job: {status}; the log is {request.out_folder / LOG_FILE}")
+
+
+def _is_too_late(request: JobRequest) -> bool:
+    """Whether no site could answer a job that was submitted now."""
+    return request.answer_by_unix_s is not None and time.time() >= request.answer_by_unix_s
 
 
 def _token(request: JobRequest) -> str:
@@ -74,11 +84,20 @@ def _token(request: JobRequest) -> str:
     return f"{request.purpose}.{digest}"
 
 
-def _session(request: JobRequest) -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def session_of(request: JobRequest) -> Iterator[Any]:
+    """NVFlare's session as the network's admin; what NVFlare prints meanwhile goes to the job's log.
+
+    Raises:
+        BadInput: the network file names no startup kit of an admin.
+        JobFailed: the server does not answer, or refuses; so do all calls of the session.
+    """
     if request.network.admin_kit is None:
         raise BadInput("the network file names no admin_kit")
     left_s = request.deadline_unix_s - time.time()
-    return admin_session(Kit.at(request.network.admin_kit), max(1.0, min(CONNECT_SECONDS, left_s)))
+    kit = Kit.at(request.network.admin_kit)
+    with _output_to(request), admin_session(kit, max(1.0, min(CONNECT_SECONDS, left_s))) as session:
+        yield session
 
 
 def _job_of(session: Any, token: str) -> str | None:
@@ -96,7 +115,12 @@ def _job_of(session: Any, token: str) -> str | None:
 
 
 def _follow(session: Any, request: JobRequest, job_id: str) -> str:
-    """Wait for the job's end; its last status."""
+    """Wait for the job's end; its last status.
+
+    Raises:
+        DeadlinePassed, JobFailed: the deadline came, or the time for answers before the job could begin; the
+            job is aborted.
+    """
     from nvflare.fuel.flare_api.api_spec import JobNotFound, JobNotRunning
 
     progress = Progress(
@@ -112,7 +136,11 @@ def _follow(session: Any, request: JobRequest, job_id: str) -> str:
         progress.write(request.out_folder / PROGRESS_FILE)
         try:
             request.check_deadline()
-        except DeadlinePassed:
+            if status == _SUBMITTED and _is_too_late(request):
+                raise JobFailed(
+                    f"fewer than {request.network.sites_that_must_answer} sites are there to answer"
+                )
+        except (DeadlinePassed, JobFailed):
             with contextlib.suppress(JobNotFound, JobNotRunning):
                 session.abort_job(job_id)
             raise

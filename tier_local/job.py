@@ -1,4 +1,4 @@
-"""One inner job, by the network's environment: the simulator here, or the federation that is deployed.
+"""One inner job, by the network's environment: simulated here, by POC here, or in the deployed federation.
 
 Whatever the environment, the job is the same folder (``job_folder``), the sites run the same code, and
 their answers are folded in the order of their names: the same inputs give the same bytes.
@@ -30,6 +30,8 @@ class JobRequest:
     adapters: dict[str, bytes]
     network: Network
     out_folder: Path
+    asked_unix_s: float
+    """When the round was asked for: the network's time for answers counts from here."""
     deadline_unix_s: float
     exit_with_parent: int | None
     purpose: str
@@ -40,20 +42,24 @@ class JobRequest:
         if time.time() >= self.deadline_unix_s:
             raise DeadlinePassed("the deadline passed before the job was done")
 
+    @property
+    def answer_by_unix_s(self) -> float | None:
+        """Sites that have not answered by then are left out; None: nothing but the deadline counts."""
+        if self.network.answer_seconds is None:
+            return None
+        return min(self.asked_unix_s + self.network.answer_seconds, self.deadline_unix_s)
+
     def write_folder(self, parent: Path) -> Path:
-        """Write the job's folder below ``parent``, with the time until which sites may answer."""
+        """Write the job's folder below ``parent``."""
         network = self.network
         files = {name: f"adapter-{n}.safetensors" for n, name in enumerate(sorted(self.adapters))}
-        answer_by_unix_s = None
-        if network.answer_seconds is not None:
-            answer_by_unix_s = min(time.time() + network.answer_seconds, self.deadline_unix_s)
         job = JobFile(
             kind=self.kind,
             spec_file="spec.json",
             parent_digest=self.parent_digest,
             sites=tuple(sorted(site.name for site in network.sites)),
             least_sites=network.sites_that_must_answer,
-            answer_by_unix_s=answer_by_unix_s,
+            answer_by_unix_s=self.answer_by_unix_s,
             adapters=files,
             approved_policy_digests=network.approved_policy_digests,
         )
@@ -79,13 +85,14 @@ def run_job(request: JobRequest) -> JobResult:
         RefusedBySite: a hospital's policy forbids it; the message names site and rule.
     """
     from tier_local.federation import run_deployed
+    from tier_local.poc import run_poc
     from tier_local.simulator import run_simulated
 
     started = time.monotonic()
     request.check_deadline()
     request.out_folder.joinpath(LOG_FILE).unlink(missing_ok=True)
-    run = run_simulated if request.network.environment == "simulator" else run_deployed
-    outcome, adapter = run(request)
+    run_by = {"simulator": run_simulated, "poc": run_poc, "production": run_deployed}
+    outcome, adapter = run_by[request.network.environment](request)
     if outcome.exit_code is ExitCode.BAD_INPUT:
         raise BadInput(str(outcome.failure))
     if outcome.refused_by is not None and outcome.rule is not None:

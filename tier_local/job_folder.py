@@ -14,6 +14,7 @@ JOB_NAME = "inner-round"
 CONTROLLER_CLASS = "tier_local.controller.InnerRoundController"
 EXECUTOR_CLASS = "tier_local.executor.HospitalExecutor"
 CONFIG_FOLDER = "config"
+TASK_REQUEST_SECONDS = 0.2
 TRAIN_TASK, MEASURE_TASK = "train", "measure"
 
 _SERVER_APP, _SITE_APP = "server", "site"
@@ -42,6 +43,8 @@ def write_job_folder(parent: Path, job: JobFile, spec: bytes, adapters: Mapping[
         server / "config_fed_server.json",
         {
             "format_version": 2,
+            # How often a site that waits asks for its task; NVFlare's default is 2 seconds.
+            "server": {"task_request_interval": TASK_REQUEST_SECONDS},
             "workflows": [{"id": "inner_round", "path": CONTROLLER_CLASS, "args": {}}],
             "components": [],
         },

@@ -41,6 +41,8 @@ _RIGHTS = {
 }
 """What the node may do: nobody may bring code, run commands, or stop a hospital's processes."""
 _LOG_STREAMER = "site_log_streamer"
+_LAUNCHER = "process_launcher"
+_SCHEDULER_CLASS = "tier_local.scheduler.InnerJobScheduler"
 _SERVER_PATIENCE_SECONDS = 5.0
 """How long the server waits for a site at each step of a job's start; a frozen one costs this much."""
 
@@ -54,6 +56,10 @@ class Role(StrEnum):
 
 
 _STARTUP_FILE = {Role.SERVER: "fed_server.json", Role.SITE: "fed_client.json", Role.ADMIN: "fed_admin.json"}
+_LAUNCHER_CLASS = {
+    Role.SERVER: "tier_local.launchers.ServerJobLauncher",
+    Role.SITE: "tier_local.launchers.SiteJobLauncher",
+}
 _CERTIFICATE = {Role.SERVER: "server", Role.SITE: "client", Role.ADMIN: "client"}
 
 
@@ -202,9 +208,10 @@ class Kit:
             if component["id"] == "job_manager":
                 component["args"]["uri_root"] = str(self.folder / "jobs")
             elif component["id"] == "job_scheduler":
-                component["args"] |= {
-                    "min_schedule_interval": 1.0,
-                }
+                component["path"] = _SCHEDULER_CLASS
+                component["args"]["min_schedule_interval"] = 1.0
+            elif component["id"] == _LAUNCHER:
+                component["path"] = _LAUNCHER_CLASS[Role.SERVER]
         return resources
 
     def _site_resources(self) -> Mapping[str, Any]:
@@ -213,6 +220,9 @@ class Kit:
         # A hospital's logs stay there: NVFlare would send its errors to the server as they come.
         resources["allow_log_streaming"] = False
         resources["components"] = [c for c in resources["components"] if c["id"] != _LOG_STREAMER]
+        for component in resources["components"]:
+            if component["id"] == _LAUNCHER:
+                component["path"] = _LAUNCHER_CLASS[Role.SITE]
         return resources
 
     def _default_resources(self) -> dict[str, Any]:

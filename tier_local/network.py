@@ -18,8 +18,8 @@ RESERVED_SITE_NAMES = frozenset({"server"})
 class Site(BaseModel):
     """One hospital: its name, and the folder that holds ``train.jsonl`` and ``heldout.jsonl``.
 
-    Folders and files are said here for the simulator only; in a deployed federation each hospital knows its
-    own, and the network at most the digest of its policy.
+    Folders and files are said here for sites on this machine only; in a deployed federation each hospital
+    knows its own, and the network at most the digest of its policy.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,7 +27,7 @@ class Site(BaseModel):
     name: SiteName
     data_folder: Path | None = None
     policy_file: Path | None = None
-    """The hospital's own policy; without one the simulator lets everything happen."""
+    """The hospital's own policy; without one everything may happen here."""
     state_folder: Path | None = None
     """Where the hospital's egress log is kept."""
     policy_digest: Digest | None = None
@@ -47,18 +47,19 @@ class Network(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     sites: Annotated[tuple[Site, ...], Field(min_length=1, max_length=100)]
-    environment: Literal["simulator", "production"] = "simulator"
-    """Whether inner rounds run in NVFlare's simulator, on this machine, or in the deployed federation."""
+    environment: Literal["simulator", "poc", "production"] = "simulator"
+    """Where inner rounds run: in NVFlare's simulator or in a federation made for the round, both on this
+    machine, or in the deployed federation."""
     model_cache: Path | None = None
-    """For the simulator."""
+    """For sites on this machine."""
     threads_per_site: Annotated[int, Field(ge=1, le=256)] = 1
-    """For the simulator."""
+    """For sites on this machine."""
     admin_kit: Path | None = None
     """For the deployed federation: the startup kit with which the node submits jobs."""
     least_sites: Annotated[int, Field(ge=1)] | None = None
     """So many sites must answer in an inner round; all of them, when it is not said."""
     answer_seconds: Annotated[float, Field(gt=0)] | None = None
-    """A site that has not answered so long after the start of the job is left out."""
+    """A site whose answer is not there so long after the round was asked for is left out."""
 
     @model_validator(mode="after")
     def _site_names_are_unique_and_free(self) -> Self:
@@ -83,9 +84,9 @@ class Network(BaseModel):
             if self.admin_kit is None:
                 raise ValueError("admin_kit: the deployed federation needs the startup kit of an admin")
         elif self.model_cache is None:
-            raise ValueError("model_cache: the simulator needs the folder of base models")
+            raise ValueError(f"model_cache: the {self.environment} needs the folder of base models")
         elif without := [site.name for site in self.sites if site.data_folder is None]:
-            raise ValueError(f"sites: the simulator needs the data_folder of {without[0]!r}")
+            raise ValueError(f"sites: the {self.environment} needs the data_folder of {without[0]!r}")
         return self
 
     @property

@@ -44,7 +44,7 @@ def serve(kit: Kit, exit_with_parent: int | None = None) -> None:
         BadInput: it is an admin's kit, the site's own file is missing, or the kit runs already.
         JobFailed: NVFlare ended by itself.
     """
-    command, threads = _command(kit), _threads(kit)
+    command = command_of(kit)
     # Not an Event: its lock may be held by the very wait that a handler interrupts.
     asked_to_stop: SimpleQueue[int] = SimpleQueue()
     for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -55,7 +55,7 @@ def serve(kit: Kit, exit_with_parent: int | None = None) -> None:
             with (kit.folder / LOG_FILE).open("ab") as log:
                 process = tree.start(
                     command,
-                    env=federation_environment(threads, kit.site_files_folder),
+                    env=environment_of(kit),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -123,7 +123,12 @@ def _take(lock: BinaryIO, kit: Kit) -> None:
     lock.flush()
 
 
-def _command(kit: Kit) -> list[str]:
+def command_of(kit: Kit) -> list[str]:
+    """NVFlare's command that serves the kit.
+
+    Raises:
+        BadInput: it is an admin's kit.
+    """
     module = _MODULE.get(kit.role)
     if module is None:
         raise BadInput(f"{kit.folder} is the kit of a {kit.role}; only a server and a site are started")
@@ -134,7 +139,12 @@ def _command(kit: Kit) -> list[str]:
     ]
 
 
-def _threads(kit: Kit) -> int:
-    if kit.role is not Role.SITE:
-        return 1
-    return SiteFile.at(kit.site_files_folder, kit.name).threads
+def environment_of(kit: Kit) -> dict[str, str]:
+    """The environment in which the kit is served.
+
+    Raises:
+        BadInput: a site's own file is missing.
+    """
+    is_site = kit.role is Role.SITE
+    threads = SiteFile.at(kit.site_files_folder, kit.name).threads if is_site else 1
+    return federation_environment(threads, kit.site_files_folder)

@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,12 @@ from tier_local.kit import Kit, Role
 from tier_local.network import RESERVED_SITE_NAMES, SITE_NAME_PATTERN
 
 CERTIFICATE_DAYS = 360
+REQUEST_FOLDER = "request"
+"""Where in a kit lies what its certificate was asked for with."""
+ADMIN_NAME = "node@{}.local"
+"""The node's name in a federation that is made on one machine."""
 ANSWER_SUFFIX = ".signed.zip"
+_ANSWER_FILE = "answer" + ANSWER_SUFFIX
 AUTHORITY_DAYS = 3650
 
 _PROFILE_FILE = "project_profile.yaml"
@@ -39,6 +46,7 @@ _REQUEST_FILE = "request.json"
 _KIND = {Role.SERVER: "server", Role.SITE: "client", Role.ADMIN: "admin"}
 _ROLE = {"server": Role.SERVER, "site": Role.SITE, "user": Role.ADMIN}
 _MOST_REQUEST_BYTES = 1 << 20
+_AT_A_TIME = 4
 
 
 @dataclass(frozen=True)
@@ -192,6 +200,39 @@ def install(request_folder: Path, answer_file: Path, authority_fingerprint: str,
     kit.key_file.chmod(0o600)
     kit.set_up()
     return kit
+
+
+@dataclass(frozen=True)
+class MadeHere:
+    """All of a federation on one machine: its authority, and the kits by their holders' names."""
+
+    authority: Authority
+    kits: dict[str, Kit]
+
+
+def make_all(folder: Path, network: str, host: str, port: int, sites: Sequence[str]) -> MadeHere:
+    """Make the kits of a server, of sites and of a node, each as its holder would.
+
+    Raises:
+        BadInput: there is an authority already, or NVFlare does not take a name or the address.
+    """
+    authority = create_authority(folder / "authority", network, host, port)
+    roles = {host: Role.SERVER, **dict.fromkeys(sites, Role.SITE), ADMIN_NAME.format(network): Role.ADMIN}
+    places = {name: folder / (name if role is Role.SITE else role) for name, role in roles.items()}
+
+    def ask(name: str) -> Path:
+        return request(places[name] / REQUEST_FOLDER, network, name, roles[name], port)
+
+    def install_answer(name: str) -> Kit:
+        requested = places[name] / REQUEST_FOLDER
+        return install(requested, requested / _ANSWER_FILE, authority.fingerprint, places[name])
+
+    # Each step is a command of NVFlare's, most of which is its imports. One authority signs one by one.
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        for name, asked in zip(roles, pool.map(ask, roles), strict=True):
+            key = read_request(asked).public_key_sha256
+            approve(authority.folder, asked, key, places[name] / REQUEST_FOLDER / _ANSWER_FILE)
+        return MadeHere(authority, dict(zip(roles, pool.map(install_answer, roles), strict=True)))
 
 
 def _replace_credentials(packaged: Path, kit_folder: Path) -> None:

@@ -8,6 +8,12 @@ from tier_local.policy import Resources
 from tier_local.rules import Rule
 
 
+def hide_gpus(limits: Resources) -> None:
+    """Hide all GPUs from this process where none is permitted. Call it before torch looks for one."""
+    if limits.gpu_memory_share is None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def limit_memory(limits: Resources) -> None:
     """Bound this process's memory for good, and hide all GPUs where none is permitted.
 
@@ -17,8 +23,7 @@ def limit_memory(limits: Resources) -> None:
     Raises:
         Refused: the process has more already.
     """
-    if limits.gpu_memory_share is None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    hide_gpus(limits)
     if limits.most_memory_bytes is None:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)

@@ -85,11 +85,11 @@ class MainJob:
         self._options = options
         self._console = console
         self._hosts = hosts or Hosts()
-        self._addresses = HubAddresses.free(self._hosts.hub)
+        self.addresses = HubAddresses.free(self._hosts.hub)
         environment = common_environment()
         self._commands = Commands(layout.logs, environment)
         self._supervisor = Supervisor(layout.logs, environment)
-        self._hub = Hub(self._addresses.orchestrator_url, layout.tokens / "admin")
+        self._hub = Hub(self.addresses.orchestrator_url, layout.tokens / "admin")
         self._test_set = TestSet(self._commands, layout, options.model_cache)
         self._stopwatch = Stopwatch()
 
@@ -130,8 +130,12 @@ class MainJob:
     def stay(self) -> None:
         """Keep everything up until it is stopped from outside, or a daemon dies."""
         while True:
-            self._supervisor.check()
+            self.check()
             time.sleep(1.0)
+
+    def check(self) -> None:
+        """Raise ``DaemonDied`` if a daemon has ended."""
+        self._supervisor.check()
 
     def stop(self) -> None:
         """Stop every daemon."""
@@ -166,7 +170,7 @@ class MainJob:
         )
 
     def _start(self) -> list[NetworkNode]:
-        layout, addresses, commands = self._layout, self._addresses, self._commands
+        layout, addresses, commands = self._layout, self.addresses, self._commands
         SuperLinkTls(layout.superlink_tls).make(addresses.host.address)
         start_chain(self._supervisor, layout, addresses)
         accounts = self._make_accounts()
@@ -209,7 +213,7 @@ class MainJob:
             account = Account.create()
             keys[name] = "0x" + bytes(account.key).hex()
             write_secret(self._layout.keys / name, keys[name])
-            give_gas(self._addresses.rpc_url, str(account.address))
+            give_gas(self.addresses.rpc_url, str(account.address))
         return keys
 
     def _create_task(self, nodes: list[NetworkNode]) -> int:
@@ -220,7 +224,7 @@ class MainJob:
             *("--config", str(terms), "--pool", str(self._profile.pool)),
         )
         task = int(created["task"])
-        approve_task(self._commands, self._layout, self._addresses, self._hosts, nodes, task)
+        approve_task(self._commands, self._layout, self.addresses, self._hosts, nodes, task)
         return task
 
     def _follow_rounds(self, task: int) -> tuple[list[Mapping[str, Any]], dict[int, "Future[Accuracy]"]]:
@@ -245,7 +249,7 @@ class MainJob:
 
     def _verify_command(self, task: int) -> list[str]:
         return [
-            *("verify", "--task", str(task), "--rpc-url", self._addresses.rpc_url),
+            *("verify", "--task", str(task), "--rpc-url", self.addresses.rpc_url),
             *("--deployment", str(self._layout.deployment), "--artifacts", str(self._layout.artifacts)),
         ]
 
@@ -322,7 +326,7 @@ class MainJob:
             "collegium-" + arguments[0],
             [BIN / "collegium", *arguments, "--json"],
             timeout_s=COMMAND_TIMEOUT_S,
-            environment=orchestrator_environment(self._layout, self._addresses),
+            environment=orchestrator_environment(self._layout, self.addresses),
             host=self._hosts.hub,
             secret_output=secret_output,
         )
@@ -352,6 +356,6 @@ class MainJob:
         link = self._collegium("dashboard-link", "--token-file", str(token_file), secret_output=True)["url"]
         self._console.print(f"dashboard: {link}", soft_wrap=True)
         self._console.print(
-            f"  (it signs in once; later: {self._addresses.orchestrator_url} with the token in {token_file})",
+            f"  (it signs in once; later: {self.addresses.orchestrator_url} with the token in {token_file})",
             soft_wrap=True,
         )

@@ -1,8 +1,9 @@
-"""A provisioned federation of two hospitals on this machine: real processes, TLS, real kits."""
+"""A provisioned federation of hospitals on this machine: real processes, TLS, real kits."""
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.unit.local_policies import policy_fields
 from tier_local.deployment_cli import app
 from tier_local.exchange import SiteFile
 from tier_local.kit import Kit
+from tier_local.report import Progress
 
 NETWORK = "aurora"
 SITES = ("hospital-1", "hospital-2")
@@ -39,6 +41,7 @@ class Federation:
     world: LocalWorld
     kits: dict[str, Kit]
     processes: dict[str, subprocess.Popen[bytes]]
+    sites: tuple[str, ...] = SITES
 
     @property
     def admin(self) -> Kit:
@@ -51,7 +54,7 @@ class Federation:
             json.dumps(
                 {
                     "name": NETWORK,
-                    "sites": [{"name": site} for site in SITES],
+                    "sites": [{"name": site} for site in self.sites],
                     "environment": "production",
                     "admin_kit": str(self.admin.folder),
                     **more,
@@ -90,12 +93,45 @@ class Federation:
             stderr=(kit.folder / "serve.log").open("ab"),
         )
 
+    def times_let_in(self, site: str) -> int:
+        """How often the server has let a site in so far."""
+        log = self.kits["server"].folder / "log.txt"
+        return log.read_text().count(f"New client {site}@") if log.exists() else 0
+
+    def all_sites_are_in(self) -> bool:
+        """Whether the server has let all sites in."""
+        return all(self.times_let_in(site) for site in self.sites)
+
+    def freeze(self, name: str, signal_number: signal.Signals = signal.SIGSTOP) -> list[int]:
+        """Send all processes that serve a kit a signal; their numbers."""
+        found = self.processes_of(name)
+        for process in found:
+            os.kill(process, signal_number)
+        return found
+
     def stop(self) -> None:
         """End all that was started."""
         for process in self.processes.values():
             process.send_signal(signal.SIGTERM)
         for process in self.processes.values():
             process.wait(60)
+
+    def server_listens(self) -> bool:
+        """Whether sites can connect."""
+        with socket.socket() as client:
+            return client.connect_ex(self.kits["server"].server_address()) == 0
+
+    def connected_sites(self) -> list[str]:
+        """The sites that are connected with the server now, as ``collegium local status`` says."""
+        shown = CliRunner().invoke(app, ["status", str(self.admin.folder), "--json"])
+        assert shown.exit_code == 0, shown.output
+        sites: list[str] = json.loads(shown.stdout)["data"]["sites"]
+        return sites
+
+    def progress_of(self, site: str) -> Progress | None:
+        """How far a hospital's last job is; None before its first."""
+        file = self.site_file(site).progress_file
+        return Progress.model_validate_json(file.read_bytes()) if file.exists() else None
 
     def processes_of(self, name: str) -> list[int]:
         """All processes that serve a kit, the job's own included."""
@@ -110,6 +146,10 @@ class Federation:
         return found
 
 
+def _number(site: str) -> int:
+    return int(site.removeprefix("hospital-"))
+
+
 def policy_folder(world: LocalWorld, site: str) -> Path:
     """Where a hospital's policy lies."""
     return world.folder / "policies" / site
@@ -119,28 +159,34 @@ def write_policy(world: LocalWorld, site: str, **changes: Any) -> Path:
     """A hospital's policy on its own records; it permits all else unless changed."""
     folder = policy_folder(world, site)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    records = {"folder": str(world.hospital(1 + SITES.index(site))), "uses": ["train", "evaluate"]}
+    records = {"folder": str(world.hospital(_number(site))), "uses": ["train", "evaluate"]}
     file = folder / "policy.json"
     file.write_text(json.dumps(policy_fields(folder, site=site, data_sets=[records]) | changes))
     file.chmod(0o600)
     return file
 
 
-def provision(world: LocalWorld) -> Federation:
+def provision(
+    world: LocalWorld,
+    sites: tuple[str, ...] = SITES,
+    threads: int = 1,
+    server_host: str = "localhost",
+) -> Federation:
     """Make all kits with ``collegium local provision``."""
     folder = world.folder / "federation"
     arguments = ["provision", "--folder", str(folder), "--network", NETWORK]
-    for number, site in enumerate(SITES, start=1):
-        arguments += ["--site", f"{site}={world.hospital(number)}"]
+    for site in sites:
+        arguments += ["--site", f"{site}={world.hospital(_number(site))}"]
         arguments += ["--policy", f"{site}={write_policy(world, site)}"]
-    arguments += ["--model-cache", str(world.model_cache), "--server-port", str(free_port()), "--json"]
+    arguments += ["--server-host", server_host, "--server-port", str(free_port())]
+    arguments += ["--model-cache", str(world.model_cache), "--threads", str(threads), "--json"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    kits = {name: Kit.at(folder / name) for name in ("server", *SITES, "admin")}
+    kits = {name: Kit.at(folder / name) for name in ("server", *sites, "admin")}
     assert sorted(json.loads(done.stdout)["data"]["kits"].values()) == sorted(
         str(kit.folder) for kit in kits.values()
     )
-    return Federation(world, kits, {})
+    return Federation(world, kits, {}, sites)
 
 
 def with_code(job: Path, marker: Path) -> Path:

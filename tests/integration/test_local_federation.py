@@ -1,14 +1,14 @@
 """Inner rounds in a provisioned federation: the same bytes, no code, once, and without the slow.
 
-One federation for all tests: server and two sites live across the rounds, as they would in hospitals.
+One federation for all tests but those of POC: server and two sites live across the rounds, as in hospitals.
 """
 
 import json
 import os
 import re
 import signal
-import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,25 +58,13 @@ def federation(world: LocalWorld) -> Iterator[Federation]:
     for name in ("server", "hospital-1", "hospital-2"):
         federation.start(name)
     try:
-        wait_until(lambda: _listens(federation.kits["server"]), "the server listens")
-        wait_until(lambda: _connected_sites(federation) == list(SITES), "both sites are connected")
+        wait_until(federation.server_listens, "the server listens")
+        wait_until(lambda: federation.connected_sites() == list(SITES), "both sites are connected")
         yield federation
     finally:
         federation.stop()
     for name in federation.kits:
         assert federation.processes_of(name) == []
-
-
-def _listens(kit: Kit) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(kit.server_address()) == 0
-
-
-def _connected_sites(federation: Federation) -> list[str]:
-    shown = CliRunner().invoke(app, ["status", str(federation.admin.folder), "--json"])
-    assert shown.exit_code == 0, shown.output
-    sites: list[str] = json.loads(shown.stdout)["data"]["sites"]
-    return sites
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +95,49 @@ def test_a_deployed_round_gives_the_bytes_of_a_simulated_one(
     deployed, there = report_in(tmp_path), report_in(simulated)
     assert deployed | {"seconds": 0} == there | {"seconds": 0}
     assert deployed["sites_left_out"] == {}
+
+
+def test_a_poc_round_leaves_nothing_and_gives_the_same_bytes(
+    world: LocalWorld, simulated: Path, tmp_path: Path
+) -> None:
+    """Killed in the middle and asked again."""
+    network, temporary = tmp_path / "poc.json", tmp_path / "tmp"
+    network.write_text(json.dumps(json.loads(world.network_file.read_bytes()) | {"environment": "poc"}))
+    temporary.mkdir()
+    command = world.job("train", tmp_path / "out")
+    command[command.index("--network") + 1] = str(network)
+    mark = f"POC-{uuid.uuid4().hex}"
+    killed = start(command, TMPDIR=str(temporary), TEST_POC=mark)
+    wait_until(lambda: _stage(tmp_path / "out") == "training", "the federation works")
+    assert len(_marked(mark)) >= 1 + 2 * 3  # this command, and a server and two sites with a job each
+    killed.kill()
+    killed.wait()
+    wait_until(lambda: not _marked(mark), "no process is left")
+    wait_until(lambda: not list(temporary.iterdir()), "no file is left")
+
+    done = start(command, TMPDIR=str(temporary), TEST_POC=mark)
+    assert done.wait(DEADLINE_SECONDS) == 0, done.stderr and done.stderr.read()
+    assert (_marked(mark), list(temporary.iterdir())) == ([], [])
+    here = tmp_path / "out"
+    assert (here / "adapter.safetensors").read_bytes() == (simulated / "adapter.safetensors").read_bytes()
+    assert report_in(here) | {"seconds": 0} == report_in(simulated) | {"seconds": 0}
+
+
+def _stage(out: Path) -> str | None:
+    progress = out / "progress.json"
+    return str(json.loads(progress.read_bytes())["stage"]) if progress.exists() else None
+
+
+def _marked(mark: str) -> list[int]:
+    """All processes of a command that was started with this mark."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if f"TEST_POC={mark}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+        except (OSError, ValueError):
+            continue
+    return found
 
 
 def test_a_round_is_picked_up_after_a_crash_and_not_run_twice(
@@ -153,11 +184,33 @@ def test_a_frozen_site_is_left_out_and_named(federation: Federation, tmp_path: P
         for process in frozen:
             os.kill(process, signal.SIGSTOP)
         assert job.wait(DEADLINE_SECONDS) == 0, job.stderr and job.stderr.read()
+        # It is still frozen: the next round does not even begin with it.
+        again = run(*arguments(federation, tmp_path / "again", "round-3-again", network))
     finally:
         for process in frozen:
             os.kill(process, signal.SIGCONT)
     report = report_in(tmp_path / "without")
     assert (report["sites"], report["sites_left_out"]) == (1, {"hospital-2": "no answer"})
+
+    assert (again.returncode, again.stderr) == (0, "")
+    assert report_in(tmp_path / "again") | {"seconds": 0} == report | {"seconds": 0}
+
+
+def test_a_site_whose_work_dies_is_left_out_of_the_one_job(federation: Federation, tmp_path: Path) -> None:
+    """NVFlare would end the job, which the other site can do alone."""
+    network = federation.network_file("patient.json", least_sites=1, answer_seconds=30)
+    with federation.session() as session:
+        jobs_before = len(session.list_jobs())
+    process_file = federation.site_file("hospital-2").process_file
+    process_file.unlink(missing_ok=True)
+    job = start(arguments(federation, tmp_path, "round-7", network))
+    wait_until(lambda: process_file.exists() and process_file.read_text(), "hospital-2 works")
+    os.kill(int(process_file.read_text()), signal.SIGKILL)
+    assert job.wait(DEADLINE_SECONDS) == 0, job.stderr and job.stderr.read()
+    report = report_in(tmp_path)
+    assert (report["sites"], report["sites_left_out"]) == (1, {"hospital-2": "no answer"})
+    with federation.session() as session:
+        assert len(session.list_jobs()) == jobs_before + 1
 
 
 def test_a_deployed_site_keeps_its_own_policy(federation: Federation, tmp_path: Path) -> None:

@@ -1,17 +1,16 @@
 """Which answers the network's server folds, and how a job ends for which there are too few."""
 
 import pytest
-from nvflare.app_common.abstract.fl_model import FLModel
 
 from contracts.digests import ZERO_DIGEST
+from tier_local.answers import SiteAnswer
 from tier_local.controller import _usable
 from tier_local.errors import BadInput, InnerRoundError, JobFailed, Refused, RefusedBySite
-from tier_local.exchange import JobFile
+from tier_local.exchange import JobFile, failure_meta
 from tier_local.rules import Rule
-from tier_local.trainer import failed
 
-ANSWER = FLModel(metrics={"records": 1})
-REFUSAL = failed(Refused(Rule.HOURS, "it is 17:03"))
+ANSWER = SiteAnswer(meta={}, metrics={"records": 1}, arrays={})
+REFUSAL = SiteAnswer.failed(failure_meta(Refused(Rule.HOURS, "it is 17:03")))
 
 
 def make_job(least_sites: int) -> JobFile:
@@ -42,4 +41,4 @@ def test_with_too_few_answers_the_refusal_is_the_reason() -> None:
 @pytest.mark.parametrize("error", [BadInput("line 3"), JobFailed("no memory")])
 def test_the_first_site_by_name_says_why(error: InnerRoundError) -> None:
     with pytest.raises(type(error), match=f"site one: {error}"):
-        _usable(make_job(3), {"one": failed(error), "two": REFUSAL, "three": ANSWER})
+        _usable(make_job(3), {"one": SiteAnswer.failed(failure_meta(error)), "two": REFUSAL, "three": ANSWER})

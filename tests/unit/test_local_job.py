@@ -41,6 +41,7 @@ def request_(tmp_path: Path) -> JobRequest:
         adapters={},
         network=Network(name="aurora", sites=sites, model_cache=tmp_path),
         out_folder=tmp_path,
+        asked_unix_s=time.time(),
         deadline_unix_s=time.time() + 60,
         exit_with_parent=None,
         purpose="test",
@@ -107,6 +108,14 @@ def test_a_site_that_did_not_start_is_tried_again(
     results[:] = [JobFailed("something else"), None]
     with pytest.raises(JobFailed, match="something else"):
         run_job(request_)
+
+
+def test_the_time_for_answers_counts_from_the_asking(request_: JobRequest) -> None:
+    assert request_.answer_by_unix_s is None
+    patient = request_.network.model_copy(update={"least_sites": 1, "answer_seconds": 40.0})
+    asked = replace(request_, network=patient, asked_unix_s=1000.0)
+    assert asked.answer_by_unix_s == 1040.0
+    assert replace(asked, deadline_unix_s=1020.0).answer_by_unix_s == 1020.0
 
 
 def test_a_deadline_in_the_past_starts_nothing(request_: JobRequest) -> None:

@@ -35,6 +35,7 @@ RESOURCES = {
         {"id": "job_scheduler", "path": "x", "args": {"max_jobs": 4}},
         {"id": "job_manager", "path": "x", "args": {"uri_root": "/shared/jobs"}},
         {"id": "site_log_streamer", "path": "x", "args": {}},
+        {"id": "process_launcher", "path": "x", "args": {}},
     ],
 }
 
@@ -139,7 +140,9 @@ def test_a_site_runs_our_executor_alone_and_keeps_its_logs(site: Kit) -> None:
     resources = json.loads((site.folder / "local" / "resources.json").read_bytes())
     assert resources["class_allow_list"] == ["tier_local.executor.HospitalExecutor"]
     assert resources["allow_log_streaming"] is False
-    assert "site_log_streamer" not in {component["id"] for component in resources["components"]}
+    paths = {component["id"]: component["path"] for component in resources["components"]}
+    assert "site_log_streamer" not in paths
+    assert paths["process_launcher"] == "tier_local.launchers.SiteJobLauncher"
 
 
 def test_a_server_runs_our_controller_alone_and_keeps_its_jobs(tmp_path: Path) -> None:
@@ -148,6 +151,9 @@ def test_a_server_runs_our_controller_alone_and_keeps_its_jobs(tmp_path: Path) -
     resources = json.loads((kit.folder / "local" / "resources.json").read_bytes())
     assert resources["class_allow_list"] == ["tier_local.controller.InnerRoundController"]
     assert "/shared" not in json.dumps(resources)
+    paths = {component["id"]: component["path"] for component in resources["components"]}
+    assert paths["process_launcher"] == "tier_local.launchers.ServerJobLauncher"
+    assert paths["job_scheduler"] == "tier_local.scheduler.InnerJobScheduler"
 
 
 def test_preflight_of_a_site_names_what_is_missing(site: Kit, tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def test_a_deployed_network_names_its_kit_and_no_data(tmp_path: Path) -> None:
         ({"threads_per_site": 0}, "threads_per_site"),
         ({"environment": "moon"}, "environment"),
         ({"environment": "production"}, "admin_kit"),
+        ({"environment": "poc", "model_cache": None}, "the poc needs the folder of base models"),
+        ({"environment": "poc", "sites": [{"name": "a"}]}, "the poc needs the data_folder of 'a'"),
         ({"model_cache": None}, "model_cache"),
         ({"sites": [{"name": "a"}]}, "data_folder of 'a'"),
         ({"least_sites": 2}, "there are fewer sites"),
