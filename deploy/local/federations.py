@@ -15,6 +15,7 @@ from deploy.local.layout import Layout
 from deploy.local.ports import free_ports
 from deploy.local.supervisor import LauncherError, Supervisor
 from deploy.local.system import BIN, READY_TIMEOUT_S
+from tier_local.kit import Kit, Role
 
 SERVER = "server"
 ADMIN = "admin"
@@ -56,6 +57,11 @@ def start_federations(
             _serve(supervisor, layout, name, hospital, hosts.hospital(name, hospital))
     for name in ports:
         _wait_for_hospitals(supervisor, commands, layout, name, hosts.network(name))
+
+
+def server_certificate(layout: Layout, name: str) -> Path:
+    """The certificate by which a network's server is known."""
+    return Kit(layout.federation(name) / SERVER, Role.SERVER, name).certificate_file
 
 
 def _provision_all(

@@ -17,6 +17,7 @@ from deploy.local import icd10, toy_data
 from deploy.local.baselines import train_alone
 from deploy.local.chain_setup import set_up_demo_accounts
 from deploy.local.commands import Commands
+from deploy.local.enrolment import enrol_networks
 from deploy.local.federations import start_federations
 from deploy.local.hospitals import HOSPITALS, write_policies
 from deploy.local.hosts import Hosts
@@ -25,6 +26,7 @@ from deploy.local.layout import Layout, write_json, write_secret
 from deploy.local.networks import NetworkNode, approve_task, prepare_network
 from deploy.local.profile import HOSPITALS_PER_NETWORK, NETWORK_NAMES, POISONED_NETWORK, Inner, Profile
 from deploy.local.report import AccuracyReport, AuditReport, RunReport, accuracy_report, round_report
+from deploy.local.superlink_tls import SuperLinkTls
 from deploy.local.supervisor import LauncherError, Supervisor
 from deploy.local.system import (
     BIN,
@@ -34,6 +36,7 @@ from deploy.local.system import (
     orchestrator_environment,
     start_chain,
     start_orchestrator,
+    start_signers,
     start_superlink,
     start_supernodes,
 )
@@ -168,6 +171,7 @@ class MainJob:
 
     def _start(self) -> list[NetworkNode]:
         layout, addresses, commands = self._layout, self.addresses, self._commands
+        SuperLinkTls(layout.superlink_tls).make(addresses.host.address)
         start_chain(self._supervisor, layout, addresses)
         accounts = self._make_accounts()
         self._collegium("migrate")
@@ -187,7 +191,7 @@ class MainJob:
         ]
         self._collegium("tokens", "bootstrap")
         start_orchestrator(self._supervisor, layout, addresses, self._hub)
-        self._admit(nodes)
+        enrol_networks(self._supervisor, commands, layout, addresses, self._hosts, self._hub, nodes)
         set_up_demo_accounts(
             addresses.rpc_url,
             Deployment.parse(layout.deployment.read_bytes()),
@@ -197,6 +201,8 @@ class MainJob:
             pool=self._profile.pool,
         )
         start_superlink(self._supervisor, layout, addresses)
+        self._collegium("enrolment", "register-flower-keys")
+        start_signers(self._supervisor, layout, NETWORK_NAMES, self._hosts)
         start_supernodes(self._supervisor, layout, addresses, NETWORK_NAMES, self._hosts)
         return nodes
 
@@ -209,21 +215,6 @@ class MainJob:
             write_secret(self._layout.keys / name, keys[name])
             give_gas(self.addresses.rpc_url, str(account.address))
         return keys
-
-    def _admit(self, nodes: list[NetworkNode]) -> None:
-        for group, node in enumerate(nodes, start=1):
-            self._hub.post(
-                "/v1/nodes",
-                {"node": node.address, "signer": node.address, "group": group, "name": node.name},
-            )
-        self._supervisor.wait_for(
-            lambda: (
-                {node["node"] for node in self._hub.get("/v1/nodes?limit=200")["items"]}
-                == {node.address for node in nodes}
-            ),
-            "the nodes to be admitted on chain",
-            COMMAND_TIMEOUT_S,
-        )
 
     def _create_task(self, nodes: list[NetworkNode]) -> int:
         terms = self._layout.task / "terms.json"

@@ -12,6 +12,7 @@ from deploy.local.hosts import LOOPBACK_ADDRESS, THIS_MACHINE, Host, Hosts
 from deploy.local.hub import Hub
 from deploy.local.layout import Layout
 from deploy.local.ports import free_ports
+from deploy.local.superlink_tls import SuperLinkTls
 from deploy.local.supervisor import LauncherError, Supervisor
 
 BIN = Path(sys.executable).parent
@@ -84,13 +85,19 @@ def start_orchestrator(supervisor: Supervisor, layout: Layout, hub: HubAddresses
 
 
 def start_superlink(supervisor: Supervisor, layout: Layout, hub: HubAddresses) -> None:
-    """Flower's relay; the conductor of each round runs as its child and inherits this environment."""
+    """Flower's relay, which lets in registered keys only; each round's conductor is its child.
+
+    The conductor inherits this environment.
+    """
+    tls = SuperLinkTls(layout.superlink_tls)
     write_flower_connection(layout, hub)
     supervisor.start(
         "superlink",
         [
             BIN / "flower-superlink",
-            *("--insecure", "--disable-runtime-dependency-installation"),
+            "--disable-runtime-dependency-installation",
+            *("--ssl-certfile", tls.certificate, "--ssl-keyfile", tls.key),
+            *("--ssl-ca-certfile", tls.root_certificate, "--enable-supernode-auth"),
             *("--host", hub.host.address, "--port", str(hub.superlink_port)),
         ],
         environment={
@@ -98,11 +105,27 @@ def start_superlink(supervisor: Supervisor, layout: Layout, hub: HubAddresses) -
             "COLLEGIUM_ORCHESTRATOR_URL": hub.orchestrator_url,
             "COLLEGIUM_CONDUCTOR_TOKEN_FILE": str(layout.tokens / "conductor"),
             "COLLEGIUM_DEPLOYMENT_FILE": str(layout.deployment),
+            "COLLEGIUM_REGISTERED_NODES_ONLY": "1",
             "COLLEGIUM_CONDUCTOR_JOURNAL": str(layout.conductor_journal),
         },
         host=hub.host,
         ready=lambda: hub.host.accepts_connections(hub.superlink_port),
         timeout_s=READY_TIMEOUT_S,
+    )
+
+
+def start_signers(supervisor: Supervisor, layout: Layout, network_names: Sequence[str], hosts: Hosts) -> None:
+    """For each network the process that holds its node's signing key."""
+    for name in network_names:
+        supervisor.launch(
+            f"signer-{name}",
+            [BIN / "collegium", "node", "signer", "--config", layout.network(name) / "node.json"],
+            host=hosts.network(name),
+        )
+    supervisor.wait_for(
+        lambda: all(layout.signer_socket(name).is_socket() for name in network_names),
+        "the signers to be ready",
+        READY_TIMEOUT_S,
     )
 
 
@@ -155,7 +178,7 @@ def write_flower_connection(layout: Layout, hub: HubAddresses) -> None:
         'default = "collegium"\n\n'
         "[superlink.collegium]\n"
         f'address = "{hub.superlink}"\n'
-        "insecure = true\n"
+        f'root-certificates = "{SuperLinkTls(layout.superlink_tls).root_certificate}"\n'
     )
 
 

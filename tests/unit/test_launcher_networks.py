@@ -36,7 +36,10 @@ class CommandsDouble:
 
 def test_networks_sign_in_with_their_own_keys(tmp_path: Path) -> None:
     commands, layout = CommandsDouble(), Layout(tmp_path)
-    nodes = [NetworkNode(name=name, address="0x", poisoned=False) for name in ("one", "two")]
+    nodes = [
+        NetworkNode(name, address="0x", flower_key=tmp_path, certificate=None, poisoned=False)
+        for name in ("one", "two")
+    ]
     hosts = Hosts(networks={"two": Host("192.0.2.2", ("on", "two"))})
     approve_task(commands, layout, HubAddresses.free(), hosts, nodes, 1)  # type: ignore[arg-type]
     configs = [ran[ran.index("--config") + 1] for ran in commands.ran]
