@@ -93,6 +93,10 @@ test-faults-of-the-api: setup ## the API killed at every commit and in every upl
 test-faults-around-the-hub: setup ## the other faults: of chain, Flower's daemons, RPC, disk, clock, database
 	$(FAULTS) tests/faults $(addprefix --ignore=,$(FAULTS_OF_THE_WORKER) $(FAULTS_OF_THE_API)) $(PYTEST_ARGS)
 
+.PHONY: test-network
+test-network: setup ## the whole on hosts of their own (network namespaces, as root), cables cut while a task runs
+	COLLEGIUM_NO_SKIPS=1 $(BIN)/pytest tests/network $(PYTEST_ARGS)
+
 .PHONY: test-fast
 test-fast: setup ## unit and property tests only
 	$(BIN)/pytest tests/unit tests/property $(PYTEST_ARGS)

@@ -11,6 +11,9 @@ from orchestrator.settings import Settings
 
 _LEAST_SECRET_LENGTH = 32
 _LEAST_PASSWORD_LENGTH = 16
+_LEAST_DIFFERENT = 10
+"""Characters that 32 random ones, of hex digits too, hardly ever have fewer of."""
+_LEAST_DIFFERENT_OF_PASSWORD = 6
 
 
 def weaknesses(settings: Settings) -> tuple[str, ...]:
@@ -30,25 +33,33 @@ def _addresses(settings: Settings) -> list[str]:
 
 
 def _secrets(settings: Settings) -> list[str]:
-    found = []
-    if settings.oidc_issuer is not None and settings.oidc_client_secret_file is not None:
-        try:
-            secret = settings.oidc_client_secret_file.read_text().strip()
-        except OSError:
-            secret = ""
-        if len(secret) < _LEAST_SECRET_LENGTH or len(set(secret)) < 10:
-            found.append(
-                f"COLLEGIUM_OIDC_CLIENT_SECRET_FILE must hold {_LEAST_SECRET_LENGTH} random characters"
-            )
+    named = {"COLLEGIUM_WEBHOOK_KEY_FILE": settings.webhook_key_file}
+    if settings.oidc_issuer is not None:
+        named["COLLEGIUM_OIDC_CLIENT_SECRET_FILE"] = settings.oidc_client_secret_file
+    found = [
+        f"{name} must hold {_LEAST_SECRET_LENGTH} random characters"
+        for name, file in named.items()
+        if file is not None and _is_weak(file)
+    ]
     try:
         password = make_url(settings.database_url).password
     except ArgumentError:
         return [*found, "COLLEGIUM_DATABASE_URL is no address of a database"]
-    if password is not None and len(password) < _LEAST_PASSWORD_LENGTH:
+    if password is not None and (
+        len(password) < _LEAST_PASSWORD_LENGTH or len(set(password)) < _LEAST_DIFFERENT_OF_PASSWORD
+    ):
         found.append(
-            f"COLLEGIUM_DATABASE_URL's password must have {_LEAST_PASSWORD_LENGTH} characters or more"
+            f"COLLEGIUM_DATABASE_URL's password must have {_LEAST_PASSWORD_LENGTH} random characters or more"
         )
     return found
+
+
+def _is_weak(file: Path) -> bool:
+    try:
+        secret = file.read_bytes().strip()
+    except OSError:
+        secret = b""
+    return len(secret) < _LEAST_SECRET_LENGTH or len(set(secret)) < _LEAST_DIFFERENT
 
 
 def _files(settings: Settings) -> list[str]:
@@ -56,6 +67,7 @@ def _files(settings: Settings) -> list[str]:
         "COLLEGIUM_RELAYER_KEY_FILE": settings.relayer_key_file,
         "COLLEGIUM_COUNCIL_KEY_FILE": settings.council_key_file,
         "COLLEGIUM_OIDC_CLIENT_SECRET_FILE": settings.oidc_client_secret_file,
+        "COLLEGIUM_WEBHOOK_KEY_FILE": settings.webhook_key_file,
     }
     found = [
         f"{name}: {file} can be read by others; run chmod 600 on it"

@@ -1,4 +1,4 @@
-"""What tests of every cost share: the databases of the orchestrator's records, and the dashboard's story."""
+"""What tests of every cost share: databases of the orchestrator's records, the dashboard's story, hosts."""
 
 import os
 from collections.abc import Iterator
@@ -61,6 +61,17 @@ def _databases(request: pytest.FixtureRequest) -> Iterator["Databases"]:
         made = PostgresqlDatabases(request.getfixturevalue("postgresql_pool"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def namespaces() -> None:
+    """For tests that need network namespaces. Without them they are skipped, or fail where nothing may be."""
+    from tests.integration.network_hosts import why_impossible
+
+    if (reason := why_impossible()) is not None:
+        if os.environ.get("COLLEGIUM_NO_SKIPS"):
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 @pytest.fixture

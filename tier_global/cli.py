@@ -37,6 +37,9 @@ def init(
         Path | None,
         typer.Option(help="The SuperNode's private key, of ssh-keygen -t ecdsa -b 384; it needs the above."),
     ] = None,
+    signer_socket: Annotated[
+        Path | None, typer.Option(help="Where `collegium node signer` shall answer, for it to hold the key.")
+    ] = None,
     inner_command: Annotated[
         str, typer.Option(help="The inner tier's command line.")
     ] = _DEFAULT_INNER_COMMAND,
@@ -69,6 +72,7 @@ def init(
             allowed_bundles=(installed_bundle(),),
             superlink_certificates=superlink_certificates and superlink_certificates.resolve(),
             flower_key_file=flower_key and flower_key.resolve(),
+            signer_socket=signer_socket and signer_socket.resolve(),
         )
         config_file.write_text(config.model_dump_json(indent=2) + "\n")
     except SetupError as error:

@@ -99,7 +99,8 @@ def listening(path: Path) -> Iterator[socket.socket]:
         _require_own_folder(path.parent)
         _remove_dead(path)
         server = socket.socket(socket.AF_UNIX)
-        server.bind(str(path))
+        with _address(path) as address:
+            server.bind(address)
         path.chmod(0o600)
         server.listen()
     except OSError as error:
@@ -196,7 +197,8 @@ class SocketSigner:
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(_ANSWER_S)
-                connection.connect(str(self._path))
+                with _address(self._path) as address:
+                    connection.connect(address)
                 if _peer_uid(connection) != os.geteuid():
                     raise NodeRefusal("signer_unavailable", "the node's signer is another user's")
                 connection.sendall(question.model_dump_json().encode())
@@ -229,6 +231,16 @@ def _peer_uid(connection: socket.socket) -> int:
     return int(uid)
 
 
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """The socket at ``path`` under a short name: the kernel takes 107 bytes, and a path may be longer."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
 def _require_own_folder(folder: Path) -> None:
     status = folder.stat()
     if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -238,7 +250,8 @@ def _require_own_folder(folder: Path) -> None:
 def _remove_dead(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.connect(str(path))
+            with _address(path) as address:
+                probe.connect(address)
         except FileNotFoundError:
             return
         except ConnectionRefusedError:

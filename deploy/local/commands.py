@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deploy.local.hosts import THIS_MACHINE, Host
 from deploy.local.supervisor import LauncherError, tail
 
 
@@ -23,6 +24,7 @@ class Commands:
         *,
         timeout_s: float,
         environment: Mapping[str, str] | None = None,
+        host: Host = THIS_MACHINE,
         secret_output: bool = False,
     ) -> str:
         """Run to the end; give its standard output, which is not logged when it is secret.
@@ -34,7 +36,7 @@ class Commands:
         with log_file.open("ab") as log:
             try:
                 done = subprocess.run(
-                    [str(part) for part in command],
+                    host.command(command),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=log,
@@ -59,9 +61,16 @@ class Commands:
         *,
         timeout_s: float,
         environment: Mapping[str, str] | None = None,
+        host: Host = THIS_MACHINE,
         secret_output: bool = False,
     ) -> Any:
         """As ``run``, for a command that prints one JSON value."""
-        return json.loads(
-            self.run(name, command, timeout_s=timeout_s, environment=environment, secret_output=secret_output)
+        said = self.run(
+            name,
+            command,
+            timeout_s=timeout_s,
+            environment=environment,
+            host=host,
+            secret_output=secret_output,
         )
+        return json.loads(said)

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from deploy.local.commands import Commands
 from deploy.local.hospitals import HOSPITALS, THREADS_PER_HOSPITAL, policy_file
+from deploy.local.hosts import Host, Hosts
 from deploy.local.layout import Layout
-from deploy.local.ports import accepts_connections, free_ports
+from deploy.local.ports import free_ports
 from deploy.local.supervisor import LauncherError, Supervisor
 from deploy.local.system import BIN, READY_TIMEOUT_S
+from tier_local.kit import Kit, Role
 
 SERVER = "server"
 ADMIN = "admin"
@@ -29,6 +31,7 @@ def start_federations(
     supervisor: Supervisor,
     commands: Commands,
     layout: Layout,
+    hosts: Hosts,
     network_names: Sequence[str],
     model_cache: Path,
 ) -> None:
@@ -40,33 +43,44 @@ def start_federations(
         LauncherError: a command failed, a process ended, or not all were connected in time.
     """
     ports = dict(zip(network_names, free_ports(len(network_names)), strict=True))
-    _provision_all(commands, layout, ports, model_cache)
+    _provision_all(commands, layout, hosts, ports, model_cache)
     # Servers first: a hospital that finds none tries again only ten seconds later.
     for name in ports:
-        _serve(supervisor, layout, name, SERVER)
+        _serve(supervisor, layout, name, SERVER, hosts.network(name))
     supervisor.wait_for(
-        lambda: all(accepts_connections(port) for port in ports.values()),
+        lambda: all(hosts.network(name).accepts_connections(port) for name, port in ports.items()),
         "the federations' servers to be ready",
         READY_TIMEOUT_S,
     )
     for name in ports:
         for hospital in HOSPITALS:
-            _serve(supervisor, layout, name, hospital)
+            _serve(supervisor, layout, name, hospital, hosts.hospital(name, hospital))
     for name in ports:
-        _wait_for_hospitals(supervisor, commands, layout, name)
+        _wait_for_hospitals(supervisor, commands, layout, name, hosts.network(name))
 
 
-def _provision_all(commands: Commands, layout: Layout, ports: Mapping[str, int], model_cache: Path) -> None:
+def server_certificate(layout: Layout, name: str) -> Path:
+    """The certificate by which a network's server is known."""
+    return Kit(layout.federation(name) / SERVER, Role.SERVER, name).certificate_file
+
+
+def _provision_all(
+    commands: Commands, layout: Layout, hosts: Hosts, ports: Mapping[str, int], model_cache: Path
+) -> None:
     with ThreadPoolExecutor(_PROVISIONED_SIDE_BY_SIDE) as executor:
         made = [
-            executor.submit(_provision, commands, layout, name, port, model_cache)
+            executor.submit(
+                _provision, commands, layout, name, hosts.network(name).address, port, model_cache
+            )
             for name, port in ports.items()
         ]
     for each in made:
         each.result()
 
 
-def _provision(commands: Commands, layout: Layout, name: str, port: int, model_cache: Path) -> None:
+def _provision(
+    commands: Commands, layout: Layout, name: str, server_host: str, port: int, model_cache: Path
+) -> None:
     sites: list[str] = []
     for hospital in HOSPITALS:
         sites += ["--site", f"{hospital}={layout.data / name / hospital}"]
@@ -78,33 +92,36 @@ def _provision(commands: Commands, layout: Layout, name: str, port: int, model_c
             *("--folder", layout.federation(name), "--network", name),
             *sites,
             *("--model-cache", model_cache, "--threads", str(THREADS_PER_HOSPITAL)),
-            *("--server-port", str(port)),
+            *("--server-host", server_host, "--server-port", str(port)),
         ],
         timeout_s=PROVISION_TIMEOUT_S,
     )
 
 
-def _serve(supervisor: Supervisor, layout: Layout, name: str, holder: str) -> None:
+def _serve(supervisor: Supervisor, layout: Layout, name: str, holder: str, host: Host) -> None:
     kit = layout.federation(name) / holder
-    supervisor.launch(f"{name}-{holder}", [BIN / "collegium", "local", "start", kit])
+    supervisor.launch(f"{name}-{holder}", [BIN / "collegium", "local", "start", kit], host=host)
 
 
-def _wait_for_hospitals(supervisor: Supervisor, commands: Commands, layout: Layout, name: str) -> None:
+def _wait_for_hospitals(
+    supervisor: Supervisor, commands: Commands, layout: Layout, name: str, host: Host
+) -> None:
     supervisor.wait_for(
-        lambda: _connected(commands, layout, name) == set(HOSPITALS),
+        lambda: _connected(commands, layout, name, host) == set(HOSPITALS),
         f"the hospitals of {name} to be connected with their server",
         READY_TIMEOUT_S,
         poll_s=LOOK_EVERY_S,
     )
 
 
-def _connected(commands: Commands, layout: Layout, name: str) -> set[str]:
+def _connected(commands: Commands, layout: Layout, name: str, host: Host) -> set[str]:
     """The hospitals that are connected with the network's server; none while it does not answer."""
     try:
         envelope = commands.run_json(
             f"{name}-status",
             [BIN / "collegium", "local", "status", layout.federation(name) / ADMIN, "--json"],
             timeout_s=STATUS_TIMEOUT_S,
+            host=host,
         )
     except LauncherError:
         return set()

@@ -41,8 +41,8 @@ class Hub:
             return None
         return _accepted(response).json()
 
-    def post(self, path: str, body: Mapping[str, object]) -> Any:
-        """Post JSON and give the answer's JSON; errors as ``get``."""
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """Post JSON, if any, and give the answer's JSON; errors as ``get``."""
         return self._ask("POST", path, json=body).json()
 
     def download(self, digest: str, destination: Path) -> None:

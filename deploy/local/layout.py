@@ -54,6 +54,10 @@ class Layout:
         return self.folder / "flower" / "journal.jsonl"
 
     @property
+    def superlink_tls(self) -> Path:
+        return self.flower / "tls"
+
+    @property
     def data(self) -> Path:
         return self.folder / "data"
 
@@ -96,6 +100,14 @@ class Layout:
     def federation(self, name: str) -> Path:
         """Where the startup kits of a network's participants lie, when its federation is deployed."""
         return self.network(name) / "federation"
+
+    def invite(self, name: str) -> Path:
+        """What the council lets the network in with."""
+        return self.network(name) / "invite"
+
+    def signer_socket(self, name: str) -> Path:
+        """Where the process that holds the node's key is asked for signatures."""
+        return self.network(name) / "signer" / "socket"
 
     def make(self) -> None:
         """Make the folders; those with secrets only for their owner."""

@@ -17,22 +17,26 @@ from deploy.local import icd10, toy_data
 from deploy.local.baselines import train_alone
 from deploy.local.chain_setup import set_up_demo_accounts
 from deploy.local.commands import Commands
+from deploy.local.enrolment import enrol_networks
 from deploy.local.federations import start_federations
 from deploy.local.hospitals import HOSPITALS, write_policies
+from deploy.local.hosts import Hosts
 from deploy.local.hub import Hub
 from deploy.local.layout import Layout, write_json, write_secret
 from deploy.local.networks import NetworkNode, approve_task, prepare_network
 from deploy.local.profile import HOSPITALS_PER_NETWORK, NETWORK_NAMES, POISONED_NETWORK, Inner, Profile
 from deploy.local.report import AccuracyReport, AuditReport, RunReport, accuracy_report, round_report
+from deploy.local.superlink_tls import SuperLinkTls
 from deploy.local.supervisor import LauncherError, Supervisor
 from deploy.local.system import (
     BIN,
-    Ports,
+    HubAddresses,
     common_environment,
     give_gas,
     orchestrator_environment,
     start_chain,
     start_orchestrator,
+    start_signers,
     start_superlink,
     start_supernodes,
 )
@@ -72,16 +76,20 @@ class Stopwatch:
 class MainJob:
     """One run of the whole of Collegium on this machine."""
 
-    def __init__(self, profile: Profile, layout: Layout, options: Options, console: Console) -> None:
+    def __init__(
+        self, profile: Profile, layout: Layout, options: Options, console: Console, hosts: Hosts | None = None
+    ) -> None:
+        """``hosts`` says who runs where; all on this machine, unless it is given."""
         self._profile = profile
         self._layout = layout
         self._options = options
         self._console = console
-        self._ports = Ports.free()
+        self._hosts = hosts or Hosts()
+        self.addresses = HubAddresses.free(self._hosts.hub)
         environment = common_environment()
         self._commands = Commands(layout.logs, environment)
         self._supervisor = Supervisor(layout.logs, environment)
-        self._hub = Hub(self._ports.orchestrator_url, layout.tokens / "admin")
+        self._hub = Hub(self.addresses.orchestrator_url, layout.tokens / "admin")
         self._test_set = TestSet(self._commands, layout, options.model_cache)
         self._stopwatch = Stopwatch()
 
@@ -96,8 +104,7 @@ class MainJob:
         spec = self._stopwatch.time("prepare", self._prepare)
         if self._options.inner is Inner.DEPLOYED:
             self._console.print(
-                f"provisioning and starting {len(NETWORK_NAMES)} NVFlare federations, each with a server and "
-                f"{len(HOSPITALS)} hospitals"
+                f"starting {len(NETWORK_NAMES)} federations, each of a server and {len(HOSPITALS)} hospitals"
             )
             self._stopwatch.time("federations", self._start_federations)
         self._console.print("starting the chain, the orchestrator, Flower and four networks' nodes")
@@ -123,8 +130,12 @@ class MainJob:
     def stay(self) -> None:
         """Keep everything up until it is stopped from outside, or a daemon dies."""
         while True:
-            self._supervisor.check()
+            self.check()
             time.sleep(1.0)
+
+    def check(self) -> None:
+        """Raise ``DaemonDied`` if a daemon has ended."""
+        self._supervisor.check()
 
     def stop(self) -> None:
         """Stop every daemon."""
@@ -150,12 +161,18 @@ class MainJob:
 
     def _start_federations(self) -> None:
         start_federations(
-            self._supervisor, self._commands, self._layout, NETWORK_NAMES, self._options.model_cache
+            self._supervisor,
+            self._commands,
+            self._layout,
+            self._hosts,
+            NETWORK_NAMES,
+            self._options.model_cache,
         )
 
     def _start(self) -> list[NetworkNode]:
-        layout, ports, commands = self._layout, self._ports, self._commands
-        start_chain(self._supervisor, layout, ports)
+        layout, addresses, commands = self._layout, self.addresses, self._commands
+        SuperLinkTls(layout.superlink_tls).make(addresses.host.address)
+        start_chain(self._supervisor, layout, addresses)
         accounts = self._make_accounts()
         self._collegium("migrate")
         self._collegium("deploy-contracts", "--out", str(layout.deployment))
@@ -163,7 +180,8 @@ class MainJob:
             prepare_network(
                 commands,
                 layout,
-                ports,
+                addresses,
+                self._hosts.network(name),
                 name,
                 model_cache=self._options.model_cache,
                 inner=self._options.inner,
@@ -172,18 +190,20 @@ class MainJob:
             for name in NETWORK_NAMES
         ]
         self._collegium("tokens", "bootstrap")
-        start_orchestrator(self._supervisor, layout, ports, self._hub)
-        self._admit(nodes)
+        start_orchestrator(self._supervisor, layout, addresses, self._hub)
+        enrol_networks(self._supervisor, commands, layout, addresses, self._hosts, self._hub, nodes)
         set_up_demo_accounts(
-            ports.rpc_url,
+            addresses.rpc_url,
             Deployment.parse(layout.deployment.read_bytes()),
             council_key=accounts["council"],
             nodes=[node.address for node in nodes],
             stake=self._profile.stake,
             pool=self._profile.pool,
         )
-        start_superlink(self._supervisor, layout, ports)
-        start_supernodes(self._supervisor, layout, ports, NETWORK_NAMES)
+        start_superlink(self._supervisor, layout, addresses)
+        self._collegium("enrolment", "register-flower-keys")
+        start_signers(self._supervisor, layout, NETWORK_NAMES, self._hosts)
+        start_supernodes(self._supervisor, layout, addresses, NETWORK_NAMES, self._hosts)
         return nodes
 
     def _make_accounts(self) -> dict[str, str]:
@@ -193,23 +213,8 @@ class MainJob:
             account = Account.create()
             keys[name] = "0x" + bytes(account.key).hex()
             write_secret(self._layout.keys / name, keys[name])
-            give_gas(self._ports.rpc_url, str(account.address))
+            give_gas(self.addresses.rpc_url, str(account.address))
         return keys
-
-    def _admit(self, nodes: list[NetworkNode]) -> None:
-        for group, node in enumerate(nodes, start=1):
-            self._hub.post(
-                "/v1/nodes",
-                {"node": node.address, "signer": node.address, "group": group, "name": node.name},
-            )
-        self._supervisor.wait_for(
-            lambda: (
-                {node["node"] for node in self._hub.get("/v1/nodes?limit=200")["items"]}
-                == {node.address for node in nodes}
-            ),
-            "the nodes to be admitted on chain",
-            COMMAND_TIMEOUT_S,
-        )
 
     def _create_task(self, nodes: list[NetworkNode]) -> int:
         terms = self._layout.task / "terms.json"
@@ -219,7 +224,7 @@ class MainJob:
             *("--config", str(terms), "--pool", str(self._profile.pool)),
         )
         task = int(created["task"])
-        approve_task(self._commands, self._layout, self._ports, nodes, task)
+        approve_task(self._commands, self._layout, self.addresses, self._hosts, nodes, task)
         return task
 
     def _follow_rounds(self, task: int) -> tuple[list[Mapping[str, Any]], dict[int, "Future[Accuracy]"]]:
@@ -244,7 +249,7 @@ class MainJob:
 
     def _verify_command(self, task: int) -> list[str]:
         return [
-            *("verify", "--task", str(task), "--rpc-url", self._ports.rpc_url),
+            *("verify", "--task", str(task), "--rpc-url", self.addresses.rpc_url),
             *("--deployment", str(self._layout.deployment), "--artifacts", str(self._layout.artifacts)),
         ]
 
@@ -321,7 +326,8 @@ class MainJob:
             "collegium-" + arguments[0],
             [BIN / "collegium", *arguments, "--json"],
             timeout_s=COMMAND_TIMEOUT_S,
-            environment=orchestrator_environment(self._layout, self._ports),
+            environment=orchestrator_environment(self._layout, self.addresses),
+            host=self._hosts.hub,
             secret_output=secret_output,
         )
         return envelope["data"]
@@ -350,6 +356,6 @@ class MainJob:
         link = self._collegium("dashboard-link", "--token-file", str(token_file), secret_output=True)["url"]
         self._console.print(f"dashboard: {link}", soft_wrap=True)
         self._console.print(
-            f"  (it signs in once; later: {self._ports.orchestrator_url} with the token in {token_file})",
+            f"  (it signs in once; later: {self.addresses.orchestrator_url} with the token in {token_file})",
             soft_wrap=True,
         )

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.commands import Commands
-from deploy.local.federations import ADMIN
+from deploy.local.federations import ADMIN, server_certificate
+from deploy.local.flower_key import make_flower_key
 from deploy.local.hospitals import HOSPITALS, THREADS_PER_HOSPITAL, policy_file
+from deploy.local.hosts import Host, Hosts
 from deploy.local.layout import Layout, write_json
 from deploy.local.profile import Inner
-from deploy.local.system import BIN, Ports
+from deploy.local.superlink_tls import SuperLinkTls
+from deploy.local.system import BIN, HubAddresses
 from tier_local.policy import read_policy
 
 INNER_COMMAND = (sys.executable, "-m", "tier_local")
@@ -24,39 +27,60 @@ class NetworkNode:
 
     name: str
     address: str
+    flower_key: Path
+    """The public key that its SuperNode is known by."""
+    certificate: Path | None
+    """Of its federation's server, where it is deployed."""
     poisoned: bool
 
 
 def prepare_network(
     commands: Commands,
     layout: Layout,
-    ports: Ports,
+    hub: HubAddresses,
+    host: Host,
     name: str,
     *,
     model_cache: Path,
     inner: Inner,
     poisoned: bool,
 ) -> NetworkNode:
-    """Write a network's own file over its hospitals, and make its node's key and settings."""
+    """Write a network's own file over its hospitals, and make its node's keys and settings."""
     network_file = layout.network(name) / "network.json"
     write_json(network_file, _network(layout, name, model_cache, inner))
+    flower_key_file = layout.network(name) / "flower"
+    flower_key = make_flower_key(flower_key_file)
     inner_command = POISONED_INNER_COMMAND if poisoned else INNER_COMMAND
     envelope = commands.run_json(
         f"node-init-{name}",
         [
             *(BIN / "collegium", "node", "init", "--json"),
             *("--folder", layout.network(name)),
-            *("--rpc-url", ports.rpc_url, "--deployment", layout.deployment),
-            *("--network", network_file),
+            *("--rpc-url", hub.rpc_url, "--deployment", layout.deployment),
+            *("--network", network_file, "--signer-socket", layout.signer_socket(name)),
+            *("--superlink-certificates", SuperLinkTls(layout.superlink_tls).root_certificate),
+            *("--flower-key", flower_key_file),
             *("--inner-command", " ".join(inner_command)),
         ],
         timeout_s=COMMAND_TIMEOUT_S,
+        host=host,
     )
-    return NetworkNode(name=name, address=envelope["data"]["address"], poisoned=poisoned)
+    return NetworkNode(
+        name=name,
+        address=envelope["data"]["address"],
+        flower_key=flower_key,
+        certificate=server_certificate(layout, name) if inner is Inner.DEPLOYED else None,
+        poisoned=poisoned,
+    )
 
 
 def approve_task(
-    commands: Commands, layout: Layout, ports: Ports, nodes: Sequence[NetworkNode], task: int
+    commands: Commands,
+    layout: Layout,
+    hub: HubAddresses,
+    hosts: Hosts,
+    nodes: Sequence[NetworkNode],
+    task: int,
 ) -> None:
     """Each network's node signs its approval of the task and hands it to the orchestrator."""
     for node in nodes:
@@ -65,9 +89,10 @@ def approve_task(
             [
                 *(BIN / "collegium", "node", "approve"),
                 *("--config", layout.network(node.name) / "node.json", "--task", str(task)),
-                *("--orchestrator-url", ports.orchestrator_url),
+                *("--orchestrator-url", hub.orchestrator_url),
             ],
             timeout_s=COMMAND_TIMEOUT_S,
+            host=hosts.network(node.name),
         )
 
 

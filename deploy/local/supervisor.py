@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.hosts import THIS_MACHINE, Host
+
 POLL_S = 0.1
 STOP_GRACE_S = 10.0
 TAIL_LINES = 15
@@ -50,6 +52,7 @@ class Supervisor:
         ready: Callable[[], bool],
         timeout_s: float,
         environment: Mapping[str, str] | None = None,
+        host: Host = THIS_MACHINE,
     ) -> None:
         """Start a daemon and wait until ``ready()``.
 
@@ -57,17 +60,22 @@ class Supervisor:
             DaemonDied: it, or another daemon, ended meanwhile.
             LauncherError: it was not ready in time.
         """
-        self.launch(name, command, environment=environment)
+        self.launch(name, command, environment=environment, host=host)
         self.wait_for(ready, f"{name} to be ready", timeout_s)
 
     def launch(
-        self, name: str, command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        environment: Mapping[str, str] | None = None,
+        host: Host = THIS_MACHINE,
     ) -> None:
         """Start a daemon without waiting for it."""
         log_file = self._log_folder / f"{name}.log"
         with log_file.open("ab") as log:
             process = subprocess.Popen(
-                [str(part) for part in command],
+                host.command(command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

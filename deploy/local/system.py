@@ -8,9 +8,11 @@ from pathlib import Path
 
 import httpx
 
+from deploy.local.hosts import LOOPBACK_ADDRESS, THIS_MACHINE, Host, Hosts
 from deploy.local.hub import Hub
 from deploy.local.layout import Layout
-from deploy.local.ports import accepts_connections, free_ports
+from deploy.local.ports import free_ports
+from deploy.local.superlink_tls import SuperLinkTls
 from deploy.local.supervisor import LauncherError, Supervisor
 
 BIN = Path(sys.executable).parent
@@ -24,81 +26,111 @@ GAS_ALLOWANCE_WEI = 1_000 * 10**18
 
 
 @dataclass(frozen=True)
-class Ports:
-    """The loopback ports of a run."""
+class HubAddresses:
+    """Where the chain and the hub's services are."""
 
-    chain: int
-    orchestrator: int
-    superlink: int
+    host: Host
+    chain_port: int
+    orchestrator_port: int
+    superlink_port: int
 
     @classmethod
-    def free(cls) -> "Ports":
-        """Ports that nothing listens on now."""
-        return cls(*free_ports(3))
+    def free(cls, host: Host = THIS_MACHINE) -> "HubAddresses":
+        """On ports that nothing listens at now."""
+        return cls(host, *free_ports(3))
 
     @property
     def rpc_url(self) -> str:
-        return f"http://127.0.0.1:{self.chain}"
+        return f"http://{self.host.address}:{self.chain_port}"
 
     @property
     def orchestrator_url(self) -> str:
-        return f"http://127.0.0.1:{self.orchestrator}"
+        return f"http://{self.host.address}:{self.orchestrator_port}"
+
+    @property
+    def superlink(self) -> str:
+        return f"{self.host.address}:{self.superlink_port}"
 
 
-def start_chain(supervisor: Supervisor, layout: Layout, ports: Ports) -> None:
+def start_chain(supervisor: Supervisor, layout: Layout, hub: HubAddresses) -> None:
     """Anvil with a block a second, its state saved every second."""
     supervisor.start(
         "chain",
         [
             EVM_BIN / "anvil",
-            *("--host", "127.0.0.1", "--port", str(ports.chain)),
+            *("--host", hub.host.address, "--port", str(hub.chain_port)),
             *("--block-time", str(SECONDS_PER_BLOCK)),
             *("--state", layout.chain_state, "--state-interval", "1"),
             *("--accounts", "1"),
         ],
-        ready=lambda: _answers_rpc(ports.rpc_url),
+        host=hub.host,
+        ready=lambda: _answers_rpc(hub.rpc_url),
         timeout_s=READY_TIMEOUT_S,
     )
 
 
-def start_orchestrator(supervisor: Supervisor, layout: Layout, ports: Ports, hub: Hub) -> None:
+def start_orchestrator(supervisor: Supervisor, layout: Layout, hub: HubAddresses, session: Hub) -> None:
     """The API with the dashboard, and the worker; database and contracts must be there."""
-    environment = orchestrator_environment(layout, ports)
+    environment = orchestrator_environment(layout, hub)
     supervisor.start(
         "orchestrator",
         [BIN / "collegium", "serve"],
         environment=environment,
-        ready=lambda: accepts_connections(ports.orchestrator),
+        host=hub.host,
+        ready=lambda: hub.host.accepts_connections(hub.orchestrator_port),
         timeout_s=READY_TIMEOUT_S,
     )
-    supervisor.launch("worker", [BIN / "collegium", "worker"], environment=environment)
-    supervisor.wait_for(hub.is_ready, "the orchestrator to be ready", READY_TIMEOUT_S)
+    supervisor.launch("worker", [BIN / "collegium", "worker"], environment=environment, host=hub.host)
+    supervisor.wait_for(session.is_ready, "the orchestrator to be ready", READY_TIMEOUT_S)
 
 
-def start_superlink(supervisor: Supervisor, layout: Layout, ports: Ports) -> None:
-    """Flower's relay; the conductor of each round runs as its child and inherits this environment."""
-    write_flower_connection(layout, ports)
+def start_superlink(supervisor: Supervisor, layout: Layout, hub: HubAddresses) -> None:
+    """Flower's relay, which lets in registered keys only; each round's conductor is its child.
+
+    The conductor inherits this environment.
+    """
+    tls = SuperLinkTls(layout.superlink_tls)
+    write_flower_connection(layout, hub)
     supervisor.start(
         "superlink",
         [
             BIN / "flower-superlink",
-            *("--insecure", "--disable-runtime-dependency-installation"),
-            *("--host", "127.0.0.1", "--port", str(ports.superlink)),
+            "--disable-runtime-dependency-installation",
+            *("--ssl-certfile", tls.certificate, "--ssl-keyfile", tls.key),
+            *("--ssl-ca-certfile", tls.root_certificate, "--enable-supernode-auth"),
+            *("--host", hub.host.address, "--port", str(hub.superlink_port)),
         ],
         environment={
             "FLWR_HOME": str(layout.flower / "superlink"),
-            "COLLEGIUM_ORCHESTRATOR_URL": ports.orchestrator_url,
+            "COLLEGIUM_ORCHESTRATOR_URL": hub.orchestrator_url,
             "COLLEGIUM_CONDUCTOR_TOKEN_FILE": str(layout.tokens / "conductor"),
             "COLLEGIUM_DEPLOYMENT_FILE": str(layout.deployment),
+            "COLLEGIUM_REGISTERED_NODES_ONLY": "1",
             "COLLEGIUM_CONDUCTOR_JOURNAL": str(layout.conductor_journal),
         },
-        ready=lambda: accepts_connections(ports.superlink),
+        host=hub.host,
+        ready=lambda: hub.host.accepts_connections(hub.superlink_port),
         timeout_s=READY_TIMEOUT_S,
     )
 
 
+def start_signers(supervisor: Supervisor, layout: Layout, network_names: Sequence[str], hosts: Hosts) -> None:
+    """For each network the process that holds its node's signing key."""
+    for name in network_names:
+        supervisor.launch(
+            f"signer-{name}",
+            [BIN / "collegium", "node", "signer", "--config", layout.network(name) / "node.json"],
+            host=hosts.network(name),
+        )
+    supervisor.wait_for(
+        lambda: all(layout.signer_socket(name).is_socket() for name in network_names),
+        "the signers to be ready",
+        READY_TIMEOUT_S,
+    )
+
+
 def start_supernodes(
-    supervisor: Supervisor, layout: Layout, ports: Ports, network_names: Sequence[str]
+    supervisor: Supervisor, layout: Layout, hub: HubAddresses, network_names: Sequence[str], hosts: Hosts
 ) -> None:
     """One SuperNode for each network, each with its own folder, key and port."""
     node_ports = free_ports(len(network_names))
@@ -108,11 +140,16 @@ def start_supernodes(
             [
                 *(BIN / "collegium", "node", "start"),
                 *("--config", layout.network(name) / "node.json"),
-                *("--superlink", f"127.0.0.1:{ports.superlink}", "--port", str(port)),
+                *("--superlink", hub.superlink, "--port", str(port)),
             ],
+            host=hosts.network(name),
         )
     supervisor.wait_for(
-        lambda: all(accepts_connections(port) for port in node_ports),
+        # The API of a SuperNode is for its own host alone.
+        lambda: all(
+            hosts.network(name).accepts_connections(port, LOOPBACK_ADDRESS)
+            for name, port in zip(network_names, node_ports, strict=True)
+        ),
         "the SuperNodes to be ready",
         READY_TIMEOUT_S,
     )
@@ -132,7 +169,7 @@ def common_environment() -> dict[str, str]:
     }
 
 
-def write_flower_connection(layout: Layout, ports: Ports) -> None:
+def write_flower_connection(layout: Layout, hub: HubAddresses) -> None:
     """Tell ``flwr run`` where the SuperLink is."""
     folder = layout.flower / "client"
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,19 +177,19 @@ def write_flower_connection(layout: Layout, ports: Ports) -> None:
         "[superlink]\n"
         'default = "collegium"\n\n'
         "[superlink.collegium]\n"
-        f'address = "127.0.0.1:{ports.superlink}"\n'
-        "insecure = true\n"
+        f'address = "{hub.superlink}"\n'
+        f'root-certificates = "{SuperLinkTls(layout.superlink_tls).root_certificate}"\n'
     )
 
 
-def orchestrator_environment(layout: Layout, ports: Ports) -> dict[str, str]:
+def orchestrator_environment(layout: Layout, hub: HubAddresses) -> dict[str, str]:
     """The settings of the orchestrator's processes and commands."""
     return {
         # Everything is on this machine, over plain http.
         "COLLEGIUM_MODE": "development",
         "COLLEGIUM_DATABASE_URL": f"sqlite:///{layout.database}",
         "COLLEGIUM_ARTIFACT_FOLDER": str(layout.artifacts),
-        "COLLEGIUM_RPC_URL": ports.rpc_url,
+        "COLLEGIUM_RPC_URL": hub.rpc_url,
         "COLLEGIUM_DEPLOYMENT_FILE": str(layout.deployment),
         "COLLEGIUM_RELAYER_KEY_FILE": str(layout.keys / "relayer"),
         "COLLEGIUM_COUNCIL_KEY_FILE": str(layout.keys / "council"),
@@ -163,9 +200,9 @@ def orchestrator_environment(layout: Layout, ports: Ports) -> dict[str, str]:
         # A run is short: its audit log is anchored on chain while it lasts.
         "COLLEGIUM_AUDIT_EPOCH_MINUTES": "1",
         "COLLEGIUM_AUDIT_EPOCH_ROWS": str(AUDIT_EPOCH_ROWS),
-        "COLLEGIUM_HOST": "127.0.0.1",
-        "COLLEGIUM_PORT": str(ports.orchestrator),
-        "COLLEGIUM_URL": ports.orchestrator_url,
+        "COLLEGIUM_HOST": hub.host.address,
+        "COLLEGIUM_PORT": str(hub.orchestrator_port),
+        "COLLEGIUM_URL": hub.orchestrator_url,
         "COLLEGIUM_TOKEN_FILE": str(layout.tokens / "admin"),
     }
 

@@ -109,9 +109,10 @@ def _written(files: Iterable[Path], since_unix_s: float) -> list[Progress]:
 
 
 def _sum_of(network: str, parts: Sequence[Progress]) -> InnerProgress:
-    # The slowest says what the job is doing.
+    # The slowest say what the job is doing.
     stage = min((part.stage for part in parts), key=list(Stage).index)
-    done, total = sum(part.done for part in parts), sum(part.total for part in parts)
+    slowest = [part for part in parts if part.stage is stage]
+    done, total = sum(part.done for part in slowest), sum(part.total for part in slowest)
     return InnerProgress(network, stage, done, total, parts[0].unit)
 
 

@@ -1,7 +1,8 @@
 """Names every request for the audit log, and records those that are refused.
 
 What a request changes is recorded where it is changed (``services.audit``). A refusal is an answer 4xx to an
-operation that could change something or sign somebody in, and a limit that was hit.
+operation that could change something or sign somebody in, one 403 to whoever may not read something, and a
+limit that was hit.
 """
 
 from collections.abc import Mapping
@@ -20,9 +21,6 @@ from orchestrator.api.limits import BODY_LIMIT_BYTES
 from orchestrator.api.observation import operation_of
 from orchestrator.services.audit import ANONYMOUS, Attempt, AuditService, Deed, Subject, attempting
 from orchestrator.services.correlation import correlation_id
-
-SECRET_BODIES: frozenset[str] = frozenset()
-"""Operations whose bodies may hold a secret that is short enough to be guessed from its digest."""
 
 _READING = ("GET", "HEAD", "OPTIONS")
 _SIGN_IN_PREFIX = "/login"
@@ -91,7 +89,9 @@ class _Request:
             return False
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             return False  # no operation of ours, although the router names the path's
-        if status == HTTPStatus.TOO_MANY_REQUESTS or self._scope["path"].startswith(_SIGN_IN_PREFIX):
+        if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.FORBIDDEN):
+            return True
+        if self._scope["path"].startswith(_SIGN_IN_PREFIX):
             return True
         if status == HTTPStatus.UNAUTHORIZED and "authorization" in Headers(scope=self._scope):
             return True
@@ -126,7 +126,8 @@ class _Request:
         return message if isinstance(message, dict) else body
 
     def _body_digest(self) -> str | None:
-        if self._operation() in SECRET_BODIES or not self._scope["path"].startswith(_API_PREFIX):
+        # Bodies of forms may hold a secret that is short enough to be guessed from its digest.
+        if not self._scope["path"].startswith(_API_PREFIX):
             return None
         if not self._keeps_body:
             digest = self._scope.get("path_params", {}).get(_PATH_DIGEST)

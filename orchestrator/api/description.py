@@ -169,9 +169,10 @@ def _declare_problems(operation: Json, method: str, path: str, is_secured: bool)
     if "{" in path:
         statuses.add(404)
     if method in ("put", "post", "patch", "delete"):
-        statuses.add(409)
+        # A body is read, within limits, before anybody knows whether one is wanted.
+        statuses |= {408, 409, 413}
     if "requestBody" in operation:
-        statuses |= {400, 413}
+        statuses.add(400)
         if "application/json" in operation["requestBody"]["content"]:
             statuses.add(415)
     if "If-Match" in parameters:

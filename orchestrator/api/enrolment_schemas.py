@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from contracts.messages import Enrolment, NetworkName, Signature
-from orchestrator.api.schemas import Integer, IntentAnswer, ListPage
+from orchestrator.api.schemas import Integer, IntentAnswer, ListPage, WithoutNull
 from orchestrator.domain.enrolment import EnrolmentStatus
 
 _HOUR_S = 3600
@@ -49,7 +49,7 @@ class RefusalRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    reason: Annotated[str, Field(min_length=1, max_length=500), WithoutNull]
 
 
 class EnrolmentAnswer(BaseModel):

@@ -2,9 +2,11 @@
 
 The key belongs to the caller and the operation. Answers that the request itself decided are kept for a day;
 those that came of circumstances (no token, not in time, the hub is broken) free the key. An answer that says
-``Cache-Control: no-store`` holds a secret: it is given once.
+``Cache-Control: no-store`` holds a secret: it is given once. What a request began is finished, and its answer
+kept, also when the client was told before that it takes too long.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 
@@ -21,6 +23,8 @@ KEY_PATTERN = r"[\x21-\x7e]{1,200}"
 _GIVEN_ONCE = "no-store"
 _KEPT_HEADERS = ("content-type", "location", "etag")
 _DECIDED = frozenset({404, 409, 410, 412, 422})
+_at_work: set[asyncio.Task[Response]] = set()
+"""Held here, because the event loop alone would let go of a task that nobody waits for any more."""
 
 
 async def answered_once(
@@ -37,6 +41,22 @@ async def answered_once(
     if not re.fullmatch(KEY_PATTERN, key):
         raise InvalidIdempotencyKey(f"{KEY_HEADER} has 1 to 200 visible ASCII characters")
     asked = f"{request.url.path}?{request.url.query}\n".encode() + await request.body()
+    # A task of its own: the deadline of the request ends the waiting for it and not the work.
+    task = asyncio.create_task(_answered_once(request, service, owner, operation, key, asked, handle))
+    _at_work.add(task)
+    task.add_done_callback(_at_work.discard)
+    return await asyncio.shield(task)
+
+
+async def _answered_once(
+    request: Request,
+    service: IdempotencyService,
+    owner: str,
+    operation: str,
+    key: str,
+    asked: bytes,
+    handle: Callable[[Request], Awaitable[Response]],
+) -> Response:
     found = await run_in_threadpool(service.begin, owner=owner, operation=operation, key=key, request=asked)
     if isinstance(found, KeptAnswer):
         return Response(found.body, found.status, {**found.headers, REPLAYED_HEADER: "true"})

@@ -55,6 +55,8 @@ Amount = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[0-9]{1,78}$"}),
 ]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._\-]{0,99}$")]
+WithoutNull = Field(pattern=r"^[^\x00]*$")
+"""Text as every database takes it: PostgreSQL keeps none with a null character."""
 # In a body, `true` is no number, and neither is `"1"`.
 Integer = Annotated[int, Field(strict=True)]
 Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]

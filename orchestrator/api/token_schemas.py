@@ -17,6 +17,8 @@ from orchestrator.services.tokens import (
 
 _MOST_OPERATIONS = 200
 
+OperationId = Annotated[str, Field(max_length=80)]
+
 
 class TokenOrder(BaseModel):
     """A token to be made. ``operations`` narrows it to some of its role's; left out, it may all of them."""
@@ -37,7 +39,9 @@ class TokenOrder(BaseModel):
     name: Name
     role: Role
     node: Address | None = Field(default=None, description="the node of an operator; nobody else has one")
-    operations: Annotated[tuple[str, ...], Field(min_length=1, max_length=_MOST_OPERATIONS)] | None = None
+    operations: (
+        Annotated[tuple[OperationId, ...], Field(min_length=1, max_length=_MOST_OPERATIONS)] | None
+    ) = None
     lasts_s: Annotated[Integer, Field(ge=60, le=LONGEST_LIFETIME_S)] = DEFAULT_LIFETIME_S
 
     def to_request(self) -> TokenRequest:

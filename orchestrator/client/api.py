@@ -255,9 +255,9 @@ class Client(Session):
         """Give a token a new secret; the old one is worthless at once."""
         return parsed(TokenSecret, self.post(f"/v1/tokens/{token}/rotation"))
 
-    def revoke_token(self, token: int) -> None:
-        """Make a token worthless at once."""
-        self.delete(f"/v1/tokens/{token}")
+    def revoke_token(self, token: int | None = None) -> None:
+        """Make a token worthless at once; without a number, the one that asks."""
+        self.delete(f"/v1/tokens/{'current' if token is None else token}")
 
     # Webhooks
 

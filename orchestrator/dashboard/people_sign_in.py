@@ -38,11 +38,11 @@ async def sign_in_by_password(request: Request, setting: Setting) -> Response:
     form = await read_form(request)
     name, password = form.get("name", "").strip()[:80], form.get("password", "")
     try:
-        person = await run_in_threadpool(setting.people.authenticate, name, password)
+        admin = await run_in_threadpool(setting.people.authenticate, name, password)
+        identify(admin.principal.name, admin.principal.role)
+        secret = await run_in_threadpool(setting.sessions.open, admin.principal, admin.is_current)
     except (Unauthenticated, Unavailable) as error:
         return sign_in_page(setting, sentence(error))
-    identify(person.name, person.role)
-    secret = await run_in_threadpool(setting.sessions.open, person)
     return with_cookie(RedirectResponse("/", 303), request, setting, secret)
 
 
@@ -103,7 +103,8 @@ def _person(
     person = sso.provider.finish(attempt, _redirect_url(sso), code, issuer)
     grant = sso.roles.grant_for(person)
     ends_unix_s = setting.sessions.clock.now_unix_s() + SESSION_S
-    return Principal(person.name[:90] + " (SSO)", grant.role, ends_unix_s, grant.node)
+    name = "".join(filter(str.isprintable, person.name))[:90]
+    return Principal(f"{name} (SSO)", grant.role, ends_unix_s, grant.node)
 
 
 def _single_sign_on(setting: DashboardSetting) -> SingleSignOn:

@@ -120,5 +120,8 @@ class ArtifactStore(Protocol):
     def remove_untouched(self, digest: str, unix_s: int) -> bool:
         """Remove an artifact, unless somebody has put it since a time; whether it is gone."""
 
+    def put_back(self) -> None:
+        """Give back what a ``remove_untouched`` had in hand when its process died; none may be at work."""
+
     def remove_parts(self, unix_s: int) -> int:
         """Remove what unfinished uploads have left, if nothing came since a time; how many."""

@@ -79,8 +79,8 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     "get_enrolment": ("admin", "auditor"),
     "list_enrolments": ("admin", "auditor"),
     # What networks declare. Only a node's operator declares for it, and sees nobody else's.
-    "declare_policy": ("admin", "operator"),
-    "declare_sites": ("admin", "operator"),
+    "declare_policy": ("operator",),
+    "declare_sites": ("operator",),
     "get_policy": _PEOPLE,
     "list_policies": _PEOPLE,
     "list_sites": _PEOPLE,
@@ -100,11 +100,12 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     "delete_webhook": _ADMIN,
     "list_deliveries": _ADMIN,
     "replay_delivery": _ADMIN,
-    # Tokens. An operator sees and makes tokens of its own node only; a token may always see, replace and
-    # revoke itself.
+    # Tokens. An operator sees and makes tokens of its own node only; whoever holds a token may see,
+    # replace and revoke it.
     "get_current_token": _ALL,
     "rotate_token": _ALL,
     "revoke_token": _ALL,
+    "revoke_current_token": _ALL,
     "list_tokens": ("admin", "operator", "auditor"),
     "create_token": ("admin", "operator"),
 }

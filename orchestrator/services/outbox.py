@@ -322,7 +322,7 @@ class OutboxProcessor:
         try:
             transaction = lane.sign(intent.call, self._next_nonce(lane))
         except CallRefused as error:
-            if intent.nobody_sends_again and self._something_comes_back():
+            if intent.nobody_sends_again and (self._something_comes_back() or self._has_not_seen_the_fork()):
                 # What it builds on, its task for one, may have left the chain and not be back yet.
                 raise _NotYet(f"{intent.key} is not taken now: {error.reason}") from error
             return self._store(lane, None, [], [(intent, error.reason)])
@@ -331,6 +331,12 @@ class OutboxProcessor:
     def _something_comes_back(self) -> bool:
         with self.records.read() as unit:
             return any(slot.status in COMING_BACK for slot in unit.outbox.open_slots())
+
+    def _has_not_seen_the_fork(self) -> bool:
+        """Whether the last indexed block left the chain: the indexer says next what comes back."""
+        with self.records.read() as unit:
+            last = unit.projection.last_block()
+        return last is not None and self.reader.block(last.number).hash != last.hash
 
     def _store(
         self,

@@ -15,7 +15,7 @@ from orchestrator.domain.credentials import UserRecord
 from orchestrator.domain.errors import NotFound, Unacceptable, Unauthenticated, Unavailable
 from orchestrator.domain.identity import Principal
 from orchestrator.domain.pages import Key, Page
-from orchestrator.domain.ports import Clock, Records
+from orchestrator.domain.ports import Clock, Records, Unit
 from orchestrator.services.sessions import SESSION_S
 
 LEAST_PASSWORD_LENGTH = 14
@@ -26,6 +26,20 @@ _FIRST_WAIT_S = 30
 _HASHES_AT_ONCE = 2
 """A hash takes 64 MiB: more at once would let strangers fill the memory."""
 _WAIT_FOR_TURN_S = 10.0
+_WRONG = "name or password is wrong, or was wrong too often: wait a while"
+
+
+@dataclass(frozen=True)
+class ProvenAdmin:
+    """Somebody who has just shown an admin's password."""
+
+    principal: Principal
+    user: UserRecord
+
+    def is_current(self, unit: Unit) -> bool:
+        """Whether the admin is still there, with this password."""
+        known = unit.users.by_name(self.user.name)
+        return known is not None and known.password_hash == self.user.password_hash
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ class PeopleService:
             found = unit.users.after("" if after is None else str(after[0]), limit + 1)
         return Page.of(found, limit, lambda user: (user.name,))
 
-    def authenticate(self, name: str, password: str) -> Principal:
+    def authenticate(self, name: str, password: str) -> ProvenAdmin:
         """The admin of that name.
 
         Raises:
@@ -74,16 +88,15 @@ class PeopleService:
         """
         now_unix_s = self.clock.now_unix_s()
         with self.records.read() as unit:
-            user = unit.users.by_name(name)
+            # Nobody has a name with control characters, and not every database can be asked for one.
+            user = unit.users.by_name(name) if name.isprintable() else None
         # Unknown and waiting names cost the same work as known ones.
         is_right = self._matches(_nobodys_hash() if user is None else user.password_hash, password)
         if user is None or now_unix_s < user.waits_until_unix_s or not is_right:
             self._note_failure(user, now_unix_s)
-            raise Unauthenticated("name or password is wrong, or was wrong too often: wait a while")
-        if user.failures or self.hasher.check_needs_rehash(user.password_hash):
-            with self.records.write() as unit:
-                unit.users.save(UserRecord(name, self.hasher.hash(password)))
-        return Principal(_session_name(name), "admin", now_unix_s + SESSION_S)
+            raise Unauthenticated(_WRONG)
+        principal = Principal(_session_name(name), "admin", now_unix_s + SESSION_S)
+        return ProvenAdmin(principal, self._note_success(user, password, now_unix_s))
 
     def _matches(self, password_hash: str, password: str) -> bool:
         if not self._turns.acquire(timeout=_WAIT_FOR_TURN_S):
@@ -94,6 +107,22 @@ class PeopleService:
             return False
         finally:
             self._turns.release()
+
+    def _note_success(self, user: UserRecord, password: str, now_unix_s: int) -> UserRecord:
+        """Forget the failures. Raises Unauthenticated."""
+        is_old = self.hasher.check_needs_rehash(user.password_hash)
+        clean = UserRecord(user.name, self.hasher.hash(password) if is_old else user.password_hash)
+        with self.records.write() as unit:
+            # Read again: a hash takes a while, in which others may have removed the admin, set another
+            # password, or been wrong too often.
+            known = unit.users.by_name(user.name)
+            if known is None or known.password_hash != user.password_hash:
+                raise Unauthenticated(_WRONG)
+            if now_unix_s < known.waits_until_unix_s:
+                raise Unauthenticated(_WRONG)
+            if known != clean:
+                unit.users.save(clean)
+        return clean
 
     def _note_failure(self, user: UserRecord | None, now_unix_s: int) -> None:
         if user is None or now_unix_s < user.waits_until_unix_s:

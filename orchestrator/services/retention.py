@@ -1,7 +1,8 @@
 """Retention: artifacts that nothing names are removed after a while.
 
 What the chain, an order, an intent or an evaluation names is never removed. An artifact that nothing names
-was uploaded for a proposal that was never made, or for a task that was never ordered.
+was uploaded for a proposal that was never made, or for a task that was never ordered. Each that is removed
+leaves a row in the audit log.
 """
 
 from dataclasses import dataclass
@@ -9,10 +10,14 @@ from dataclasses import dataclass
 from orchestrator.domain.artifacts import ArtifactStore, StoredFile
 from orchestrator.domain.errors import Conflict
 from orchestrator.domain.ports import Clock, Records, Unit
+from orchestrator.services.audit import Attempt, Deed
+from orchestrator.services.correlation import new_correlation_id
 
 UNFINISHED_KEPT_S = 24 * 3600
 """An upload that was begun can be gone on with for a day."""
 _NEWEST_BLOCK_S = 24 * 3600
+REMOVAL = "remove_artifact"
+"""The operation that the audit log has for an artifact's end."""
 
 
 class ChainNotCurrent(Conflict):
@@ -52,6 +57,10 @@ class RetentionService:
         now_unix_s = self.clock.now_unix_s()
         self._require_current_chain(now_unix_s)
         before_unix_s = now_unix_s - self.kept_s
+        if not only_look:
+            # Inside a writing unit: no other sweep is at work.
+            with self.records.write():
+                self.artifacts.put_back()
         unnamed = tuple(
             each for each in self.artifacts.untouched_since(before_unix_s) if not self._is_named(each.digest)
         )
@@ -76,7 +85,12 @@ class RetentionService:
     def _remove(self, digest: str, before_unix_s: int) -> bool:
         # Inside a writing unit: nobody can record a name for it meanwhile.
         with self.records.write() as unit:
-            return not is_named(unit, digest) and self.artifacts.remove_untouched(digest, before_unix_s)
+            if is_named(unit, digest) or not self.artifacts.remove_untouched(digest, before_unix_s):
+                return False
+            deed = Deed(REMOVAL, new_correlation_id(), body_digest=digest)
+            attempt = Attempt(lambda: deed, principal="retention", role="host")
+            unit.audit.append(attempt.entry("done", self.clock.now_unix_s()))
+        return True
 
 
 def is_named(unit: Unit, digest: str) -> bool:

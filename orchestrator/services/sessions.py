@@ -5,6 +5,7 @@ table of their own, so that neither a cookie nor a link ever works as an API tok
 """
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -27,10 +28,14 @@ class SessionService:
     records: Records
     clock: Clock
 
-    def open(self, holder: Principal) -> str:
-        """A session for whoever proved who they are; its secret goes into the cookie and nowhere else."""
+    def open(self, holder: Principal, is_current: Callable[[Unit], bool] = lambda _: True) -> str:
+        """A session for whoever proved who they are; its secret goes into the cookie and nowhere else.
+
+        Raises:
+            Unauthenticated: the proof is not ``is_current`` any more.
+        """
         secret = secrets.token_urlsafe(32)
-        self._add("session", secret, holder)
+        self._add("session", secret, holder, is_current)
         return secret
 
     def issue_ticket(self, holder: Principal) -> str:
@@ -94,7 +99,13 @@ class SessionService:
         token = unit.tokens.by_id(session.token)
         return token is not None and is_live(unit, token, now_unix_s)
 
-    def _add(self, kind: SessionKind, secret: str, holder: Principal) -> None:
+    def _add(
+        self,
+        kind: SessionKind,
+        secret: str,
+        holder: Principal,
+        is_current: Callable[[Unit], bool] = lambda _: True,
+    ) -> None:
         now_unix_s = self.clock.now_unix_s()
         ends_unix_s = min(now_unix_s + SESSION_S, holder.expires_unix_s)
         record = SessionRecord(
@@ -107,6 +118,8 @@ class SessionService:
             expires_unix_s=ends_unix_s,
         )
         with self.records.write() as unit:
+            if not is_current(unit):
+                raise Unauthenticated("this sign-in was overtaken by a change; try again")
             unit.sessions.remove_expired(now_unix_s)
             unit.sessions.add(record, _hash(kind, secret))
 

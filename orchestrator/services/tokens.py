@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator.domain import permissions
 from orchestrator.domain.credentials import NewToken, TokenRecord
-from orchestrator.domain.errors import NotAllowed, NotFound, Unacceptable
+from orchestrator.domain.errors import NotAllowed, NotFound, Unacceptable, Unauthenticated
 from orchestrator.domain.identity import Principal, Role
 from orchestrator.domain.pages import Key, Page
 from orchestrator.domain.ports import Clock, Records, Unit
@@ -67,7 +67,8 @@ class TokenService:
         lasts_s = DEFAULT_LIFETIME_S if expires_unix_s is None else expires_unix_s - self.clock.now_unix_s()
         request = TokenRequest(name, role, node, lasts_s=lasts_s)
         _require_sense(request)
-        return self._add(request, issued_by="the hub").secret
+        with self.records.write() as unit:
+            return self._add(unit, request, issued_by="the hub").secret
 
     def create(self, caller: Principal, request: TokenRequest) -> IssuedToken:
         """A new token in the name of ``caller``.
@@ -75,11 +76,15 @@ class TokenService:
         Raises:
             NotAllowed: it would have more rights than the caller, or outlive an operator's own token.
             Unacceptable: an operation does not exist or is not its role's; the node does not fit the role.
+            Unauthenticated: the caller's own token was revoked or replaced meanwhile.
         """
         _require_sense(request)
         _require_within(caller, request.role, request.node, request.operations)
         _require_no_longer(caller, self.clock.now_unix_s() + request.lasts_s)
-        return self._add(request, issued_by=caller.name, signer=self._signer_of(caller))
+        with self.records.write() as unit:
+            # What an operator makes after signing in with a key ends with that key too.
+            signer = self._still(unit, caller).signer
+            return self._add(unit, request, issued_by=caller.name, signer=signer)
 
     def list(self, caller: Principal, after: Key | None, limit: int) -> Page[TokenRecord]:
         """The tokens, oldest first; an operator's are those of its node."""
@@ -101,9 +106,11 @@ class TokenService:
             NotFound: there is no such token, or none that the caller may touch.
             NotAllowed: it has more rights than the caller or outlives an operator's own, or came from
                 signing in.
+            Unauthenticated: as ``create``.
         """
         secret, now_unix_s = _new_secret(), self.clock.now_unix_s()
         with self.records.write() as unit:
+            self._still(unit, caller)
             record = _owned(unit, caller, token)
             if record.signer is not None:
                 raise NotAllowed("this token came from signing in with a key: sign in again")
@@ -116,8 +123,9 @@ class TokenService:
         return IssuedToken(replaced, secret)
 
     def revoke(self, caller: Principal, token: int) -> None:
-        """Make a token and its sessions worthless from now on. Raises NotFound as ``rotate``."""
+        """Make a token and its sessions worthless from now on. Raises NotFound, Unauthenticated."""
         with self.records.write() as unit:
+            self._still(unit, caller)
             unit.tokens.remove(_owned(unit, caller, token).id)
 
     def authenticate(self, token: str) -> Principal | None:
@@ -141,15 +149,30 @@ class TokenService:
     def still_holds(self, principal: Principal) -> bool:
         """Whether the token that somebody showed is good still, with the same secret."""
         with self.records.read() as unit:
-            record = None if principal.token is None else unit.tokens.by_id(principal.token)
-            if record is None or record.expires_unix_s != principal.expires_unix_s:
-                return False
-            return is_live(unit, record, self.clock.now_unix_s())
+            return self._held(unit, principal) is not None
+
+    def _held(self, unit: Unit, principal: Principal) -> TokenRecord | None:
+        """The token that somebody showed; None when it is good no more."""
+        record = None if principal.token is None else unit.tokens.by_id(principal.token)
+        if record is None or record.expires_unix_s != principal.expires_unix_s:
+            return None
+        return record if is_live(unit, record, self.clock.now_unix_s()) else None
+
+    def _still(self, unit: Unit, caller: Principal) -> TokenRecord:
+        """The caller's token, looked at in the unit that changes tokens: one that was just revoked does not.
+
+        Raises Unauthenticated.
+        """
+        record = self._held(unit, caller)
+        if record is None:
+            raise Unauthenticated("the token has expired, or was revoked or replaced")
+        return record
 
     def issue_to_signer(self, node: str, signer: str, lasts_s: int) -> IssuedToken:
         """A token for the operator of a node whose signing key proved itself; it ends when that key does."""
         request = TokenRequest(f"operator of {node}", "operator", node, lasts_s=lasts_s)
-        return self._add(request, issued_by="sign-in by key", signer=signer)
+        with self.records.write() as unit:
+            return self._add(unit, request, issued_by="sign-in by key", signer=signer)
 
     def bootstrap(self, folder: Path) -> tuple[Path, ...]:
         """Write the first token of each role into a file that only its owner can read; the files.
@@ -166,7 +189,9 @@ class TokenService:
             files.append(folder / role)
         return tuple(files)
 
-    def _add(self, request: TokenRequest, issued_by: str, signer: str | None = None) -> IssuedToken:
+    def _add(
+        self, unit: Unit, request: TokenRequest, issued_by: str, signer: str | None = None
+    ) -> IssuedToken:
         secret, now_unix_s = _new_secret(), self.clock.now_unix_s()
         new = NewToken(
             name=request.name,
@@ -178,16 +203,8 @@ class TokenService:
             issued_by=issued_by,
             signer=signer,
         )
-        with self.records.write() as unit:
-            unit.tokens.remove_expired(now_unix_s)
-            return IssuedToken(unit.tokens.add(new, _hash(secret)), secret)
-
-    def _signer_of(self, caller: Principal) -> str | None:
-        """What an operator makes after signing in with a key ends with that key too."""
-        if caller.token is None:
-            return None
-        with self.records.read() as unit:
-            return _known(unit, caller.token).signer
+        unit.tokens.remove_expired(now_unix_s)
+        return IssuedToken(unit.tokens.add(new, _hash(secret)), secret)
 
 
 def _holder(token: TokenRecord) -> Principal:
@@ -226,6 +243,9 @@ def _require_within(
     """Raises NotAllowed unless such a token has no right that the caller lacks."""
     if caller.role != "admin" and (role != caller.role or node != caller.node):
         raise NotAllowed("you can make tokens of your own role and node only")
+    if caller.role == "admin" and caller.operations is None:
+        # Also of what only a network's operator may do, and an admin not.
+        return
     wanted = permissions.operations_of(role) if operations is None else frozenset(operations)
     owned = permissions.operations_of(caller.role) if caller.operations is None else caller.operations
     if more := wanted - owned:

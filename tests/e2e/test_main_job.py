@@ -107,6 +107,10 @@ def test_a_round_is_final_verified_and_paid(
     paid = sum(report["rewards"].values())
     assert 0.5 * 300 * 10**18 < paid <= 300 * 10**18
 
+    # The processes that hold the nodes' keys signed what the nodes sent.
+    logs = [log.read_text() for log in (tmp_path / "run" / "logs").glob("signer-*.log")]
+    assert sum("proposal signed" in log for log in logs) == PROPOSERS
+
     artifact = rounds[-1]["aggregate"].removeprefix("0x")
     stored = tmp_path / "run" / "orchestrator" / "artifacts" / artifact[:2] / artifact
     assert sha256_digest(stored.read_bytes()) == rounds[-1]["aggregate"]

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from tests.unit.local_policies import policy_fields
 from tier_local.deployment_cli import app
 from tier_local.exchange import SiteFile
 from tier_local.kit import Kit
+from tier_local.report import Progress
 
 NETWORK = "aurora"
 SITES = ("hospital-1", "hospital-2")
@@ -114,6 +116,23 @@ class Federation:
         for process in self.processes.values():
             process.wait(60)
 
+    def server_listens(self) -> bool:
+        """Whether sites can connect."""
+        with socket.socket() as client:
+            return client.connect_ex(self.kits["server"].server_address()) == 0
+
+    def connected_sites(self) -> list[str]:
+        """The sites that are connected with the server now, as ``collegium local status`` says."""
+        shown = CliRunner().invoke(app, ["status", str(self.admin.folder), "--json"])
+        assert shown.exit_code == 0, shown.output
+        sites: list[str] = json.loads(shown.stdout)["data"]["sites"]
+        return sites
+
+    def progress_of(self, site: str) -> Progress | None:
+        """How far a hospital's last job is; None before its first."""
+        file = self.site_file(site).progress_file
+        return Progress.model_validate_json(file.read_bytes()) if file.exists() else None
+
     def processes_of(self, name: str) -> list[int]:
         """All processes that serve a kit, the job's own included."""
         mark = f"COLLEGIUM_SITE_FILES={self.kits[name].site_files_folder}".encode()
@@ -147,15 +166,20 @@ def write_policy(world: LocalWorld, site: str, **changes: Any) -> Path:
     return file
 
 
-def provision(world: LocalWorld, sites: tuple[str, ...] = SITES, threads: int = 1) -> Federation:
+def provision(
+    world: LocalWorld,
+    sites: tuple[str, ...] = SITES,
+    threads: int = 1,
+    server_host: str = "localhost",
+) -> Federation:
     """Make all kits with ``collegium local provision``."""
     folder = world.folder / "federation"
     arguments = ["provision", "--folder", str(folder), "--network", NETWORK]
     for site in sites:
         arguments += ["--site", f"{site}={world.hospital(_number(site))}"]
         arguments += ["--policy", f"{site}={write_policy(world, site)}"]
-    arguments += ["--model-cache", str(world.model_cache), "--server-port", str(free_port())]
-    arguments += ["--threads", str(threads), "--json"]
+    arguments += ["--server-host", server_host, "--server-port", str(free_port())]
+    arguments += ["--model-cache", str(world.model_cache), "--threads", str(threads), "--json"]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     kits = {name: Kit.at(folder / name) for name in ("server", *sites, "admin")}

@@ -165,6 +165,15 @@ def test_init_overwrites_nothing(world: World, deployment_file: Path, tmp_path: 
     assert (tmp_path / "node" / "node.key").read_text() == key
 
 
+def test_init_takes_a_signers_socket(deployment_file: Path, tmp_path: Path) -> None:
+    arguments = ["--rpc-url", "http://x", "--deployment", str(deployment_file), "--network", "network.json"]
+    socket_file = tmp_path / "signer" / "socket"
+    arguments += ["--folder", str(tmp_path / "node"), "--signer-socket", str(socket_file)]
+    assert run.invoke(app, ["init", *arguments]).exit_code == 0
+    config = json.loads((tmp_path / "node" / "node.json").read_text())
+    assert config["signer_socket"] == str(socket_file)
+
+
 def test_init_names_a_bad_address(deployment_file: Path, tmp_path: Path) -> None:
     arguments = ["--rpc-url", "http://x", "--deployment", str(deployment_file), "--network", "network.json"]
     result = run.invoke(app, ["init", "--folder", str(tmp_path / "node"), "--address", "0x12", *arguments])

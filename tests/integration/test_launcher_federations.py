@@ -10,6 +10,7 @@ from deploy.local import toy_data
 from deploy.local.commands import Commands
 from deploy.local.federations import start_federations
 from deploy.local.hospitals import HOSPITALS, write_policies
+from deploy.local.hosts import Hosts
 from deploy.local.layout import Layout
 from deploy.local.supervisor import DaemonDied, Supervisor
 from deploy.local.system import common_environment
@@ -49,7 +50,7 @@ def test_a_federation_is_connected_and_the_death_of_a_hospital_is_noticed(
     layout: Layout, supervisor: Supervisor
 ) -> None:
     commands = Commands(layout.logs, common_environment())
-    start_federations(supervisor, commands, layout, [NETWORK], layout.folder / "models")
+    start_federations(supervisor, commands, layout, Hosts(), [NETWORK], layout.folder / "models")
     assert list(supervisor.processes()) == ["east-server", *(f"east-{name}" for name in HOSPITALS)]
     supervisor.check()
 

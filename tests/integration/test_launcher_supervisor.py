@@ -1,5 +1,6 @@
 """The launcher's supervisor with real processes."""
 
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.commands import Commands
+from deploy.local.hosts import THIS_MACHINE, Host
 from deploy.local.supervisor import DaemonDied, LauncherError, Supervisor
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
@@ -78,3 +80,29 @@ def test_a_command_gets_its_environment_and_gives_its_output(tmp_path: Path) -> 
         "printer", [sys.executable, "-c", code], timeout_s=10, environment={"COLOUR": "blue"}
     )
     assert answer == ["blue", "1"]
+
+
+def test_daemons_and_commands_run_where_their_host_says(tmp_path: Path, supervisor: Supervisor) -> None:
+    elsewhere = Host("192.0.2.1", ("env", "PLACE=elsewhere"))
+    tell = [sys.executable, "-c", "import os, time; print(os.environ['PLACE'], flush=True); time.sleep(600)"]
+    log = tmp_path / "teller.log"
+    supervisor.start(
+        "teller",
+        tell,
+        ready=lambda: log.exists() and log.read_text() == "elsewhere\n",
+        timeout_s=10,
+        host=elsewhere,
+    )
+    said = Commands(tmp_path, {"PATH": "/usr/bin"}).run(
+        "printer", ["sh", "-c", "echo $PLACE"], timeout_s=10, host=elsewhere
+    )
+    assert said == "elsewhere\n"
+
+
+@pytest.mark.parametrize("host", [THIS_MACHINE, Host(command_prefix=("env", "PLACE=elsewhere"))])
+def test_a_host_says_whether_one_of_its_ports_is_listened_at(host: Host) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert host.accepts_connections(port)
+    assert not host.accepts_connections(port)
+    assert not host.accepts_connections(port, "127.0.0.2")

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -59,25 +58,13 @@ def federation(world: LocalWorld) -> Iterator[Federation]:
     for name in ("server", "hospital-1", "hospital-2"):
         federation.start(name)
     try:
-        wait_until(lambda: _listens(federation.kits["server"]), "the server listens")
-        wait_until(lambda: _connected_sites(federation) == list(SITES), "both sites are connected")
+        wait_until(federation.server_listens, "the server listens")
+        wait_until(lambda: federation.connected_sites() == list(SITES), "both sites are connected")
         yield federation
     finally:
         federation.stop()
     for name in federation.kits:
         assert federation.processes_of(name) == []
-
-
-def _listens(kit: Kit) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(kit.server_address()) == 0
-
-
-def _connected_sites(federation: Federation) -> list[str]:
-    shown = CliRunner().invoke(app, ["status", str(federation.admin.folder), "--json"])
-    assert shown.exit_code == 0, shown.output
-    sites: list[str] = json.loads(shown.stdout)["data"]["sites"]
-    return sites
 
 
 @pytest.fixture(scope="module")

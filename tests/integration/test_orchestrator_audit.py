@@ -197,8 +197,6 @@ def test_only_auditors_and_admins_read_it_and_they_can_search(rig: Rig) -> None:
     rig.order_admission(1)
     rig.auditor.post("/v1/nodes", json={})
     assert rig.anonymous.get("/v1/audit").status_code == 401
-    assert rig.operator(NETWORKS[0].address).get("/v1/audit").status_code == 403
-    assert rig.conductor.get("/v1/audit").status_code == 403
     assert rig.auditor.get("/v1/audit").json() == rig.admin.get("/v1/audit").json()
     page = rig.get("/v1/audit?limit=2")
     assert [item["number"] for item in page["items"]] == [1, 2]
@@ -214,6 +212,19 @@ def test_only_auditors_and_admins_read_it_and_they_can_search(rig: Rig) -> None:
         assert [item["number"] for item in rig.get(f"/v1/audit?{query}")["items"]] == numbers
     for query in ("limit=0", "limit=201", "cursor=1", "outcome=other", "node=0x12", "principal="):
         assert rig.admin.get(f"/v1/audit?{query}").status_code == 422
+    # Whoever may not read something and tries is in the log, which says what.
+    for client in (rig.operator(NETWORKS[0].address), rig.conductor):
+        assert client.get("/v1/audit").status_code == 403
+    tried = rig.operator(NETWORKS[0].address).get(f"/v1/nodes/{NETWORKS[1].address}/sites")
+    assert tried.status_code == 403
+    assert [
+        (item["role"], item["operation"], item["node"], item["outcome"], item["reason"])
+        for item in log_of(rig)[3:]
+    ] == [
+        ("operator", "list_audit_rows", None, "refused", "not_allowed"),
+        ("conductor", "list_audit_rows", None, "refused", "not_allowed"),
+        ("operator", "list_sites", NETWORKS[1].address, "refused", "not_allowed"),
+    ]
 
 
 def test_a_change_that_fails_leaves_no_row_and_without_its_row_no_change(

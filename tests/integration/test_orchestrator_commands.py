@@ -298,7 +298,8 @@ def test_a_browser_is_signed_out_at_once(rig: Rig, terminal: Terminal) -> None:
 def test_an_admin_with_a_password_is_removed_at_once(rig: Rig) -> None:
     people, sessions = rig.app.state.services.people, rig.app.state.services.sessions
     people.set_password("ada", "a long enough passphrase")
-    secret = sessions.open(people.authenticate("ada", "a long enough passphrase"))
+    ada = people.authenticate("ada", "a long enough passphrase")
+    secret = sessions.open(ada.principal, ada.is_current)
     assert rig.auditor.get("/v1/users").json()["items"] == [
         {"name": "ada", "failures": 0, "waits_until_unix_s": 0}
     ]

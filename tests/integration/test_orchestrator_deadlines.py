@@ -15,10 +15,12 @@ import pytest
 from fastapi import FastAPI
 
 from orchestrator.api.deadlines import DeadlineMiddleware
+from orchestrator.domain.idempotency import RUNNING_S
 from orchestrator.domain.projection import Announcement
 from orchestrator.services import feed
 from orchestrator.services.nodes import NodeService
 from orchestrator.services.queries import QueryService
+from orchestrator.services.tokens import TokenService
 from tests.integration.orchestrator_double_rig import Rig
 from tests.integration.orchestrator_rig import NETWORKS
 from tests.integration.orchestrator_server import serving
@@ -134,7 +136,33 @@ def test_what_was_done_late_is_not_done_twice(rig: Rig, url: str, monkeypatch: p
         assert client.post("/v1/nodes", json=body).json()["code"] == "request_still_running"
         go_on.set()
         assert done.wait(DEADLINE_S)
-    eventually(lambda: len(rig.get("/v1/intents")["items"]) == 1)
+        eventually(lambda: client.post("/v1/nodes", json=body).status_code == 202)
+        again = client.post("/v1/nodes", json=body)
+        assert again.headers["idempotency-replayed"] == "true"
+        assert len(rig.get("/v1/intents")["items"]) == again.json()["intent"] == 1
+
+
+def test_a_secret_that_was_made_late_is_not_made_twice(
+    rig: Rig, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    real = TokenService.create
+
+    def slow(*arguments: Any) -> Any:
+        assert go_on.wait(DEADLINE_S)
+        return real(*arguments)
+
+    monkeypatch.setattr(TokenService, "create", slow)
+    before = len(rig.get("/v1/tokens")["items"])
+    body, headers = {"name": "export", "role": "auditor"}, {**rig.admin.headers, "Idempotency-Key": "k"}
+    with httpx.Client(base_url=url, headers=headers, timeout=DEADLINE_S) as client:
+        assert client.post("/v1/tokens", json=body).status_code == 503
+        go_on.set()
+        eventually(lambda: client.post("/v1/tokens", json=body).json()["code"] == "answer_not_kept")
+    rig.clock.unix_s += RUNNING_S
+    answer = rig.admin.post("/v1/tokens", json=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (409, "answer_not_kept")
+    assert len(rig.get("/v1/tokens")["items"]) == before + 1
 
 
 def test_a_download_that_nobody_reads_is_ended(rig: Rig, url: str) -> None:

@@ -53,7 +53,7 @@ def test_an_operator_sees_its_own_network_and_nobody_else_declares_for_it(rig: R
         assert stranger.get(path).status_code == 403
         for client, code in (
             (stranger, "not_the_operator"),
-            (rig.admin, "not_the_operator"),
+            (rig.admin, "not_allowed"),
             (rig.auditor, "not_allowed"),
             (rig.conductor, "not_allowed"),
         ):

@@ -22,6 +22,7 @@ from orchestrator.services.throttle import Limits, Throttle
 from orchestrator.settings import Settings, SettingsError
 from tests.integration.orchestrator_double_rig import DEPLOYMENT, Rig
 
+WEBHOOK_KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778899aabbccddeeff0"
 LIMITS = Limits(requests="3/minute", attempts="3/minute", wrong_credentials="3/minute")
 
 
@@ -203,6 +204,7 @@ def production(tmp_path: Path, **changes: Any) -> Settings:
         "oidc_client_secret_file": private(tmp_path / "oidc", "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7bC0eF"),
         "relayer_key_file": private(tmp_path / "relayer", "key"),
         "council_key_file": private(tmp_path / "council", "key"),
+        "webhook_key_file": private(tmp_path / "webhooks", WEBHOOK_KEY),
         "database_url": "postgresql+psycopg://hub:a-long-random-password@db.test/hub",
     }
     return Settings(**(strong | changes))
@@ -227,7 +229,14 @@ def test_production_is_what_nobody_has_to_ask_for() -> None:
         ({"oidc_client_secret_file": ("oidc2", "a" * 40, 0o600)}, "COLLEGIUM_OIDC_CLIENT_SECRET_FILE"),
         ({"relayer_key_file": ("relayer2", "key", 0o644)}, "COLLEGIUM_RELAYER_KEY_FILE"),
         ({"council_key_file": ("council2", "key", 0o640)}, "COLLEGIUM_COUNCIL_KEY_FILE"),
+        ({"webhook_key_file": ("webhooks2", WEBHOOK_KEY, 0o640)}, "COLLEGIUM_WEBHOOK_KEY_FILE"),
+        ({"webhook_key_file": ("webhooks2", "a" * 64, 0o600)}, "COLLEGIUM_WEBHOOK_KEY_FILE"),
+        ({"webhook_key_file": ("webhooks2", WEBHOOK_KEY[:31], 0o600)}, "COLLEGIUM_WEBHOOK_KEY_FILE"),
         ({"database_url": "postgresql+psycopg://hub:short@db.test/hub"}, "COLLEGIUM_DATABASE_URL"),
+        (
+            {"database_url": "postgresql+psycopg://hub:passsssssssssssss@db.test/hub"},
+            "COLLEGIUM_DATABASE_URL",
+        ),
         ({"database_url": "nonsense"}, "COLLEGIUM_DATABASE_URL"),
     ],
 )

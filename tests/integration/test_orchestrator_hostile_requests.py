@@ -2,6 +2,7 @@
 
 ``hostile_requests.json`` holds them: who asks what, and the status and code of the answer. ``json`` is a body
 as JSON, ``body`` one as text, ``latin_1_body`` one byte by byte, ``repeated_body`` a text and how often.
+Asked on each database: what one of them takes as text, the other may not.
 """
 
 import json
@@ -12,15 +13,16 @@ from typing import Any
 import pytest
 
 from orchestrator.api.problems import Problem
-from tests.integration.databases import all_rows
+from tests.integration.databases import Databases, all_rows
 from tests.integration.orchestrator_double_rig import Rig
 
 CORPUS = json.loads(Path(__file__).with_name("hostile_requests.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    rig = Rig(tmp_path_factory.mktemp("hostile"))
+def rig(tmp_path_factory: pytest.TempPathFactory, module_databases: Databases) -> Iterator[Rig]:
+    folder = tmp_path_factory.mktemp("hostile")
+    rig = Rig(folder, module_databases.new(folder))
     rig.admit_networks()
     rig.worker.run_once()
     yield rig

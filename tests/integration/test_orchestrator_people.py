@@ -1,7 +1,8 @@
 """Admins with a password: set on the hub's machine, checked with care, of no use after they were removed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from orchestrator.cli import app as collegium
 from orchestrator.domain.errors import Unacceptable, Unauthenticated
 from orchestrator.services.people import FAILURES_BEFORE_WAITING, LONGEST_WAIT_S, PeopleService
+from orchestrator.services.sessions import SessionService
 from tests.integration.dashboard_story import Story, app_over
 from tests.integration.databases import Databases
 
@@ -115,6 +117,69 @@ def test_wrong_passwords_make_a_name_wait(people: PeopleService, story: Story) -
         refused("wrong")
         story.time_unix_s += LONGEST_WAIT_S
     assert not refused(PASSWORD), "a stranger cannot lock a name for ever"
+
+
+class Slow(PasswordHasher):
+    """A hash takes a while: in the first one that is checked, something else happens."""
+
+    happens: Callable[[], object] | None = None
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+        happens, self.happens = self.happens, None
+        if happens is not None:
+            happens()
+        return super().verify(hash, password)
+
+
+@pytest.mark.parametrize("has_failed", [False, True])
+@pytest.mark.parametrize("change", ["removed", "new password", "guessed too often"])
+def test_what_changes_while_a_password_is_checked_counts(
+    story: Story, people: PeopleService, change: str, has_failed: bool
+) -> None:
+    def guess_too_often() -> None:
+        for _ in range(FAILURES_BEFORE_WAITING):
+            with pytest.raises(Unauthenticated):
+                people.authenticate("grace", "wrong")
+
+    happens: dict[str, Callable[[], object]] = {
+        "removed": lambda: people.remove("grace"),
+        "new password": lambda: people.set_password("grace", PASSWORD + " more"),
+        "guessed too often": guess_too_often,
+    }
+    if has_failed:
+        with pytest.raises(Unauthenticated):
+            people.authenticate("grace", "wrong")
+    hasher = Slow(time_cost=1, memory_cost=64, parallelism=1)
+    hasher.happens = happens[change]
+    with pytest.raises(Unauthenticated):
+        PeopleService(story.records, story, hasher).authenticate("grace", PASSWORD)
+    with story.records.read() as unit:
+        known = unit.users.by_name("grace")
+    if change == "removed":
+        assert known is None, "nobody comes back by signing in"
+    elif change == "new password":
+        people.authenticate("grace", PASSWORD + " more")
+    else:
+        assert known is not None
+        assert known.waits_until_unix_s > story.time_unix_s
+
+
+@pytest.mark.parametrize("change", ["removed", "new password"])
+def test_no_session_is_opened_for_an_admin_who_was_changed_meanwhile(
+    story: Story, people: PeopleService, change: str
+) -> None:
+    sessions, admin = SessionService(story.records, story), people.authenticate("grace", PASSWORD)
+    assert sessions.holder_of(sessions.open(admin.principal, admin.is_current)) == admin.principal
+    people.remove("grace") if change == "removed" else people.set_password("grace", PASSWORD + " more")
+    with pytest.raises(Unauthenticated):
+        sessions.open(admin.principal, admin.is_current)
+
+
+def test_a_name_that_no_database_can_be_asked_for_is_wrong(
+    people: PeopleService, browser: TestClient
+) -> None:
+    answer = sign_in(browser, "gr\x00ace", PASSWORD)
+    assert (answer.status_code, "Name or password is wrong" in answer.text) == (401, True)
 
 
 @pytest.mark.parametrize("password", ["short", "aaaaaaaaaaaaaaaaaaaa", "grace and a few more", "x" * 201])

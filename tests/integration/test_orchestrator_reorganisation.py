@@ -15,7 +15,7 @@ from orchestrator.domain.outbox import IntentStatus
 from orchestrator.services.indexer import RESTORED_AFTER_S, Indexer
 from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import DEPLOYMENT, DOMAIN, RULES, Rig
-from tests.integration.orchestrator_rig import BY_ADDRESS, NETWORKS
+from tests.integration.orchestrator_rig import BY_ADDRESS, NETWORKS, task_spec
 
 
 @pytest.fixture
@@ -151,6 +151,29 @@ def test_approvals_that_come_back_before_their_task_still_count(
     rig.play_round(1)
     assert not rig.get("/v1/intents?status=refused")["items"]
     assert projection(rig) == projection_from_scratch(rig, tmp_path / "fresh")
+
+
+def test_an_approval_that_is_tried_before_the_reorganisation_is_indexed_waits(rig: Rig) -> None:
+    rig.admit_networks()
+    rig.order_task()
+    rig.turn_until(lambda: rig.chain.state.tasks and rig.chain.state.tasks[1].pool)
+    rig.worker.run_once()
+    node = NETWORKS[0]
+    body = node.approval(DEPLOYMENT, 1, task_spec().digest, rig.clock.unix_s + 10_000)
+    rig.post("/v1/tasks/1/approvals", body)
+    with rig.records.read() as unit:
+        (created,) = [each for each in unit.outbox.settled_from_block(1) if isinstance(each.call, CreateTask)]
+    assert created.block_number is not None
+    rig.chain.reorganise(rig.chain.head().number - created.block_number + 1)
+    rig.chain.forget_pool()
+    assert not rig.chain.state.tasks
+    # The outbox comes first: the chain that it asks is not the one that was indexed.
+    rig.worker.outbox.run_once(finalises=False)
+    assert not rig.get("/v1/intents?status=refused")["items"]
+    rig.turn_until(lambda: rig.chain.state.tasks and rig.chain.state.tasks[1].approved)
+    rig.turn()
+    assert rig.get("/v1/tasks/1")["approved"] == [node.address]
+    assert not rig.get("/v1/intents?status=refused")["items"]
 
 
 def test_a_reorganisation_of_nothing_but_empty_blocks(rig: Rig, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from contracts.digests import sha256_digest
 from orchestrator.adapters.artifacts import FolderArtifactStore
+from orchestrator.adapters.artifacts import folder as folder_module
 from orchestrator.adapters.database import open_records
 from orchestrator.cli import app
 from orchestrator.commands.output import ExitCode
@@ -71,6 +72,28 @@ def test_what_is_put_again_counts_as_new(rig: Rig) -> None:
     assert is_stored(rig, digest)
     rig.put(b"nobody names this")
     assert file.stat().st_atime > 0
+
+
+def test_what_a_killed_sweep_had_in_hand_is_given_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.turn()
+    digest = rig.put(b"nobody names this, and somebody has just put it again")
+    file = rig.artifacts._required_path(digest)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_module, "_give_back", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rig.artifacts.remove_untouched(digest, int(file.stat().st_mtime))
+    assert not is_stored(rig, digest)
+    rig.clock.unix_s = int(file.parent.stat().st_mtime)
+    last = Block(9, "0x" + "01" * 32, "0x" + "02" * 32, rig.clock.unix_s)
+    with rig.records.write() as unit:
+        unit.projection.set_last_block(last, 0)
+    assert retention(rig).sweep().artifacts == ()
+    assert is_stored(rig, digest)
+    assert list((rig.artifacts._folder / "incoming").iterdir()) == []
 
 
 def test_everything_that_a_round_leaves_is_kept(rig: Rig) -> None:
@@ -143,6 +166,13 @@ def test_the_worker_sweeps(rig: Rig) -> None:
     age(rig, 31)
     replace(rig.worker, retention=retention(rig)).run_once()
     assert not is_stored(rig, digest)
+    assert [
+        (row["principal"], row["role"], row["operation"], row["body_digest"])
+        for row in rig.get("/v1/audit")["items"]
+    ] == [
+        ("conductor", "conductor", "put_artifact", digest),
+        ("retention", "host", "remove_artifact", digest),
+    ]
 
 
 def test_the_sweep_at_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ CHECKS = [
     unsupported_method,
 ]
 ADMIN: Role = "admin"
-OF_TOKENS = ("revoke_token", "rotate_token")
+OF_TOKENS = ("revoke_token", "revoke_current_token", "rotate_token")
 """They may end the token that they come with."""
 BESIDE_NUMBERS = ("/v1/tokens/current", "/v1/enrolments/invites")
 """Where another method means another operation, with a number in that place."""

@@ -12,7 +12,13 @@ from sqlalchemy import text
 
 from orchestrator.adapters.database.migrate import alembic_config
 from orchestrator.adapters.database.records import open_engine
-from orchestrator.services.tokens import DEFAULT_LIFETIME_S, LONGEST_LIFETIME_S, TokenService
+from orchestrator.domain.errors import Unauthenticated
+from orchestrator.services.tokens import (
+    DEFAULT_LIFETIME_S,
+    LONGEST_LIFETIME_S,
+    TokenRequest,
+    TokenService,
+)
 from tests.integration.databases import Databases
 from tests.integration.orchestrator_double_rig import Rig, new_database
 from tests.integration.orchestrator_rig import NETWORKS
@@ -60,6 +66,45 @@ def test_a_token_is_made_listed_used_and_revoked_at_once(rig: Rig) -> None:
     assert rig.admin.delete(path).status_code == 204
     assert status_with(rig, token["secret"]) == 401
     assert rig.admin.delete(path).status_code == 404
+
+
+@pytest.mark.parametrize("role", ["admin", "auditor", "conductor"])
+def test_whoever_holds_a_token_may_end_it_without_its_number(rig: Rig, role: str) -> None:
+    secret = made(rig.admin, role=role)["secret"]
+    assert status_with(rig, secret, "/v1/tokens/current", "DELETE") == 204
+    assert status_with(rig, secret, "/v1/tokens/current", "DELETE") == 401
+    assert rig.clients[role].get("/v1/tokens/current").status_code == 200
+
+
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["revoked", "replaced"])
+def test_a_token_that_just_ended_makes_no_other(rig: Rig, is_replaced: bool) -> None:
+    """Also for a request that had shown it a moment before."""
+    tokens = TokenService(rig.records, rig.clock)
+    secret = made(rig.admin, role="admin", lasts_s=600)["secret"]
+    caller = tokens.authenticate(secret)
+    assert caller is not None
+    assert caller.token is not None
+    rig.clock.unix_s += 1
+    if is_replaced:
+        tokens.rotate(caller, caller.token)
+    else:
+        tokens.revoke(caller, caller.token)
+    listed = rig.get("/v1/tokens")["items"]
+    for late in (
+        lambda: tokens.create(caller, TokenRequest("a way back", "admin")),
+        lambda: tokens.rotate(caller, 1),
+        lambda: tokens.revoke(caller, 1),
+    ):
+        with pytest.raises(Unauthenticated):
+            late()
+    assert rig.get("/v1/tokens")["items"] == listed
+
+
+def test_an_admin_makes_operators_although_it_does_not_do_their_work(rig: Rig) -> None:
+    assert made(rig.admin, role="operator", node=NODE)["node"] == NODE
+    narrow = made(rig.admin, role="operator", node=NODE, operations=["declare_sites"])
+    assert narrow["operations"] == ["declare_sites"]
+    assert refusal(rig.admin, role="admin", operations=["declare_sites"])[0] == 422
 
 
 def test_a_token_ends(rig: Rig) -> None:

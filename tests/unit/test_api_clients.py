@@ -129,6 +129,7 @@ CALLS: dict[str, Callable[[Client], Any]] = {
     "create_token": lambda api: api.create_token("export", "auditor", lasts_s=60, operations=["list_tasks"]),
     "rotate_token": lambda api: api.rotate_token(1),
     "revoke_token": lambda api: api.revoke_token(1),
+    "revoke_current_token": lambda api: api.revoke_token(),
     "list_users": lambda api: list(api.users()),
     "remove_user": lambda api: api.remove_user("ada"),
     "list_sessions": lambda api: list(api.sessions()),

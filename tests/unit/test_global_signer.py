@@ -255,6 +255,15 @@ def test_over_the_socket_it_is_the_same_signer(desk: Desk, path: Path) -> None:
     assert refused.value.code == "signer_unavailable"
 
 
+def test_a_socket_may_lie_deeper_than_the_kernel_takes(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / ("deep" * 30) / "socket"
+    with served(desk, path):
+        assert SocketSigner(desk.key.address, path).address() == desk.key.address
+    assert not path.exists()
+    with pytest.raises(NodeRefusal, match="no usable answer"):
+        SocketSigner(desk.key.address, tmp_path / "none" / "socket").address()
+
+
 def answer_to(path: Path, question: bytes) -> bytes:
     """What comes back for these bytes; nothing, where the signer hangs up."""
     with socket.socket(socket.AF_UNIX) as client:

@@ -7,10 +7,11 @@ from typing import Any
 
 from contracts.digests import ZERO_DIGEST
 from deploy.local.hospitals import policy_file, write_policies
+from deploy.local.hosts import THIS_MACHINE, Host, Hosts
 from deploy.local.layout import Layout
 from deploy.local.networks import NetworkNode, approve_task, prepare_network
 from deploy.local.profile import Inner
-from deploy.local.system import Ports
+from deploy.local.system import HubAddresses
 from tier_local.network import Network
 from tier_local.policy import Wish, read_policy, refusals
 from tier_local.rules import Rule
@@ -22,23 +23,28 @@ class CommandsDouble:
     def __init__(self) -> None:
         self.ran: list[list[str]] = []
 
-    def run_json(self, name: str, command: list[Any], *, timeout_s: float) -> dict[str, Any]:
+    def run_json(self, name: str, command: list[Any], *, timeout_s: float, host: Host) -> dict[str, Any]:
         """Pretend that a node was made."""
-        self.ran.append([str(part) for part in command])
+        self.ran.append(host.command(command))
         return {"data": {"address": "0x"}}
 
-    def run(self, name: str, command: list[Any], *, timeout_s: float) -> str:
+    def run(self, name: str, command: list[Any], *, timeout_s: float, host: Host) -> str:
         """Pretend."""
-        self.ran.append([str(part) for part in command])
+        self.ran.append(host.command(command))
         return ""
 
 
 def test_networks_sign_in_with_their_own_keys(tmp_path: Path) -> None:
     commands, layout = CommandsDouble(), Layout(tmp_path)
-    nodes = [NetworkNode(name=name, address="0x", poisoned=False) for name in ("one", "two")]
-    approve_task(commands, layout, Ports.free(), nodes, 1)  # type: ignore[arg-type]
+    nodes = [
+        NetworkNode(name, address="0x", flower_key=tmp_path, certificate=None, poisoned=False)
+        for name in ("one", "two")
+    ]
+    hosts = Hosts(networks={"two": Host("192.0.2.2", ("on", "two"))})
+    approve_task(commands, layout, HubAddresses.free(), hosts, nodes, 1)  # type: ignore[arg-type]
     configs = [ran[ran.index("--config") + 1] for ran in commands.ran]
     assert configs == [str(layout.network(name) / "node.json") for name in ("one", "two")]
+    assert [ran[:2] == ["on", "two"] for ran in commands.ran] == [False, True]
     assert not any("--token-file" in ran for ran in commands.ran), "no token of the consortium's"
 
 
@@ -50,7 +56,8 @@ def make_network(layout: Layout, inner: Inner) -> Network:
         prepare_network(
             CommandsDouble(),  # type: ignore[arg-type]
             layout,
-            Ports.free(),
+            HubAddresses.free(),
+            THIS_MACHINE,
             "one",
             model_cache=layout.folder / "models",
             inner=inner,

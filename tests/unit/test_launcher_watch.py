@@ -57,13 +57,15 @@ def test_the_newest_job_of_a_simulated_network_says_how_far_it_is(tmp_path: Path
     assert inner_progress(layout, NOW_UNIX_S - 200) == [InnerProgress("east", "training", 3, 14, "steps")]
 
 
-def test_the_hospitals_of_a_deployed_network_say_how_far_they_are_together(tmp_path: Path) -> None:
+def test_the_hospitals_of_a_deployed_network_say_how_far_the_slowest_are(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     write_progress(layout.network("east") / "state" / "rounds" / "progress.json", Stage.TRAINING, 0)
     federation = layout.federation("east")
     write_progress(federation / "hospital-1" / "progress.json", Stage.TRAINING, 5, age_s=1)
     write_progress(federation / "hospital-2" / "progress.json", Stage.LOADING, 0, age_s=1)
-    assert inner_progress(layout, NOW_UNIX_S - 1) == [InnerProgress("east", "loading", 5, 28, "steps")]
+    assert inner_progress(layout, NOW_UNIX_S - 1) == [InnerProgress("east", "loading", 0, 14, "steps")]
+    write_progress(federation / "hospital-2" / "progress.json", Stage.TRAINING, 2)
+    assert inner_progress(layout, NOW_UNIX_S - 1) == [InnerProgress("east", "training", 7, 28, "steps")]
 
 
 def test_a_job_of_an_earlier_phase_is_not_shown(tmp_path: Path) -> None:

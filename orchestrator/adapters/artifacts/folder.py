@@ -32,6 +32,7 @@ from orchestrator.domain.figures import StoreUsage
 
 _CHUNK_BYTES = 1 << 20
 _PARTS = "incoming"
+_SET_ASIDE = ".removed"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -154,17 +155,21 @@ class FolderArtifactStore:
         """Remove an artifact, unless somebody has put it since a time; whether it is gone."""
         path = self._required_path(digest)
         # Set aside first: whoever puts it from now on stores it anew, whoever did before is seen by the time.
-        aside = self._parts_folder() / f"{path.name}.removed"
+        aside = self._parts_folder() / f"{path.name}{_SET_ASIDE}"
         try:
             path.rename(aside)
         except FileNotFoundError:
             return False
         if aside.stat().st_mtime >= unix_s:
-            self._publish(aside, path)
-            aside.unlink(missing_ok=True)
+            _give_back(aside, path)
             return False
         aside.unlink()
         return True
+
+    def put_back(self) -> None:
+        """Give back what a ``remove_untouched`` had in hand when its process died; none may be at work."""
+        for aside in self._parts_folder().glob(f"*{_SET_ASIDE}"):
+            _give_back(aside, self._required_path("0x" + aside.name.removesuffix(_SET_ASIDE)))
 
     def remove_parts(self, unix_s: int) -> int:
         """Remove what unfinished uploads have left, if nothing came since a time; how many."""
@@ -232,10 +237,7 @@ class FolderArtifactStore:
             temporary.unlink(missing_ok=True)
             return False
         self._require_room(0)
-        with _disk_errors():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary, path)
-            _sync_folder(path.parent)
+        _give_name(temporary, path)
         return True
 
     def _parts_folder(self) -> Path:
@@ -278,6 +280,21 @@ def _check_digest(sha256: "hashlib._Hash", digest: str) -> None:
 def _sha256_of(file: FileIO) -> "hashlib._Hash":
     file.seek(0)
     return hashlib.file_digest(file, "sha256")
+
+
+def _give_name(file: Path, path: Path) -> None:
+    with _disk_errors():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, path)
+        _sync_folder(path.parent)
+
+
+def _give_back(aside: Path, path: Path) -> None:
+    """Undo that an artifact was set aside, also on a full disk; somebody may have stored it anew."""
+    if _touch(path):
+        aside.unlink(missing_ok=True)
+    else:
+        _give_name(aside, path)
 
 
 def _touch(path: Path) -> bool:

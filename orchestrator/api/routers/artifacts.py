@@ -43,7 +43,6 @@ ContentRangeHeader = Annotated[
     status_code=HTTPStatus.CREATED,
     responses={
         200: {"model": ArtifactAnswer, "description": "It is stored already."},
-        408: {},
         507: {},
         202: {
             "model": ArtifactAnswer,

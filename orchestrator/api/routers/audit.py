@@ -9,12 +9,15 @@ from contracts.audit import AuditOutcome
 from contracts.messages import Address
 from orchestrator.api.access import Caller, ServicesOfApp, TokenFirst
 from orchestrator.api.paging import Listing, PagingOfRequest
-from orchestrator.api.schemas import AuditRowList
+from orchestrator.api.schemas import AuditRowList, WithoutNull
 from orchestrator.domain.audit import AuditFilter
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"], route_class=TokenFirst)
 
-Text = Annotated[str | None, Query(min_length=1, max_length=200, description="only rows with this")]
+Text = Annotated[
+    Annotated[str, WithoutNull] | None,
+    Query(min_length=1, max_length=200, description="only rows with this"),
+]
 Task = Annotated[int | None, Query(ge=1, lt=1 << 53, description="only rows about this task")]
 Node = Annotated[Address | None, Query(description="only rows about this node")]
 Outcome = Annotated[AuditOutcome | None, Query(description="only rows that ended so")]

@@ -37,6 +37,12 @@ def get_current_token(services: ServicesOfApp, caller: Caller) -> TokenAnswer:
     return TokenAnswer.of(services.tokens.current(caller))
 
 
+@router.delete("/current", operation_id="revoke_current_token", status_code=HTTPStatus.NO_CONTENT)
+def revoke_current_token(services: ServicesOfApp, caller: Caller) -> None:
+    """Make the token that this request shows, and the browser sessions that it opened, worthless at once."""
+    services.tokens.revoke(caller, services.tokens.current(caller).id)
+
+
 @router.post(
     "/{token}/rotation",
     operation_id="rotate_token",
