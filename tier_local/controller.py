@@ -89,8 +89,9 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
         )
         # What lies here at the end is packed up and sent to whoever asked, who has the rest.
         shutil.rmtree(kept, ignore_errors=True)
-        for file in job.adapters.values():
-            (inputs / file).unlink()
+        for files in job.adapters.values():
+            for file in files:
+                (inputs / file).unlink()
         return outcome.model_copy(
             update={"sites": tuple(sorted(usable.answers)), "sites_left_out": usable.left_out}
         )
@@ -140,7 +141,8 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
 def _task(job: JobFile, spec: TaskSpec, inputs: Path) -> FLModel:
     """What all sites are sent."""
     adapters = {
-        name: adapter_of(spec, (inputs / file).read_bytes()) for name, file in sorted(job.adapters.items())
+        name: adapter_of(spec, b"".join((inputs / file).read_bytes() for file in files))
+        for name, files in sorted(job.adapters.items())
     }
     assignment = Assignment(
         kind=job.kind,

@@ -60,8 +60,8 @@ class JobFile(_File):
     """The job succeeds when so many sites answer."""
     answer_by_unix_s: float | None
     """Sites that have not answered by then are left out; None: the server waits for all of them."""
-    adapters: dict[str, str]
-    """``parent`` and, in an evaluate job, the candidates: name → canonical file."""
+    adapters: dict[str, tuple[str, ...]]
+    """``parent`` and, in an evaluate job, the candidates: name → the pieces of the canonical file."""
     approved_policy_digests: dict[SiteName, Digest] = {}
     """The policies that the network approved the task with, of the sites for which it says one."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tier_local.errors import BadInput, DeadlinePassed, ExitCode, JobFailed, RefusedBySite
 from tier_local.exchange import JobFile, JobKind, Outcome
-from tier_local.job_folder import write_job_folder
+from tier_local.job_folder import piece_names, write_job_folder
 from tier_local.network import Network
 from tier_local.rules import Rule
 
@@ -52,7 +52,10 @@ class JobRequest:
     def write_folder(self, parent: Path) -> Path:
         """Write the job's folder below ``parent``."""
         network = self.network
-        files = {name: f"adapter-{n}.safetensors" for n, name in enumerate(sorted(self.adapters))}
+        files = {
+            name: piece_names(f"adapter-{number}", self.adapters[name])
+            for number, name in enumerate(sorted(self.adapters))
+        }
         job = JobFile(
             kind=self.kind,
             spec_file="spec.json",

@@ -5,6 +5,7 @@ the server and the sites. So a site can refuse every job that brings code, and s
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,8 @@ CONFIG_FOLDER = "config"
 TASK_REQUEST_SECONDS = 0.2
 TRAIN_TASK, MEASURE_TASK = "train", "measure"
 
+_PIECE_BYTES = 8 << 20
+"""NVFlare takes no larger file than 10 MiB in a job with a submit token."""
 _SERVER_APP, _SITE_APP = "server", "site"
 _NVFLARE_SERVER_NAME = "server"
 
@@ -61,9 +64,15 @@ def write_job_folder(parent: Path, job: JobFile, spec: bytes, adapters: Mapping[
     )
     job.write(server / JOB_FILE)
     (server / job.spec_file).write_bytes(spec)
-    for name, file in job.adapters.items():
-        (server / file).write_bytes(adapters[name])
+    for name, files in job.adapters.items():
+        for number, file in enumerate(files):
+            (server / file).write_bytes(adapters[name][number * _PIECE_BYTES : (number + 1) * _PIECE_BYTES])
     return folder
+
+
+def piece_names(prefix: str, data: bytes) -> tuple[str, ...]:
+    """The files that hold an adapter in a job's folder, in their order."""
+    return tuple(f"{prefix}-{number}" for number in range(math.ceil(len(data) / _PIECE_BYTES)))
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -30,6 +30,8 @@ def main() -> int:
 
         _begin_to_load(_site_name())
     else:
+        # At a job's end NVFlare looks after torch's downloads, of which there are none, and would load torch.
+        sys.modules["torch"] = None  # type: ignore[assignment]
         from nvflare.private.fed.app.server import runner_process as process
     arguments = process.parse_arguments()
     run_folder = os.path.join(arguments.workspace, arguments.job_id)

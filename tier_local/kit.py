@@ -43,6 +43,8 @@ _RIGHTS = {
 _LOG_STREAMER = "site_log_streamer"
 _LAUNCHER = "process_launcher"
 _SCHEDULER_CLASS = "tier_local.scheduler.InnerJobScheduler"
+_LOOK_AT_JOB_SECONDS = 0.5
+"""How often the server's process of a job looks whether the job has ended; NVFlare's default is 3 seconds."""
 _SERVER_PATIENCE_SECONDS = 5.0
 """How long the server waits for a site at each step of a job's start; a frozen one costs this much."""
 
@@ -200,6 +202,7 @@ class Kit:
         resources = self._default_resources()
         resources["class_allow_list"] = [CONTROLLER_CLASS]
         resources["servers"][0]["admin_timeout"] = _SERVER_PATIENCE_SECONDS
+        resources["servers"][0]["check_engine_frequency"] = _LOOK_AT_JOB_SECONDS
         # NVFlare's defaults lie in the system's temporary folder, the same for all servers of a machine.
         resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = str(
             self.folder / "snapshots"

@@ -120,6 +120,9 @@ class RoundWatch(_Watch):
         }
         parts, before_s = {}, 0.0
         for moment, name in names.items():
+            # What came and went between two looks is in the next part.
+            if moment not in self._moments_s:
+                continue
             parts[name] = self._moments_s[moment] - before_s
             before_s = self._moments_s[moment]
         return parts

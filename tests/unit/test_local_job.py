@@ -10,7 +10,7 @@ import pytest
 
 from tier_local import simulator
 from tier_local.errors import DeadlinePassed, JobFailed
-from tier_local.exchange import Outcome
+from tier_local.exchange import JobFile, Outcome
 from tier_local.job import JobRequest, run_job
 from tier_local.network import Network, Site
 from tier_local.simulator import SiteNotStarted, Watch
@@ -116,6 +116,19 @@ def test_the_time_for_answers_counts_from_the_asking(request_: JobRequest) -> No
     asked = replace(request_, network=patient, asked_unix_s=1000.0)
     assert asked.answer_by_unix_s == 1040.0
     assert replace(asked, deadline_unix_s=1020.0).answer_by_unix_s == 1020.0
+
+
+def test_an_adapter_of_any_size_fits_into_a_job(request_: JobRequest, tmp_path: Path) -> None:
+    """NVFlare refuses larger files than 10 MiB."""
+    adapters = {"parent": bytes(range(256)) * 81920, "candidate": b"small"}
+    folder = replace(request_, kind="evaluate", adapters=adapters).write_folder(tmp_path)
+    config = folder / "server" / "config"
+    job = JobFile.read(config / "job.json")
+    assert {len(files) for files in job.adapters.values()} == {1, 3}
+    for name, files in job.adapters.items():
+        pieces = [(config / file).read_bytes() for file in files]
+        assert max(map(len, pieces)) <= 10 << 20
+        assert b"".join(pieces) == adapters[name]
 
 
 def test_a_deadline_in_the_past_starts_nothing(request_: JobRequest) -> None:
