@@ -360,5 +360,7 @@ def _submit(federation: Federation, job: Path) -> tuple[str, str]:
     with federation.session() as session:
         job_id = session.submit_job(str(job))
         wait_until(lambda: session.get_job_status(job_id).startswith("FINISHED"), "the job is over")
+        # NVFlare writes it after the status.
+        wait_until(lambda: "job_deploy_detail" in session.get_job_meta(job_id), "what sites said of it")
         meta = session.get_job_meta(job_id)
         return str(meta["status"]), json.dumps(meta)
