@@ -43,9 +43,11 @@ from tier_local.job_folder import CONFIG_FOLDER, MEASURE_TASK, TRAIN_TASK
 from tier_local.report import LeftOut, finite
 from tier_local.scoring import StratumSums
 
+ANSWERS_FOLDER = "answers"
+"""In the folder of a job that asks and folds: what the sites answered."""
+
 _NVFLARE_TASK = {"train": TRAIN_TASK, "evaluate": MEASURE_TASK}
 _TASK_CHECK_SECONDS = 0.1
-_ANSWERS_FOLDER = "answers"
 _FETCHES_AT_A_TIME = 4
 _LOOK_SECONDS = 0.1
 
@@ -78,7 +80,7 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
 
     def _ask_and_fold(self, job: JobFile, inputs: Path, results: Path) -> Outcome:
         spec = TaskSpec.parse((inputs / job.spec_file).read_bytes())
-        kept = results / _ANSWERS_FOLDER
+        kept = results / ANSWERS_FOLDER
         kept.mkdir()
         usable = _usable(job, self._ask(job, spec, _task(job, spec, inputs), kept))
         in_order = [usable.answers[site] for site in sorted(usable.answers)]

@@ -3,13 +3,14 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.bench._hub import resident_bytes
 from tests.integration.federation import Federation
+from tier_local.controller import ANSWERS_FOLDER
 from tier_local.exchange import OUTCOME_FILE
 
 _LOOK_SECONDS = 0.01
@@ -42,12 +43,15 @@ class _Watch:
 
 
 class MemoryWatch(_Watch):
-    """The most memory that some processes held together at any look; they may come and go."""
+    """The most memory that the server's processes held together at any look; they may come and go."""
 
-    def __init__(self, processes: Callable[[], Sequence[int]]) -> None:
+    def __init__(self, federation: Federation) -> None:
         super().__init__()
         self.peak_bytes = 0
-        self._processes = processes
+        self.peak_while_aggregating_bytes = 0
+        """While the job's process asks the sites, takes their answers and folds them."""
+        self._server = federation.kits["server"].folder
+        self._processes = lambda: federation.processes_of("server")
         self._known: Sequence[int] = ()
         self._next_search_s = 0.0
 
@@ -56,7 +60,10 @@ class MemoryWatch(_Watch):
         if time.monotonic() >= self._next_search_s:
             self._known = self._processes()
             self._next_search_s = time.monotonic() + 0.1
-        self.peak_bytes = max(self.peak_bytes, sum(map(_resident_bytes, self._known)))
+        held_bytes = sum(map(_resident_bytes, self._known))
+        self.peak_bytes = max(self.peak_bytes, held_bytes)
+        if any(self._server.glob(f"*/{ANSWERS_FOLDER}")):
+            self.peak_while_aggregating_bytes = max(self.peak_while_aggregating_bytes, held_bytes)
 
 
 def _resident_bytes(pid: int) -> int:
