@@ -3,7 +3,7 @@
 NVFlare would hold every answer in the server's memory from the moment it comes, and a site that stops in the
 middle of sending would end the whole job. So the server takes announcements (``take_announcements_only``) and
 fetches an answer's arrays itself: an adapter's go to a file as they come, and the fold reads one tensor after
-the other. What the server holds does not grow with the number of sites.
+the other. What the server holds of the answers does not grow with the number of sites.
 """
 
 import math
