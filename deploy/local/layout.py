@@ -34,6 +34,11 @@ class Layout:
         return self.folder / "chain" / "state.json"
 
     @property
+    def chain_history(self) -> Path:
+        """Old states that Anvil has no room for; of no use to the next Anvil."""
+        return self.folder / "chain" / "history"
+
+    @property
     def deployment(self) -> Path:
         return self.folder / "chain" / "deployment.json"
 

@@ -1,6 +1,7 @@
 """The daemons of a local run: what each is started with, and how one knows that it is ready."""
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ class HubAddresses:
 
 def start_chain(supervisor: Supervisor, layout: Layout, hub: HubAddresses) -> None:
     """Anvil with a block a second, its state saved every second."""
+    # An Anvil that was killed leaves them.
+    shutil.rmtree(layout.chain_history, ignore_errors=True)
     supervisor.start(
         "chain",
         [
@@ -61,6 +64,7 @@ def start_chain(supervisor: Supervisor, layout: Layout, hub: HubAddresses) -> No
             *("--host", hub.host.address, "--port", str(hub.chain_port)),
             *("--block-time", str(SECONDS_PER_BLOCK)),
             *("--state", layout.chain_state, "--state-interval", "1"),
+            *("--cache-path", layout.chain_history),
             *("--accounts", "1"),
         ],
         host=hub.host,

@@ -1,6 +1,7 @@
 """A real Anvil on a free port, stopped by its own process id."""
 
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -57,14 +58,16 @@ def running_anvil(log: Path, *arguments: str) -> Iterator[Anvil]:
     finally:
         process.terminate()
         process.wait(timeout=10)
+        shutil.rmtree(_states(log), ignore_errors=True)
 
 
 def start_anvil(log: Path, *arguments: str, port: int = 0) -> tuple["subprocess.Popen[bytes]", Anvil]:
     """Start Anvil on a port (0: a free one) and wait until it listens; the caller stops it."""
+    shutil.rmtree(_states(log), ignore_errors=True)
+    command = [str(ANVIL), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--cache-path", str(_states(log)), *arguments]
     with log.open("w") as output:
-        process = subprocess.Popen(
-            [ANVIL, "--host", "127.0.0.1", "--port", str(port), *arguments], stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
         port = _listening_port(process, log)
     except BaseException:
@@ -72,6 +75,11 @@ def start_anvil(log: Path, *arguments: str, port: int = 0) -> tuple["subprocess.
         process.wait(timeout=10)
         raise
     return process, Anvil(rpc_url=f"http://127.0.0.1:{port}", pid=process.pid)
+
+
+def _states(log: Path) -> Path:
+    """Where it puts states it has no room for; a killed Anvil leaves them, in the home folder unless told."""
+    return log.with_name(f"{log.stem}-states")
 
 
 def _listening_port(process: "subprocess.Popen[bytes]", log: Path) -> int:
