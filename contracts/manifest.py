@@ -11,7 +11,7 @@ Nothing here touches a disk: callers pass bytes.
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Literal, NoReturn, Self, cast
 
 import numpy as np
@@ -66,7 +66,12 @@ class TensorSpec(BaseModel):
     @property
     def size_bytes(self) -> int:
         """Bytes that the tensor's values take in the file."""
-        return math.prod(self.shape) * _NUMPY_DTYPE[self.dtype].itemsize
+        return math.prod(self.shape) * self.numpy_dtype.itemsize
+
+    @property
+    def numpy_dtype(self) -> np.dtype[np.float32] | np.dtype[np.float16]:
+        """Little-endian, as in the file."""
+        return _NUMPY_DTYPE[self.dtype]
 
 
 class Manifest(BaseModel):
@@ -112,7 +117,7 @@ class Manifest(BaseModel):
     @property
     def file_bytes(self) -> int:
         """Exact size of an adapter's canonical file."""
-        return len(self._head()) + self._values_bytes
+        return len(self.head()) + self._values_bytes
 
     @property
     def _values_bytes(self) -> int:
@@ -131,7 +136,7 @@ class Manifest(BaseModel):
             raise TensorUnexpected(f"tensor {name[:80]!r} is not in the manifest")
         for name, spec in expected.items():
             array = tensors[name]
-            if array.dtype != _NUMPY_DTYPE[spec.dtype]:
+            if array.dtype != spec.numpy_dtype:
                 raise WrongDtype(f"tensor {name} is {array.dtype}, the manifest says {spec.dtype}")
             if array.shape != spec.shape:
                 raise WrongShape(f"tensor {name} has shape {array.shape}, the manifest says {spec.shape}")
@@ -153,9 +158,21 @@ class Manifest(BaseModel):
             InvalidAdapter: as ``check``, before the first piece.
         """
         self.check(tensors)
-        yield self._head()
+        yield self.head()
         for spec in self.tensors:
-            yield np.ascontiguousarray(tensors[spec.name]).reshape(-1).view(np.uint8).data
+            yield _values(tensors[spec.name])
+
+    def pieces_as_made(self, make: Callable[[str], FloatArray]) -> Iterator[Buffer]:
+        """The canonical file in pieces, of tensors that ``make`` makes by name, one after the other.
+
+        Raises:
+            InvalidAdapter: as ``check``, in front of the tensor's own piece.
+        """
+        yield self.head()
+        for spec in self.tensors:
+            tensor = make(spec.name)
+            Manifest(tensors=(spec,)).check({spec.name: tensor})
+            yield _values(tensor)
 
     def decode(self, data: Buffer, *, digest: str | None = None) -> dict[str, FloatArray]:
         """The tensors in a canonical file by name, checked against the manifest and, if given, the digest.
@@ -170,7 +187,7 @@ class Manifest(BaseModel):
         """
         if digest is not None and sha256_digest(data) != digest:
             raise DigestMismatch(f"the adapter's bytes do not have the digest {digest}")
-        head = self._head()
+        head = self.head()
         if len(data) != len(head) + self._values_bytes or data[: len(head)] != head:
             self._refuse(data)
         tensors = {}
@@ -192,7 +209,8 @@ class Manifest(BaseModel):
         self.check(tensors)
         raise NotCanonical("the adapter's tensors are right but its file is not in canonical form")
 
-    def _head(self) -> bytes:
+    def head(self) -> bytes:
+        """The canonical file up to the first tensor's values."""
         header = self._header()
         return len(header).to_bytes(_LENGTH_BYTES, "little") + header
 
@@ -218,11 +236,15 @@ def adapter_digest(data: bytes) -> str:
 
 def _view(data: Buffer, start: int, spec: TensorSpec) -> FloatArray:
     """A tensor as a read-only view; copied only where it lies at an address its dtype cannot have."""
-    dtype = _NUMPY_DTYPE[spec.dtype]
+    dtype = spec.numpy_dtype
     flat = np.frombuffer(data, dtype=dtype, count=math.prod(spec.shape), offset=start)
     values: NDArray[np.generic] = flat if flat.flags.aligned else flat.copy()
     values.flags.writeable = False
     return cast(FloatArray, values.reshape(spec.shape))
+
+
+def _values(array: FloatArray) -> Buffer:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _dtype_name(name: str, array: FloatArray) -> DtypeName:

@@ -5,8 +5,10 @@ in the order of the sites' names, so that the same answers give the same bytes w
 """
 
 import contextlib
+import mmap
 import queue
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,16 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from nvflare.apis.signal import Signal
-from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.workflows.model_controller import ModelController
 
-from contracts.aggregation.mean import mean
 from contracts.errors import ContractViolation
 from contracts.parent import adapter_of
 from contracts.task import TaskSpec
-from tier_local.answers import SiteAnswer, fetch, take_announcements_only
+from tier_local.answers import SiteAnswer, fetch, write_mean
 from tier_local.errors import BadInput, ExitCode, InnerRoundError, JobFailed, RefusedBySite
 from tier_local.exchange import (
     JOB_FILE,
@@ -32,24 +32,26 @@ from tier_local.exchange import (
     RESULT_FILE,
     Assignment,
     JobFile,
+    OfferedFile,
     Outcome,
     assignment_meta,
     failure_in,
-    pack_adapters,
     refused_rule_in,
-    unpack_sums,
 )
 from tier_local.job_folder import CONFIG_FOLDER, MEASURE_TASK, TRAIN_TASK
 from tier_local.report import LeftOut, finite
 from tier_local.scoring import StratumSums
+from tier_local.transfers import CellWire, Wire
 
-ANSWERS_FOLDER = "answers"
-"""In the folder of a job that asks and folds: what the sites answered."""
+WORK_FOLDER = "work"
+"""In the folder of a job that asks and folds: the adapters on their way, as files without names."""
 
 _NVFLARE_TASK = {"train": TRAIN_TASK, "evaluate": MEASURE_TASK}
 _TASK_CHECK_SECONDS = 0.1
 _FETCHES_AT_A_TIME = 4
 _LOOK_SECONDS = 0.1
+_REQUEST_SECONDS = 5.0
+"""How long a site may take for one piece of its adapter."""
 
 
 class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare ships no types
@@ -80,9 +82,9 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
 
     def _ask_and_fold(self, job: JobFile, inputs: Path, results: Path) -> Outcome:
         spec = TaskSpec.parse((inputs / job.spec_file).read_bytes())
-        kept = results / ANSWERS_FOLDER
-        kept.mkdir()
-        usable = _usable(job, self._ask(job, spec, _task(job, spec, inputs), kept))
+        work = results / WORK_FOLDER
+        work.mkdir()
+        usable = _usable(job, self._ask(job, spec, inputs, work))
         in_order = [usable.answers[site] for site in sorted(usable.answers)]
         outcome = (
             _fold_training(results / RESULT_FILE, spec, in_order)
@@ -90,7 +92,7 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
             else _fold_losses(spec, in_order)
         )
         # What lies here at the end is packed up and sent to whoever asked, who has the rest.
-        shutil.rmtree(kept, ignore_errors=True)
+        work.rmdir()
         for files in job.adapters.values():
             for file in files:
                 (inputs / file).unlink()
@@ -98,37 +100,35 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
             update={"sites": tuple(sorted(usable.answers)), "sites_left_out": usable.left_out}
         )
 
-    def _ask(self, job: JobFile, spec: TaskSpec, task: FLModel, kept: Path) -> dict[str, SiteAnswer]:
+    def _ask(self, job: JobFile, spec: TaskSpec, inputs: Path, work: Path) -> dict[str, SiteAnswer]:
         """The answers that are here, whole, by the time until which sites may answer."""
-        there = {client.name for client in self.engine.get_clients()}
-        targets = [site for site in sorted(job.sites) if site in there]
-        cell = self.engine.get_cell()
-        take_announcements_only(cell)
-        manifest = spec.manifest if job.kind == "train" else None
-        announced: queue.SimpleQueue[FLModel] = queue.SimpleQueue()
         stop = Signal(parent=self.abort_signal)
+        wire = CellWire(self.engine.get_cell(), stop, _REQUEST_SECONDS)
         fetches: dict[str, Future[SiteAnswer]] = {}
         # Waits for nobody at the end: a fetch from a site that froze in the middle of its answer is given up.
         pool = ThreadPoolExecutor(_FETCHES_AT_A_TIME)
         try:
             with _triggering(stop, job.answer_by_unix_s):
-                self.send_model(_NVFLARE_TASK[job.kind], task, targets, callback=announced.put)
-                for answer in self._arriving(announced, len(targets), stop):
+                task = _task(job, spec, _offered(job, spec, inputs, work, wire))
+                for answer in self._announced(job, task, stop):
                     site = str(answer.meta["client_name"])
-                    fetches[site] = pool.submit(fetch, answer, manifest, kept / site, cell, stop)
+                    fetches[site] = pool.submit(fetch, answer.meta, job, spec, work, wire)
                 while wait(fetches.values(), _LOOK_SECONDS).not_done and not stop.triggered:
                     pass
         finally:
             stop.trigger(True)
             pool.shutdown(wait=False, cancel_futures=True)
+            wire.close()
         return {site: f.result() for site, f in fetches.items() if _succeeded(f)}
 
-    def _arriving(
-        self, announced: "queue.SimpleQueue[FLModel]", most: int, stop: Signal
-    ) -> Iterator[FLModel]:
+    def _announced(self, job: JobFile, task: FLModel, stop: Signal) -> Iterator[FLModel]:
         """Answers as sites announce them, until all have, time is up, or nobody is left who could."""
+        there = {client.name for client in self.engine.get_clients()}
+        targets = [site for site in sorted(job.sites) if site in there]
+        announced: queue.SimpleQueue[FLModel] = queue.SimpleQueue()
+        self.send_model(_NVFLARE_TASK[job.kind], task, targets, callback=announced.put)
         came = 0
-        while came < most and not stop.triggered:
+        while came < len(targets) and not stop.triggered:
             # Looked at before the queue: what came just before the end still counts.
             nobody_left = not self.get_num_standing_tasks()
             try:
@@ -140,21 +140,33 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
                 came += 1
 
 
-def _task(job: JobFile, spec: TaskSpec, inputs: Path) -> FLModel:
+def _offered(job: JobFile, spec: TaskSpec, inputs: Path, work: Path, wire: Wire) -> dict[str, OfferedFile]:
+    """The job's adapters, for the sites to fetch, each as the canonical file of the task's manifest."""
+    offered = {}
+    for name, files in sorted(job.adapters.items()):
+        with tempfile.TemporaryFile(dir=work) as whole:
+            for file in files:
+                with (inputs / file).open("rb") as piece:
+                    shutil.copyfileobj(piece, whole)
+            whole.flush()
+            adapter = adapter_of(spec, memoryview(mmap.mmap(whole.fileno(), 0, access=mmap.ACCESS_READ)))
+            canonical = tempfile.TemporaryFile(dir=work)  # noqa: SIM115 # the wire's
+            canonical.writelines(spec.manifest.pieces(adapter))
+            offered[name] = wire.offer(canonical)
+    return offered
+
+
+def _task(job: JobFile, spec: TaskSpec, adapters: Mapping[str, OfferedFile]) -> FLModel:
     """What all sites are sent."""
-    adapters = {
-        name: adapter_of(spec, b"".join((inputs / file).read_bytes() for file in files))
-        for name, files in sorted(job.adapters.items())
-    }
     assignment = Assignment(
         kind=job.kind,
         spec=spec.canonical_bytes().decode(),
         parent_digest=job.parent_digest,
+        adapters=dict(adapters),
         approved_policy_digests=job.approved_policy_digests,
     )
-    return FLModel(
-        params=pack_adapters(adapters), params_type=ParamsType.FULL, meta=assignment_meta(assignment)
-    )
+    # NVFlare wants parameters or metrics in every message.
+    return FLModel(metrics={}, meta=assignment_meta(assignment))
 
 
 @dataclass(frozen=True)
@@ -211,22 +223,27 @@ def _succeeded(fetched: "Future[SiteAnswer]") -> bool:
 
 
 def _fold_training(result_file: Path, spec: TaskSpec, answers: Sequence[SiteAnswer]) -> Outcome:
-    folded = mean([answer.arrays for answer in answers])
     with result_file.open("wb") as file:
-        file.writelines(spec.manifest.pieces(folded))
-    metrics = [answer.metrics for answer in answers]
+        write_mean([answer.adapter for answer in answers if answer.adapter is not None], spec.manifest, file)
+    replies = [answer.reply for answer in answers]
     return Outcome(
-        records=sum(int(of_site["records"]) for of_site in metrics),
+        records=sum(reply.records for reply in replies),
         losses_nats={
-            which: finite(float(np.mean([float(of_site[which]) for of_site in metrics])))
-            for which in ("first", "last")
+            "first": _mean_loss_nats([reply.first_loss_nats for reply in replies]),
+            "last": _mean_loss_nats([reply.last_loss_nats for reply in replies]),
         },
     )
 
 
+def _mean_loss_nats(of_sites: Sequence[float | None]) -> float | None:
+    """None where a site withheld its loss, or has none that is finite."""
+    losses = [loss for loss in of_sites if loss is not None]
+    return finite(sum(losses) / len(losses)) if len(losses) == len(of_sites) else None
+
+
 def _fold_losses(spec: TaskSpec, answers: Sequence[SiteAnswer]) -> Outcome:
-    sums = [unpack_sums(answer.arrays, strata=len(spec.data.labels)) for answer in answers]
-    totals = {name: StratumSums.total([of_site[name] for of_site in sums]) for name in sums[0]}
+    names = answers[0].sums
+    totals = {name: StratumSums.total([answer.sums[name] for answer in answers]) for name in names}
     least = spec.data.least_stratum_records
     return Outcome(
         records=totals[PARENT].records,

@@ -17,7 +17,20 @@ _FOR_ALL = {
     # A site that says that its process of a job is dead will not answer; NVFlare would wait for a minute.
     "NVFLARE_DEAD_CLIENT_GRACE_PERIOD": "3",
     "NVFLARE_DEAD_CLIENT_CHECK_LEAD_TIME": "3",
+    # NVFlare takes a buffer of this size (1 MiB) for every message, also for one of a few words, and keeps it
+    # for a while; a server has a hundred of them.
+    "NVFLARE_STREAMING_CHUNK_SIZE": str(128 << 10),
 }
+OF_A_SERVER = {
+    # A server's process moves pieces of adapters between many threads. The C library would keep a heap for each
+    # of them, and what is freed in them; so what a piece took goes back to the system at once.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+}
+"""For the processes of a deployed server; sites compute, and are faster without. glibc's (mallopt(3)); other
+C libraries do not look at it."""
+
 _NOT_INHERITED = ("NVFLARE_SIMULATOR_WORKSPACE_ROOT", "NVFL_WORKSPACE")
 
 

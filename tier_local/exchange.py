@@ -1,22 +1,20 @@
 """What the network's server and its hospitals say to each other in an inner job.
 
 The server reads what it is to do in the job's ``JobFile`` and gives every hospital an ``Assignment``; what
-a hospital works with lies in its own ``SiteFile``, which no job brings. Over the wire go adapters and sums,
-as flat dicts of numpy arrays, because that is what NVFlare moves without pickling; this module packs and
-unpacks them. Imports neither torch nor NVFlare.
+a hospital works with lies in its own ``SiteFile``, which no job brings, and what it answers is a ``Reply``.
+Over the wire go words and figures only; adapters are files that the other side fetches (``transfers``).
+Imports neither torch nor NVFlare.
 """
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contracts.digests import Digest
-from contracts.manifest import FloatArray, Tensors
 from tier_local.errors import BadInput, ExitCode, InnerRoundError, JobFailed, Refused
 from tier_local.network import SiteName
 from tier_local.report import LeftOut
@@ -27,13 +25,12 @@ JobKind = Literal["train", "evaluate"]
 PARENT = "parent"
 """The parent's name among the adapters of an evaluate job."""
 
-_SEPARATOR = "|"
-"""Stands in neither adapter nor tensor names."""
 _FAILURE = "failure"
 _ASSIGNMENT = "assignment"
+_REPLY = "reply"
 
-Payload = dict[str, FloatArray | NDArray[np.float64] | NDArray[np.int64]]
 Meta = dict[str, Any]
+Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class _File(BaseModel):
@@ -66,15 +63,67 @@ class JobFile(_File):
     """The policies that the network approved the task with, of the sites for which it says one."""
 
 
+class OfferedFile(_File):
+    """Where a file can be fetched: in which process of the job, and under which reference there."""
+
+    holder: str
+    reference: str
+
+
 class Assignment(_File):
-    """What the server asks of every hospital, beside the adapters."""
+    """What the server asks of every hospital."""
 
     kind: JobKind
     spec: str
     """The task spec's canonical JSON."""
     parent_digest: Digest
+    adapters: dict[str, OfferedFile]
+    """By the names that they have in the ``JobFile``: canonical files of the task's manifest."""
     approved_policy_digests: dict[SiteName, Digest] = {}
     """As in the ``JobFile``; every hospital compares its own with the policy that it has."""
+
+
+class Sums(_File):
+    """``StratumSums`` as they travel: a number for each stratum, in the order of the task's labels."""
+
+    loss_sums_nats: tuple[float, ...]
+    records: tuple[Count, ...]
+    correct: tuple[Count, ...]
+
+    @classmethod
+    def of(cls, sums: StratumSums) -> Self:
+        """The same numbers."""
+        return cls(
+            loss_sums_nats=tuple(sums.loss_sums.tolist()),
+            records=tuple(sums.record_counts.tolist()),
+            correct=tuple(sums.correct_counts.tolist()),
+        )
+
+    def as_arrays(self, strata: int) -> StratumSums:
+        """The same numbers.
+
+        Raises:
+            JobFailed: they are of another number of strata.
+        """
+        if {len(self.loss_sums_nats), len(self.records), len(self.correct)} != {strata}:
+            raise JobFailed(f"a hospital's answer does not have sums of {strata} strata")
+        return StratumSums(
+            loss_sums=np.array(self.loss_sums_nats, dtype=np.float64),
+            record_counts=np.array(self.records, dtype=np.int64),
+            correct_counts=np.array(self.correct, dtype=np.int64),
+        )
+
+
+class Reply(_File):
+    """What a hospital answers that could do its part; figures withheld are 0 records and no losses."""
+
+    adapter: OfferedFile | None = None
+    """In a train job."""
+    records: Count = 0
+    first_loss_nats: float | None = None
+    last_loss_nats: float | None = None
+    sums: dict[str, Sums] = {}
+    """Per adapter, in an evaluate job."""
 
 
 class SiteFile(_File):
@@ -152,56 +201,6 @@ def site_file_of(site: str) -> SiteFile:
     return SiteFile.at(Path(folder), site)
 
 
-def pack_adapters(adapters: Mapping[str, Tensors]) -> Payload:
-    """Adapters by name as one flat dict."""
-    return {
-        f"{name}{_SEPARATOR}{tensor}": array
-        for name, tensors in adapters.items()
-        for tensor, array in tensors.items()
-    }
-
-
-def unpack_adapters(payload: Mapping[str, Any]) -> dict[str, dict[str, FloatArray]]:
-    """The inverse of ``pack_adapters``; what an adapter holds is not checked here."""
-    adapters: dict[str, dict[str, FloatArray]] = {}
-    for key, array in payload.items():
-        name, _, tensor = key.partition(_SEPARATOR)
-        adapters.setdefault(name, {})[tensor] = array
-    return adapters
-
-
-def plain_name(key: str) -> str:
-    """A tensor's own name, of its name in a payload."""
-    return key.partition(_SEPARATOR)[2]
-
-
-def pack_sums(sums: Mapping[str, StratumSums]) -> Payload:
-    """Stratum sums by adapter name as one flat dict of arrays."""
-    payload: Payload = {}
-    for name, of_adapter in sums.items():
-        payload[f"{name}{_SEPARATOR}loss_nats"] = of_adapter.loss_sums
-        payload[f"{name}{_SEPARATOR}records"] = of_adapter.record_counts
-        payload[f"{name}{_SEPARATOR}correct"] = of_adapter.correct_counts
-    return payload
-
-
-def unpack_sums(payload: Mapping[str, Any], strata: int) -> dict[str, StratumSums]:
-    """The inverse of ``pack_sums``.
-
-    Raises:
-        JobFailed: an array is missing or has another shape or type.
-    """
-    names = {key.partition(_SEPARATOR)[0] for key in payload}
-    return {
-        name: StratumSums(
-            loss_sums=_vector(payload, f"{name}{_SEPARATOR}loss_nats", strata, np.float64),
-            record_counts=_vector(payload, f"{name}{_SEPARATOR}records", strata, np.int64),
-            correct_counts=_vector(payload, f"{name}{_SEPARATOR}correct", strata, np.int64),
-        )
-        for name in sorted(names)
-    }
-
-
 def assignment_meta(assignment: Assignment) -> Meta:
     """The assignment as a message's metadata."""
     return {_ASSIGNMENT: assignment.model_dump(mode="json")}
@@ -217,6 +216,23 @@ def assignment_in(meta: Mapping[str, Any]) -> Assignment:
         return Assignment.model_validate(meta.get(_ASSIGNMENT))
     except ValidationError as error:
         raise BadInput("the server's task is not an assignment of this version") from error
+
+
+def reply_meta(reply: Reply) -> Meta:
+    """The reply as a message's metadata."""
+    return {_REPLY: reply.model_dump(mode="json")}
+
+
+def reply_in(meta: Mapping[str, Any]) -> Reply:
+    """The reply in a message's metadata.
+
+    Raises:
+        JobFailed: there is none, or it is not one.
+    """
+    try:
+        return Reply.model_validate(meta.get(_REPLY))
+    except ValidationError as error:
+        raise JobFailed("the answer is not a reply of this version") from error
 
 
 def failure_meta(error: InnerRoundError) -> Meta:
@@ -237,10 +253,3 @@ def refused_rule_in(meta: Mapping[str, Any]) -> Rule | None:
     """The rule in a message's metadata by which a hospital's policy refuses, if one does."""
     name = meta.get(_FAILURE, {}).get("rule")
     return None if name is None else Rule(name)
-
-
-def _vector(payload: Mapping[str, Any], key: str, length: int, dtype: type[np.generic]) -> NDArray[Any]:
-    array = payload.get(key)
-    if not isinstance(array, np.ndarray) or array.shape != (length,) or array.dtype != dtype:
-        raise JobFailed(f"a hospital's answer lacks {key} as {length} numbers of type {dtype.__name__}")
-    return array

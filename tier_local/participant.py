@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
-from tier_local.environment import federation_environment
+from tier_local.environment import OF_A_SERVER, federation_environment
 from tier_local.errors import BadInput, JobFailed
 from tier_local.exchange import SiteFile
 from tier_local.kit import RENEW_DAYS, Kit, Role
@@ -147,4 +147,5 @@ def environment_of(kit: Kit) -> dict[str, str]:
     """
     is_site = kit.role is Role.SITE
     threads = SiteFile.at(kit.site_files_folder, kit.name).threads if is_site else 1
-    return federation_environment(threads, kit.site_files_folder)
+    environment = federation_environment(threads, kit.site_files_folder)
+    return environment if is_site else environment | OF_A_SERVER

@@ -1,17 +1,17 @@
 """What runs at a hospital: trains or measures on the hospital's records.
 
-It is installed at the hospital; a job only says what to do (``executor`` is NVFlare's side of it). The
-records never leave this process; what does is an adapter, or sums of losses. What is wrong with a
-hospital's input is said in the answer, so that the operator reads a sentence and not a log.
+It is installed at the hospital; a job only says what to do (``executor`` is NVFlare's side of it, ``Wire``
+the way of adapters). The records never leave this process; what does is an adapter, or sums of losses. What
+is wrong with a hospital's input is said in the answer, so that the operator reads a sentence and not a log.
 """
 
 import math
+import tempfile
 import time
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Literal
-
-from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from typing import Any, Literal
 
 from contracts.errors import ContractViolation
 from contracts.manifest import FloatArray
@@ -21,19 +21,21 @@ from tier_local.errors import BadInput, InnerRoundError
 from tier_local.exchange import (
     PARENT,
     Assignment,
+    Meta,
+    Reply,
     SiteFile,
+    Sums,
     assignment_in,
     failure_meta,
-    pack_adapters,
-    pack_sums,
-    unpack_adapters,
+    reply_meta,
 )
 from tier_local.guard import Answer, Errand, Guard, guard_of
 from tier_local.imports import without_collecting
 from tier_local.models import prepare_exactly
 from tier_local.prompts import PromptEncoder
-from tier_local.report import Progress, Stage
+from tier_local.report import Progress, Stage, finite
 from tier_local.resources import refusal_of
+from tier_local.transfers import Wire
 
 _SECONDS_BETWEEN_PROGRESS = 0.5
 
@@ -59,10 +61,11 @@ class _Hospital:
     ``guard`` has the hospital's policy applied before the records are opened and before anything leaves.
     """
 
-    def __init__(self, site: SiteFile, assignment: Assignment, guard: Guard) -> None:
-        self._site, self._assignment, self._guard = site, assignment, guard
+    def __init__(self, site: SiteFile, assignment: Assignment, guard: Guard, wire: Wire) -> None:
+        self._site, self._assignment, self._guard, self._wire = site, assignment, guard, wire
         self._spec = TaskSpec.parse(assignment.spec.encode())
         guard.admit(self._spec)
+        self._adapters = {name: self._fetched(name) for name in assignment.adapters}
         base = self._spec.base_model
         cached = prepare_exactly(base.source, base.digest, site.model_cache)
         encoder = PromptEncoder(cached.tokenizer(), self._spec.data)
@@ -76,17 +79,17 @@ class _Hospital:
             guard.limit_gpu()
             self._learner = Learner(cached, self._spec, encoder.label_tokens, site.threads)
 
-    def answer(self, adapters: Mapping[str, Mapping[str, FloatArray]]) -> FLModel:
-        """The answer to the server's task.
+    def answer(self) -> Reply:
+        """The answer to the server's task."""
+        parent = self._adapters[PARENT]
+        answer = self._train(parent) if self._assignment.kind == "train" else self._measure()
+        return self._reply(self._guard.let_out(parent, answer))
 
-        Raises:
-            InvalidAdapter: an adapter breaks the manifest.
-        """
-        for tensors in adapters.values():
-            self._spec.manifest.check(tensors)
-        parent = adapters[PARENT]
-        answer = self._train(parent) if self._assignment.kind == "train" else self._measure(adapters)
-        return _message(self._guard.let_out(parent, answer))
+    def _fetched(self, name: str) -> Mapping[str, FloatArray]:
+        data = BytesIO()
+        manifest = self._spec.manifest
+        self._wire.fetch(self._assignment.adapters[name], data, manifest.file_bytes)
+        return manifest.decode(data.getvalue())
 
     def _train(self, parent: Mapping[str, FloatArray]) -> Answer:
         from tier_local.learner import batch_seed
@@ -103,37 +106,51 @@ class _Hospital:
             },
         )
 
-    def _measure(self, adapters: Mapping[str, Mapping[str, FloatArray]]) -> Answer:
+    def _measure(self) -> Answer:
         progress = _ProgressFile(self._site.progress_file, Stage.MEASURING, "records", self._guard)
-        return Answer(sums=self._learner.measure(adapters, self._examples, progress))
+        return Answer(sums=self._learner.measure(self._adapters, self._examples, progress))
+
+    def _reply(self, answer: Answer) -> Reply:
+        """What may leave, on its way."""
+        if answer.adapter is None:
+            return Reply(sums={name: Sums.of(sums) for name, sums in answer.sums.items()})
+        # Without a name: of a process that is killed nothing stays.
+        file = tempfile.TemporaryFile(dir=self._site.progress_file.parent)  # noqa: SIM115 # the wire's
+        file.writelines(self._spec.manifest.pieces(answer.adapter))
+        return Reply(
+            adapter=self._wire.offer(file),
+            records=int(answer.figures.get("records", 0)),
+            first_loss_nats=finite(answer.figures.get("first", math.nan)),
+            last_loss_nats=finite(answer.figures.get("last", math.nan)),
+        )
 
 
-def answer(site: SiteFile, task: FLModel) -> FLModel:
-    """The site's answer to the server's task; a failure of the site's is an answer too.
+def answer(site: SiteFile, task: Mapping[str, Any], wire: Wire) -> Meta:
+    """The site's answer to the server's task, both as a message's metadata; a failure is an answer too.
 
     All that it says, of failures too, goes by the hospital's policy.
     """
     try:
-        assignment = assignment_in(task.meta)
+        assignment = assignment_in(task)
     except BadInput as error:
         # Nothing of the hospital's was touched, and this says nothing but that.
-        return failed(error)
+        return failure_meta(error)
     guard = guard_of(
         _errand(site, assignment), site.policy_file, site.state_folder, is_embedded=site.is_embedded
     )
     try:
         unit: Literal["steps", "records"] = "steps" if assignment.kind == "train" else "records"
         Progress(stage=Stage.LOADING, done=0, total=1, unit=unit).write(site.progress_file)
-        return _Hospital(site, assignment, guard).answer(unpack_adapters(task.params))
+        return reply_meta(_Hospital(site, assignment, guard, wire).answer())
     except ContractViolation as error:
-        return failed(guard.words_for(BadInput(str(error))))
+        return failure_meta(guard.words_for(BadInput(str(error))))
     except InnerRoundError as error:
-        return failed(guard.words_for(error))
+        return failure_meta(guard.words_for(error))
     except (MemoryError, RuntimeError) as error:
         refusal = refusal_of(error)
         if refusal is None:
             raise
-        return failed(guard.words_for(refusal))
+        return failure_meta(guard.words_for(refusal))
 
 
 def _errand(site: SiteFile, assignment: Assignment) -> Errand:
@@ -145,18 +162,3 @@ def _errand(site: SiteFile, assignment: Assignment) -> Errand:
         recipient=site.recipient,
         approved_policy_digest=assignment.approved_policy_digests.get(site.site),
     )
-
-
-def _message(answer: Answer) -> FLModel:
-    """The answer as NVFlare carries it; figures that were withheld are 0 records and no losses."""
-    if answer.adapter is None:
-        return FLModel(params=pack_sums(answer.sums), params_type=ParamsType.FULL)
-    figures = {"records": 0, "first": math.nan, "last": math.nan} | dict(answer.figures)
-    params = pack_adapters({PARENT: answer.adapter})
-    return FLModel(params=params, params_type=ParamsType.FULL, metrics=figures)
-
-
-def failed(error: InnerRoundError) -> FLModel:
-    """The answer of a site that cannot do its task."""
-    # NVFlare wants something in every answer.
-    return FLModel(metrics={"failed": 1}, meta=failure_meta(error))

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from tests.bench._hub import resident_bytes
 from tests.integration.federation import Federation
-from tier_local.controller import ANSWERS_FOLDER
+from tier_local.controller import WORK_FOLDER
 from tier_local.exchange import OUTCOME_FILE
 
 _LOOK_SECONDS = 0.01
@@ -62,7 +62,7 @@ class MemoryWatch(_Watch):
             self._next_search_s = time.monotonic() + 0.1
         held_bytes = sum(map(_resident_bytes, self._known))
         self.peak_bytes = max(self.peak_bytes, held_bytes)
-        if any(self._server.glob(f"*/{ANSWERS_FOLDER}")):
+        if any(self._server.glob(f"*/{WORK_FOLDER}")):
             self.peak_while_aggregating_bytes = max(self.peak_while_aggregating_bytes, held_bytes)
 
 

@@ -5,15 +5,19 @@
 """
 
 import sys
+import tempfile
+from collections.abc import Mapping
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 from nvflare.apis.fl_context import FLContext
-from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 
+from contracts.task import TaskSpec
 from tier_local import job_process, trainer
-from tier_local.exchange import PARENT, SiteFile, pack_adapters, unpack_adapters
+from tier_local.exchange import PARENT, Meta, Reply, SiteFile, assignment_in, reply_meta
 from tier_local.launchers import SiteJobLauncher
+from tier_local.transfers import Wire
 
 _MODULE = "tests.bench._prepared_site"
 
@@ -26,15 +30,20 @@ class Launcher(SiteJobLauncher):
         return str(super().get_command(job_meta, fl_ctx)).replace("tier_local.job_process", _MODULE)
 
 
-def _answer(site: SiteFile, task: FLModel) -> FLModel:
+def _answer(site: SiteFile, task: Mapping[str, Any], wire: Wire) -> Meta:
     """The parent's shapes with numbers of the site's own."""
+    assignment = assignment_in(task)
+    manifest = TaskSpec.parse(assignment.spec.encode()).manifest
+    data = BytesIO()
+    wire.fetch(assignment.adapters[PARENT], data, manifest.file_bytes)
     random = np.random.default_rng(sum(site.site.encode()))
-    parent = unpack_adapters(task.params)[PARENT]
     adapter = {
-        name: random.standard_normal(tensor.shape, dtype=np.float32) for name, tensor in parent.items()
+        name: random.standard_normal(tensor.shape, dtype=np.float32)
+        for name, tensor in manifest.decode(data.getvalue()).items()
     }
-    metrics = {"records": 1, "first": 1.0, "last": 1.0}
-    return FLModel(params=pack_adapters({PARENT: adapter}), params_type=ParamsType.FULL, metrics=metrics)
+    file = tempfile.TemporaryFile(dir=site.progress_file.parent)  # noqa: SIM115 # the wire's
+    file.writelines(manifest.pieces(adapter))
+    return reply_meta(Reply(adapter=wire.offer(file), records=1, first_loss_nats=1.0, last_loss_nats=1.0))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,37 @@ def test_the_canonical_file_is_ordered_by_name_alone_and_aligned() -> None:
     assert len(data) == MANIFEST.file_bytes == 8 + length + 20
 
 
+def test_a_file_of_tensors_made_one_by_one_is_the_same() -> None:
+    tensors = good_tensors()
+    asked = []
+
+    def make(name: str) -> FloatArray:
+        asked.append(name)
+        return tensors[name]
+
+    assert b"".join(MANIFEST.pieces_as_made(make)) == MANIFEST.encode(tensors)
+    assert asked == ["a.weight", "b.weight"]
+
+
+@pytest.mark.parametrize(
+    ("made", "error"),
+    [
+        (np.array([1, np.inf, 0], dtype=np.float32), NotFinite),
+        (np.zeros(4, dtype=np.float32), WrongShape),
+        (np.zeros(3, dtype=np.float16), WrongDtype),
+    ],
+)
+def test_a_tensor_that_is_made_wrong_does_not_get_into_the_file(
+    made: FloatArray, error: type[InvalidAdapter]
+) -> None:
+    tensors = good_tensors() | {"b.weight": made}
+    pieces = MANIFEST.pieces_as_made(tensors.__getitem__)
+    written = [next(pieces), next(pieces)]
+    with pytest.raises(error):
+        next(pieces)
+    assert b"".join(written) == MANIFEST.encode(good_tensors())[:-12]
+
+
 def test_the_library_reads_the_canonical_file() -> None:
     data = MANIFEST.encode(good_tensors())
     read = safetensors.numpy.load(data)

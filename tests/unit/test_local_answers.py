@@ -1,77 +1,152 @@
-"""Answers on the network's server: kept in a file, checked as they come, read back as they came."""
+"""Answers on the network's server: fetched into a file, checked, read back as they came, folded."""
 
+import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from nvflare.apis.signal import Signal
-from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 
 from contracts.aggregation.mean import mean
-from contracts.errors import ContractViolation
-from tests.unit.local_policies import MANIFEST, make_tensors
-from tier_local.answers import SiteAnswer, StoredAdapter, fetch
-from tier_local.errors import ExitCode
-from tier_local.exchange import PARENT, failure_in, pack_adapters
+from contracts.digests import ZERO_DIGEST
+from tests.unit.local_policies import MANIFEST, make_spec, make_tensors
+from tests.unit.local_wire import WireDouble
+from tier_local.answers import SiteAnswer, StoredAdapter, fetch, write_mean
+from tier_local.errors import BadInput, ExitCode, JobFailed
+from tier_local.exchange import (
+    JobFile,
+    JobKind,
+    OfferedFile,
+    Reply,
+    Sums,
+    failure_in,
+    failure_meta,
+    reply_meta,
+)
+from tier_local.scoring import StratumSums
+
+SPEC = make_spec()
+SUMS = Sums.of(StratumSums.none(len(SPEC.data.labels)))
 
 
-def announced(tensors: dict[str, Any], **metrics: float) -> FLModel:
-    """An answer whose arrays came with it, as small ones do where there is no network."""
-    params = pack_adapters({PARENT: tensors})
-    return FLModel(params=params, params_type=ParamsType.FULL, metrics=metrics or {"records": 3})
+def make_job(kind: JobKind) -> JobFile:
+    return JobFile(
+        kind=kind,
+        spec_file="spec.json",
+        parent_digest=ZERO_DIGEST,
+        sites=("one",),
+        least_sites=1,
+        answer_by_unix_s=None,
+        adapters={"parent": ("a",), "without-0": ("b",)},
+    )
 
 
-def fetched(answer: FLModel, folder: Path) -> SiteAnswer:
-    return fetch(answer, MANIFEST, folder / "kept", cell=None, stop=Signal())
+def fetched(reply: Reply, wire: WireDouble, folder: Path, kind: JobKind = "train") -> SiteAnswer:
+    return fetch(reply_meta(reply), make_job(kind), SPEC, folder, wire)
 
 
-def test_a_stored_adapter_has_the_bytes_that_came(tmp_path: Path) -> None:
-    tensors = make_tensors(1)
-    answer = fetched(announced(tensors, records=7), tmp_path)
-    assert answer.metrics == {"records": 7}
-    assert MANIFEST.encode(answer.arrays) == MANIFEST.encode(tensors)
-    assert len(answer.arrays) == len(tensors)
+def offered(wire: WireDouble, data: bytes) -> OfferedFile:
+    return wire.offer(io.BytesIO(data))
 
 
-def test_stored_adapters_fold_as_those_in_memory_do(tmp_path: Path) -> None:
+def stored(tensors: dict[str, Any], folder: Path) -> StoredAdapter:
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 # the adapter's
+    file.write(MANIFEST.encode(tensors))
+    file.flush()
+    return StoredAdapter(file, MANIFEST)
+
+
+def failure_of(answer: SiteAnswer) -> str:
+    failure = failure_in(answer.meta)
+    assert failure is not None
+    assert failure[0] is ExitCode.FAILED
+    assert answer.adapter is None
+    return failure[1]
+
+
+def test_a_fetched_adapter_has_the_bytes_that_the_site_sent(tmp_path: Path) -> None:
+    wire, tensors = WireDouble(), make_tensors(1)
+    answer = fetched(Reply(adapter=offered(wire, MANIFEST.encode(tensors)), records=7), wire, tmp_path)
+    assert answer.adapter is not None
+    assert MANIFEST.encode(answer.adapter) == MANIFEST.encode(tensors)
+    assert (answer.reply.records, len(answer.adapter)) == (7, len(tensors))
+    # Of a server that is killed nothing stays.
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_mean_of_stored_adapters_is_that_of_those_in_memory(tmp_path: Path) -> None:
     adapters = [make_tensors(seed) for seed in range(3)]
-    stored = []
-    for number, tensors in enumerate(adapters):
-        stored.append(StoredAdapter(tmp_path / str(number), MANIFEST))
-        for name, tensor in reversed(tensors.items()):
-            stored[-1].put(name, tensor)
-        stored[-1].require_all()
-    assert MANIFEST.encode(mean(stored)) == MANIFEST.encode(mean(adapters))
+    into = io.BytesIO()
+    write_mean([stored(tensors, tmp_path) for tensors in adapters], MANIFEST, into)
+    assert into.getvalue() == MANIFEST.encode(mean(adapters))
+
+
+def broken(data: bytes, which: str) -> bytes:
+    values = len(MANIFEST.head())
+    return {
+        "shorter": data[:-1],
+        "longer": data + b"\0",
+        "empty": b"",
+        "another head": data.replace(b"layer.a", b"layer.c"),
+        "not finite": data[:values] + np.array([np.nan], "<f4").tobytes() + data[values + 4 :],
+    }[which]
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("which", "said"),
     [
-        ({"layer.a": np.zeros((3, 4), dtype=np.float32)}, "shape"),
-        ({"layer.b": np.zeros(7, dtype=np.float32)}, "float32"),
-        ({"layer.a": np.full((3, 5), np.nan, dtype=np.float32)}, "NaN"),
-        ({"layer.c": np.zeros(1, dtype=np.float32)}, "not in the manifest"),
-        ({"layer.b": None}, "missing"),
+        ("shorter", "not a safetensors file"),
+        ("longer", "did not come"),
+        ("empty", "not a safetensors file"),
+        ("another head", "missing"),
+        ("not finite", "NaN"),
     ],
 )
 def test_an_adapter_that_breaks_the_manifest_is_a_failed_answer(
-    changes: dict[str, Any], said: str, tmp_path: Path
+    which: str, said: str, tmp_path: Path
 ) -> None:
-    tensors = {name: tensor for name, tensor in (make_tensors(1) | changes).items() if tensor is not None}
-    failure = failure_in(fetched(announced(tensors), tmp_path).meta)
-    assert failure is not None
-    assert failure[0] is ExitCode.FAILED
-    assert said in failure[1]
+    wire = WireDouble()
+    reply = Reply(adapter=offered(wire, broken(MANIFEST.encode(make_tensors(1)), which)))
+    if which == "longer":
+        with pytest.raises(JobFailed, match=said):
+            fetched(reply, wire, tmp_path)
+    else:
+        assert said in failure_of(fetched(reply, wire, tmp_path))
 
 
-def test_a_tensor_that_is_not_there_is_not_read_as_zeros(tmp_path: Path) -> None:
-    stored = StoredAdapter(tmp_path / "kept", MANIFEST)
-    stored.put("layer.a", make_tensors(1)["layer.a"])
-    with pytest.raises(ContractViolation, match=r"layer\.b is missing"):
-        stored.require_all()
+def test_a_site_that_stops_sending_has_no_answer(tmp_path: Path) -> None:
+    gone = Reply(adapter=OfferedFile(holder="one", reference="gone"))
+    with pytest.raises(JobFailed, match="did not come"):
+        fetched(gone, WireDouble(), tmp_path)
 
 
-def test_an_answer_without_arrays_is_as_it_is(tmp_path: Path) -> None:
-    answer = fetched(FLModel(metrics={"failed": 1}, meta={"failure": {"exit_code": 1}}), tmp_path)
-    assert (dict(answer.arrays), answer.meta["failure"]) == ({}, {"exit_code": 1})
+@pytest.mark.parametrize(
+    ("kind", "reply"),
+    [
+        ("train", Reply(sums={"parent": SUMS})),
+        ("evaluate", Reply()),
+        ("evaluate", Reply(sums={"parent": SUMS})),
+        ("evaluate", Reply(sums={"parent": SUMS, "without-0": SUMS, "without-1": SUMS})),
+        ("evaluate", Reply(sums={"parent": SUMS, "without-0": Sums.of(StratumSums.none(1))})),
+    ],
+)
+def test_an_answer_to_another_question_is_a_failed_one(kind: JobKind, reply: Reply, tmp_path: Path) -> None:
+    assert failure_of(fetched(reply, WireDouble(), tmp_path, kind))
+
+
+def test_sums_of_all_adapters_are_an_answer(tmp_path: Path) -> None:
+    reply = Reply(sums={"parent": SUMS, "without-0": SUMS})
+    answer = fetched(reply, WireDouble(), tmp_path, "evaluate")
+    assert failure_in(answer.meta) is None
+    assert answer.sums.keys() == reply.sums.keys()
+
+
+def test_a_failure_is_an_answer_as_it_is(tmp_path: Path) -> None:
+    meta = failure_meta(BadInput("line 3"))
+    answer = fetch(meta, make_job("train"), SPEC, tmp_path, WireDouble())
+    assert failure_in(answer.meta) == (ExitCode.BAD_INPUT, "line 3")
+
+
+def test_a_message_without_a_reply_is_a_failed_answer(tmp_path: Path) -> None:
+    assert "not a reply" in failure_of(fetch({}, make_job("train"), SPEC, tmp_path, WireDouble()))

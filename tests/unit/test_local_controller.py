@@ -9,7 +9,7 @@ from tier_local.errors import BadInput, InnerRoundError, JobFailed, Refused, Ref
 from tier_local.exchange import JobFile, failure_meta
 from tier_local.rules import Rule
 
-ANSWER = SiteAnswer(meta={}, metrics={"records": 1}, arrays={})
+ANSWER = SiteAnswer(meta={})
 REFUSAL = SiteAnswer.failed(failure_meta(Refused(Rule.HOURS, "it is 17:03")))
 
 
