@@ -22,8 +22,8 @@ _FOR_ALL = {
     "NVFLARE_STREAMING_CHUNK_SIZE": str(128 << 10),
 }
 OF_A_SERVER = {
-    # A server's process moves pieces of adapters between many threads. The C library would keep a heap for each
-    # of them, and what is freed in them; so what a piece took goes back to the system at once.
+    # A server's process moves pieces of adapters between many threads. The C library would keep a heap for
+    # each of them, and what is freed in it; so what a piece took goes back to the system at once.
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "131072",
     "MALLOC_TRIM_THRESHOLD_": "131072",
