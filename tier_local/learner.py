@@ -12,7 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+# peft and transformers are used by what loads the model and attaches the adapter, whose time was mostly these
+# imports; a site imports this module while it connects.
+import peft  # noqa: F401
 import torch
+import transformers.models.llama.modeling_llama  # noqa: F401
 from torch import Tensor
 from torch.nn import functional
 
