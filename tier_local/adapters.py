@@ -1,7 +1,7 @@
 """Adapters on a model: attach (PEFT), load, extract, and export for other people's tools.
 
 Tensor names are PEFT's own (``get_peft_model_state_dict``), so that an exported adapter loads anywhere;
-tensors are float32 and travel as numpy arrays. What may be in an adapter is the manifest's word.
+tensors are float32. What may be in an adapter is the manifest's word.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The sites' answers on the network's server: announced in messages; adapters are fetched and kept on disk.
 
-The fold reads one tensor after the other: what the server holds of the answers does not grow with their
-number.
+The fold reads one tensor after the other: what the server holds of an answer is a tensor.
 """
 
 import os
@@ -18,7 +17,7 @@ from contracts.errors import ContractViolation
 from contracts.manifest import FloatArray, Manifest
 from contracts.task import TaskSpec
 from tier_local.errors import JobFailed
-from tier_local.exchange import JobFile, Meta, Reply, failure_in, failure_meta, reply_in
+from tier_local.exchange import JobFile, Reply, failure_in, failure_meta, refused_rule_in, reply_in
 from tier_local.scoring import StratumSums
 from tier_local.transfers import Wire
 
@@ -67,37 +66,30 @@ class SiteAnswer:
     adapter: StoredAdapter | None = None
     sums: Mapping[str, StratumSums] = field(default_factory=dict)
 
-    @classmethod
-    def failed(cls, meta: Meta) -> "SiteAnswer":
-        """The answer of a site that has none that counts; ``meta`` says why."""
-        return cls(meta=meta)
-
 
 def fetch(announced: Mapping[str, Any], job: JobFile, spec: TaskSpec, work: Path, wire: Wire) -> SiteAnswer:
     """The whole answer to a message with this metadata.
 
-    An adapter lies in the folder ``work``, without a name. A site whose answer is not what the job asks for
-    has failed.
+    An adapter lies in the folder ``work``, without a name. A site whose answer is not what the job asks for,
+    or whose adapter does not come, has failed.
 
     Raises:
-        JobFailed: the site stopped sending.
+        OSError: this server's disk has no room.
     """
-    if failure_in(announced) is not None:
-        return SiteAnswer.failed(dict(announced))
     try:
+        if failure_in(announced) is not None:
+            refused_rule_in(announced)
+            return SiteAnswer(announced)
         reply = reply_in(announced)
         if job.kind == "evaluate":
             return SiteAnswer(announced, reply, sums=_sums_in(reply, job, spec))
         if reply.adapter is None:
             raise JobFailed("there is no adapter in the answer")
-    except JobFailed as error:
-        return SiteAnswer.failed(failure_meta(error))
-    file = tempfile.TemporaryFile(dir=work)  # noqa: SIM115 # the adapter's
-    wire.fetch(reply.adapter, file, spec.manifest.file_bytes)
-    try:
+        file = tempfile.TemporaryFile(dir=work)  # noqa: SIM115 # the adapter's
+        wire.fetch(reply.adapter, file, spec.manifest.file_bytes)
         return SiteAnswer(announced, reply, adapter=StoredAdapter(file, spec.manifest))
-    except ContractViolation as error:
-        return SiteAnswer.failed(failure_meta(JobFailed(str(error))))
+    except (JobFailed, ContractViolation) as error:
+        return SiteAnswer(failure_meta(JobFailed(str(error))))
 
 
 def _sums_in(reply: Reply, job: JobFile, spec: TaskSpec) -> dict[str, StratumSums]:

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel
 from nvflare.app_common.workflows.model_controller import ModelController
@@ -41,7 +42,7 @@ from tier_local.exchange import (
 from tier_local.job_folder import CONFIG_FOLDER, MEASURE_TASK, TRAIN_TASK
 from tier_local.report import LeftOut, finite
 from tier_local.scoring import StratumSums
-from tier_local.transfers import CellWire, Wire
+from tier_local.transfers import CellWire, Wire, offer_adapter, take_no_arrays
 
 WORK_FOLDER = "work"
 """In the folder of a job that asks and folds: the adapters on their way, as files without names."""
@@ -76,6 +77,9 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
         except (InnerRoundError, ContractViolation) as error:
             code = error.exit_code if isinstance(error, InnerRoundError) else JobFailed.exit_code
             outcome = Outcome(failure=str(error), exit_code=code)
+        except OSError as error:
+            failure = f"the network's server: {error.strerror or type(error).__name__}"
+            outcome = Outcome(failure=failure, exit_code=JobFailed.exit_code)
         beside = results / f"{OUTCOME_FILE}.part"
         outcome.write(beside)
         beside.replace(results / OUTCOME_FILE)
@@ -92,7 +96,7 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
             else _fold_losses(spec, in_order)
         )
         # What lies here at the end is packed up and sent to whoever asked, who has the rest.
-        work.rmdir()
+        shutil.rmtree(work, ignore_errors=True)
         for files in job.adapters.values():
             for file in files:
                 (inputs / file).unlink()
@@ -103,7 +107,9 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
     def _ask(self, job: JobFile, spec: TaskSpec, inputs: Path, work: Path) -> dict[str, SiteAnswer]:
         """The answers that are here, whole, by the time until which sites may answer."""
         stop = Signal(parent=self.abort_signal)
-        wire = CellWire(self.engine.get_cell(), stop, _REQUEST_SECONDS)
+        cell = self.engine.get_cell()
+        take_no_arrays(cell)
+        wire = CellWire(cell, stop, _REQUEST_SECONDS)
         fetches: dict[str, Future[SiteAnswer]] = {}
         # Waits for nobody at the end: a fetch from a site that froze in the middle of its answer is given up.
         pool = ThreadPoolExecutor(_FETCHES_AT_A_TIME)
@@ -119,6 +125,9 @@ class InnerRoundController(ModelController):  # type: ignore[misc] # NVFlare shi
             stop.trigger(True)
             pool.shutdown(wait=False, cancel_futures=True)
             wire.close()
+        for site, fetched in fetches.items():
+            if fetched.done() and not fetched.cancelled() and (error := fetched.exception()) is not None:
+                self.error(f"the answer of site {site} cannot be kept: {error}")
         return {site: f.result() for site, f in fetches.items() if _succeeded(f)}
 
     def _announced(self, job: JobFile, task: FLModel, stop: Signal) -> Iterator[FLModel]:
@@ -150,9 +159,7 @@ def _offered(job: JobFile, spec: TaskSpec, inputs: Path, work: Path, wire: Wire)
                     shutil.copyfileobj(piece, whole)
             whole.flush()
             adapter = adapter_of(spec, memoryview(mmap.mmap(whole.fileno(), 0, access=mmap.ACCESS_READ)))
-            canonical = tempfile.TemporaryFile(dir=work)  # noqa: SIM115 # the wire's
-            canonical.writelines(spec.manifest.pieces(adapter))
-            offered[name] = wire.offer(canonical)
+            offered[name] = offer_adapter(wire, spec.manifest, adapter, work)
     return offered
 
 
@@ -238,11 +245,11 @@ def _fold_training(result_file: Path, spec: TaskSpec, answers: Sequence[SiteAnsw
 def _mean_loss_nats(of_sites: Sequence[float | None]) -> float | None:
     """None where a site withheld its loss, or has none that is finite."""
     losses = [loss for loss in of_sites if loss is not None]
-    return finite(sum(losses) / len(losses)) if len(losses) == len(of_sites) else None
+    return finite(float(np.mean(losses))) if len(losses) == len(of_sites) else None
 
 
 def _fold_losses(spec: TaskSpec, answers: Sequence[SiteAnswer]) -> Outcome:
-    names = answers[0].sums
+    names = sorted(answers[0].sums)
     totals = {name: StratumSums.total([answer.sums[name] for answer in answers]) for name in names}
     least = spec.data.least_stratum_records
     return Outcome(

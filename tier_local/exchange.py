@@ -33,9 +33,11 @@ Meta = dict[str, Any]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
-class _File(BaseModel):
+class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+class _File(_Part):
     @classmethod
     def read(cls, path: Path) -> Self:
         """The description in the file at ``path``."""
@@ -63,14 +65,14 @@ class JobFile(_File):
     """The policies that the network approved the task with, of the sites for which it says one."""
 
 
-class OfferedFile(_File):
+class OfferedFile(_Part):
     """Where a file can be fetched: in which process of the job, and under which reference there."""
 
     holder: str
     reference: str
 
 
-class Assignment(_File):
+class Assignment(_Part):
     """What the server asks of every hospital."""
 
     kind: JobKind
@@ -83,7 +85,7 @@ class Assignment(_File):
     """As in the ``JobFile``; every hospital compares its own with the policy that it has."""
 
 
-class Sums(_File):
+class Sums(_Part):
     """``StratumSums`` as they travel: a number for each stratum, in the order of the task's labels."""
 
     loss_sums_nats: tuple[float, ...]
@@ -114,7 +116,7 @@ class Sums(_File):
         )
 
 
-class Reply(_File):
+class Reply(_Part):
     """What a hospital answers that could do its part; figures withheld are 0 records and no losses."""
 
     adapter: OfferedFile | None = None
@@ -244,12 +246,26 @@ def failure_meta(error: InnerRoundError) -> Meta:
 
 
 def failure_in(meta: Mapping[str, Any]) -> tuple[ExitCode, str] | None:
-    """The error in a message's metadata, if there is one."""
+    """The error in a message's metadata, if there is one.
+
+    Raises:
+        JobFailed: it is not one of this version.
+    """
     failure = meta.get(_FAILURE)
-    return None if failure is None else (ExitCode(failure["exit_code"]), str(failure["message"]))
+    try:
+        return None if failure is None else (ExitCode(failure["exit_code"]), str(failure["message"]))
+    except (TypeError, KeyError, ValueError) as error:
+        raise JobFailed("the failure is none of this version") from error
 
 
 def refused_rule_in(meta: Mapping[str, Any]) -> Rule | None:
-    """The rule in a message's metadata by which a hospital's policy refuses, if one does."""
+    """The rule in a message's metadata by which a hospital's policy refuses, if one does.
+
+    Raises:
+        JobFailed: this version knows no such rule.
+    """
     name = meta.get(_FAILURE, {}).get("rule")
-    return None if name is None else Rule(name)
+    try:
+        return None if name is None else Rule(name)
+    except ValueError as error:
+        raise JobFailed("the rule of a refusal is none of this version") from error

@@ -5,11 +5,8 @@ the way of adapters). The records never leave this process; what does is an adap
 is wrong with a hospital's input is said in the answer, so that the operator reads a sentence and not a log.
 """
 
-import math
-import tempfile
 import time
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +14,7 @@ from contracts.errors import ContractViolation
 from contracts.manifest import FloatArray
 from contracts.task import TaskSpec
 from tier_local.data import HELDOUT_FILE, TRAINING_FILE, read_records
-from tier_local.errors import BadInput, InnerRoundError
+from tier_local.errors import BadInput, InnerRoundError, JobFailed
 from tier_local.exchange import (
     PARENT,
     Assignment,
@@ -35,7 +32,7 @@ from tier_local.models import prepare_exactly
 from tier_local.prompts import PromptEncoder
 from tier_local.report import Progress, Stage, finite
 from tier_local.resources import refusal_of
-from tier_local.transfers import Wire
+from tier_local.transfers import Wire, fetch_adapter, offer_adapter
 
 _SECONDS_BETWEEN_PROGRESS = 0.5
 
@@ -65,7 +62,10 @@ class _Hospital:
         self._site, self._assignment, self._guard, self._wire = site, assignment, guard, wire
         self._spec = TaskSpec.parse(assignment.spec.encode())
         guard.admit(self._spec)
-        self._adapters = {name: self._fetched(name) for name in assignment.adapters}
+        self._adapters = {
+            name: fetch_adapter(wire, self._spec.manifest, offered)
+            for name, offered in assignment.adapters.items()
+        }
         base = self._spec.base_model
         cached = prepare_exactly(base.source, base.digest, site.model_cache)
         encoder = PromptEncoder(cached.tokenizer(), self._spec.data)
@@ -85,26 +85,20 @@ class _Hospital:
         answer = self._train(parent) if self._assignment.kind == "train" else self._measure()
         return self._reply(self._guard.let_out(parent, answer))
 
-    def _fetched(self, name: str) -> Mapping[str, FloatArray]:
-        data = BytesIO()
-        manifest = self._spec.manifest
-        self._wire.fetch(self._assignment.adapters[name], data, manifest.file_bytes)
-        return manifest.decode(data.getvalue())
-
     def _train(self, parent: Mapping[str, FloatArray]) -> Answer:
         from tier_local.learner import batch_seed
 
         seed = batch_seed(self._spec.training.seed, self._site.site, self._assignment.parent_digest)
         progress = _ProgressFile(self._site.progress_file, Stage.TRAINING, "steps", self._guard)
         trained = self._learner.train(parent, self._examples, seed, progress)
-        return Answer(
-            adapter=trained.tensors,
-            figures={
-                "records": len(self._examples),
-                "first": trained.first_loss_nats,
-                "last": trained.last_loss_nats,
-            },
-        )
+        figures = {
+            "records": len(self._examples),
+            "first": finite(trained.first_loss_nats),
+            "last": finite(trained.last_loss_nats),
+        }
+        # What is not finite is not said, so that the egress log has just what leaves.
+        said = {name: figure for name, figure in figures.items() if figure is not None}
+        return Answer(adapter=trained.tensors, figures=said)
 
     def _measure(self) -> Answer:
         progress = _ProgressFile(self._site.progress_file, Stage.MEASURING, "records", self._guard)
@@ -114,14 +108,12 @@ class _Hospital:
         """What may leave, on its way."""
         if answer.adapter is None:
             return Reply(sums={name: Sums.of(sums) for name, sums in answer.sums.items()})
-        # Without a name: of a process that is killed nothing stays.
-        file = tempfile.TemporaryFile(dir=self._site.progress_file.parent)  # noqa: SIM115 # the wire's
-        file.writelines(self._spec.manifest.pieces(answer.adapter))
+        folder = self._site.progress_file.parent
         return Reply(
-            adapter=self._wire.offer(file),
+            adapter=offer_adapter(self._wire, self._spec.manifest, answer.adapter, folder),
             records=int(answer.figures.get("records", 0)),
-            first_loss_nats=finite(answer.figures.get("first", math.nan)),
-            last_loss_nats=finite(answer.figures.get("last", math.nan)),
+            first_loss_nats=answer.figures.get("first"),
+            last_loss_nats=answer.figures.get("last"),
         )
 
 
@@ -146,6 +138,10 @@ def answer(site: SiteFile, task: Mapping[str, Any], wire: Wire) -> Meta:
         return failure_meta(guard.words_for(BadInput(str(error))))
     except InnerRoundError as error:
         return failure_meta(guard.words_for(error))
+    except OSError as error:
+        # Without the file's name, which is the hospital's.
+        reason = error.strerror or type(error).__name__
+        return failure_meta(guard.words_for(JobFailed(f"a file cannot be read or written: {reason}")))
     except (MemoryError, RuntimeError) as error:
         refusal = refusal_of(error)
         if refusal is None:

@@ -1,18 +1,25 @@
 """Adapters between a network's server and its sites: files that one offers and the other fetches.
 
 NVFlare would carry an adapter in the message itself, and hold it in memory where many meet: at the server. So
-messages only say where a file can be fetched (``OfferedFile``), and the file goes in pieces, from disk to
-disk, by NVFlare's download service. What a process holds of it is a few pieces for each fetch.
+messages only say where a file can be fetched (``OfferedFile``), and the file goes in pieces, by NVFlare's
+download service: from the server's disk, and to it. A server holds a few pieces for each fetch; a site, which
+works with the adapter, has it in memory.
 """
 
 import os
+import tempfile
+from io import BytesIO
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from nvflare.apis.fl_constant import ServerCommandNames
 from nvflare.apis.signal import Signal
 from nvflare.fuel.f3.cellnet.cell import Cell
 from nvflare.fuel.f3.streaming.download_service import Consumer, Downloadable, ProduceRC, download_object
 from nvflare.fuel.f3.streaming.obj_downloader import ObjectDownloader
+from nvflare.private.defs import CellChannel
 
+from contracts.manifest import FloatArray, Manifest, Tensors
 from tier_local.errors import JobFailed
 from tier_local.exchange import OfferedFile
 
@@ -31,12 +38,37 @@ class Wire(Protocol):
     def offer(self, file: BinaryIO) -> OfferedFile:
         """Let others fetch the file, which is this object's from now on, and does not change any more."""
 
-    def fetch(self, offered: OfferedFile, into: BinaryIO, most_bytes: int) -> None:
+    def fetch(self, offered: OfferedFile, into: BinaryIO, size_bytes: int) -> None:
         """Write the file that another process offers.
 
         Raises:
-            JobFailed: it holds more than ``most_bytes``, it is not offered, or the other stopped sending.
+            JobFailed: it is of another size, it is not offered, or the other stopped sending.
         """
+
+
+def offer_adapter(wire: Wire, manifest: Manifest, adapter: Tensors, folder: Path) -> OfferedFile:
+    """Let others fetch the adapter; its canonical file lies in the folder.
+
+    Raises:
+        InvalidAdapter: as ``Manifest.check``.
+        OSError: there is no room for it.
+    """
+    # Without a name: of a process that is killed nothing stays.
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 # the wire's
+    file.writelines(manifest.pieces(adapter))
+    return wire.offer(file)
+
+
+def fetch_adapter(wire: Wire, manifest: Manifest, offered: OfferedFile) -> dict[str, FloatArray]:
+    """The adapter that another process offers, in memory.
+
+    Raises:
+        JobFailed: as ``Wire.fetch``.
+        InvalidAdapter, NotSafetensors, NotCanonical: as ``Manifest.decode``.
+    """
+    data = BytesIO()
+    wire.fetch(offered, data, manifest.file_bytes)
+    return manifest.decode(data.getvalue())
 
 
 class CellWire:
@@ -54,17 +86,22 @@ class CellWire:
         self._offers.append((downloads, file))
         return OfferedFile(holder=self._cell.get_fqcn(), reference=downloads.add_object(_Pieces(file)))
 
-    def fetch(self, offered: OfferedFile, into: BinaryIO, most_bytes: int) -> None:
+    def fetch(self, offered: OfferedFile, into: BinaryIO, size_bytes: int) -> None:
         """As in ``Wire``."""
-        taken = _Taken(into, most_bytes)
-        download_object(
-            from_fqcn=offered.holder,
-            ref_id=offered.reference,
-            per_request_timeout=self._request_seconds,
-            cell=self._cell,
-            consumer=taken,
-            abort_signal=self._stop,
-        )
+        taken = _Taken(into, size_bytes)
+        try:
+            download_object(
+                from_fqcn=offered.holder,
+                ref_id=offered.reference,
+                per_request_timeout=self._request_seconds,
+                cell=self._cell,
+                consumer=taken,
+                abort_signal=self._stop,
+            )
+        except (TypeError, ValueError, AssertionError) as error:
+            raise JobFailed("a file did not come: its holder's answer makes no sense") from error
+        if taken.error is None and taken.left_bytes:
+            taken.error = f"{taken.left_bytes} bytes are missing"
         if taken.error is not None:
             raise JobFailed(f"a file did not come: {taken.error}")
         into.flush()
@@ -75,6 +112,15 @@ class CellWire:
             downloads.delete_transaction()
             file.close()
         self._offers.clear()
+
+
+def take_no_arrays(cell: Cell) -> None:
+    """From now on, this server leaves arrays where they are that a site puts into its answer's message.
+
+    There are none in a right answer. NVFlare would fetch them into memory, and end the process where that
+    fails.
+    """
+    cell.decode_pass_through_topics.add((CellChannel.SERVER_COMMAND, ServerCommandNames.SUBMIT_UPDATE))
 
 
 class _Pieces(Downloadable):  # type: ignore[misc] # NVFlare ships no types
@@ -101,17 +147,18 @@ class _Taken(Consumer):  # type: ignore[misc] # NVFlare ships no types
     # The next piece is asked for while this one is written: what is asked does not depend on it.
     supports_pipelining = True
 
-    def __init__(self, into: BinaryIO, most_bytes: int) -> None:
+    def __init__(self, into: BinaryIO, size_bytes: int) -> None:
         super().__init__()
-        self._into, self._left_bytes = into, most_bytes
+        self._into, self.left_bytes = into, size_bytes
         self.error: str | None = None
 
     def consume(self, ref_id: str, state: dict[str, Any], data: Any) -> dict[str, Any]:
         """Write one piece."""
-        if not isinstance(data, bytes) or len(data) > self._left_bytes:
-            raise ValueError("it is larger than it may be")
+        # Whole pieces but for the last: else a holder could send for ever, in pieces of nothing.
+        if not isinstance(data, bytes) or not data or len(data) != min(PIECE_BYTES, self.left_bytes):
+            raise ValueError("it is not of the size, or not in the pieces, that it should be")
         self._into.write(data)
-        self._left_bytes -= len(data)
+        self.left_bytes -= len(data)
         return state
 
     def download_completed(self, ref_id: str) -> None:

@@ -5,9 +5,7 @@
 """
 
 import sys
-import tempfile
 from collections.abc import Mapping
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from contracts.task import TaskSpec
 from tier_local import job_process, trainer
 from tier_local.exchange import PARENT, Meta, Reply, SiteFile, assignment_in, reply_meta
 from tier_local.launchers import SiteJobLauncher
-from tier_local.transfers import Wire
+from tier_local.transfers import Wire, fetch_adapter, offer_adapter
 
 _MODULE = "tests.bench._prepared_site"
 
@@ -34,16 +32,13 @@ def _answer(site: SiteFile, task: Mapping[str, Any], wire: Wire) -> Meta:
     """The parent's shapes with numbers of the site's own."""
     assignment = assignment_in(task)
     manifest = TaskSpec.parse(assignment.spec.encode()).manifest
-    data = BytesIO()
-    wire.fetch(assignment.adapters[PARENT], data, manifest.file_bytes)
     random = np.random.default_rng(sum(site.site.encode()))
     adapter = {
         name: random.standard_normal(tensor.shape, dtype=np.float32)
-        for name, tensor in manifest.decode(data.getvalue()).items()
+        for name, tensor in fetch_adapter(wire, manifest, assignment.adapters[PARENT]).items()
     }
-    file = tempfile.TemporaryFile(dir=site.progress_file.parent)  # noqa: SIM115 # the wire's
-    file.writelines(manifest.pieces(adapter))
-    return reply_meta(Reply(adapter=wire.offer(file), records=1, first_loss_nats=1.0, last_loss_nats=1.0))
+    offered = offer_adapter(wire, manifest, adapter, site.progress_file.parent)
+    return reply_meta(Reply(adapter=offered, records=1, first_loss_nats=1.0, last_loss_nats=1.0))
 
 
 if __name__ == "__main__":

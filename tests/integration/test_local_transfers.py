@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from nvflare.apis.signal import Signal
 from nvflare.fuel.f3.cellnet.cell import Cell
-from nvflare.fuel.f3.streaming.download_service import ProduceRC
+from nvflare.fuel.f3.streaming.download_service import Downloadable, ProduceRC
+from nvflare.fuel.f3.streaming.obj_downloader import ObjectDownloader
 
 from deploy.local.ports import free_ports
 from tests.unit.local_wire import WireDouble
@@ -84,10 +85,47 @@ def test_a_file_comes_as_it_is_as_often_as_it_is_wanted(ends: Ends, size_bytes: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_larger_file_than_expected_is_refused(ends: Ends, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size_bytes", [PIECE_BYTES - 1, 2 * PIECE_BYTES, 2 * PIECE_BYTES + 2])
+def test_a_file_of_another_size_is_refused(ends: Ends, size_bytes: int, tmp_path: Path) -> None:
     offered = offer(ends.holder, b"x" * (2 * PIECE_BYTES + 1), tmp_path)
     with pytest.raises(JobFailed, match="did not come"):
-        ends.other.fetch(offered, BytesIO(), 2 * PIECE_BYTES)
+        ends.other.fetch(offered, BytesIO(), size_bytes)
+
+
+class Hostile(Downloadable):  # type: ignore[misc] # NVFlare ships no types
+    """Gives the same answer to every question."""
+
+    def __init__(self, answer: tuple[Any, Any, Any]) -> None:
+        super().__init__(None)
+        self._answer = answer
+
+    def produce(self, state: Any, requester: str) -> tuple[Any, Any, Any]:
+        return self._answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (ProduceRC.OK, b"", {"start": 0}),
+        (ProduceRC.OK, b"x", {"start": 1}),
+        (ProduceRC.OK, b"x" * (PIECE_BYTES + 1), {"start": 1}),
+        (ProduceRC.OK, ["x"], {"start": 1}),
+        (ProduceRC.OK, None, {"start": 1}),
+        (ProduceRC.OK, b"x" * PIECE_BYTES, None),
+        (ProduceRC.OK, b"x" * PIECE_BYTES, [1]),
+        ("odd", b"x" * PIECE_BYTES, {"start": 1}),
+        (ProduceRC.ERROR, None, {}),
+        (ProduceRC.EOF, None, {}),
+    ],
+)
+def test_a_holder_that_sends_nonsense_is_not_listened_to_for_ever(
+    cells: Cells, answer: tuple[Any, Any, Any]
+) -> None:
+    downloads = ObjectDownloader(cell=cells.holder, timeout=60.0, num_receivers=0)
+    offered = OfferedFile(holder=cells.holder.get_fqcn(), reference=downloads.add_object(Hostile(answer)))
+    with pytest.raises(JobFailed, match="did not come"):
+        CellWire(cells.other, Signal(), REQUEST_SECONDS).fetch(offered, BytesIO(), 3 * PIECE_BYTES)
+    downloads.delete_transaction()
 
 
 def test_what_is_not_offered_any_more_does_not_come(ends: Ends, tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ class WireDouble:
         self._offered[reference] = file.read()
         return OfferedFile(holder="double", reference=reference)
 
-    def fetch(self, offered: OfferedFile, into: BinaryIO, most_bytes: int) -> None:
+    def fetch(self, offered: OfferedFile, into: BinaryIO, size_bytes: int) -> None:
         """As in ``Wire``."""
         data = self._offered.get(offered.reference)
-        if data is None or len(data) > most_bytes:
+        if data is None or len(data) != size_bytes:
             raise JobFailed("a file did not come")
         into.write(data)
 
