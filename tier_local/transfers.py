@@ -24,7 +24,7 @@ from tier_local.errors import JobFailed
 from tier_local.exchange import OfferedFile
 
 PIECE_BYTES = 512 << 10
-"""On its way a piece lies in the server's memory about five times, for each site that fetches."""
+"""On its way a piece lies in the server's memory several times, for each site that fetches."""
 
 _IDLE_SECONDS = 7 * 24 * 3600.0
 """A file is offered until ``close``; NVFlare wants a time after which nobody came for it."""
